@@ -1,0 +1,269 @@
+//! The driver that turns a convolution into tiles: rows are output pixels, columns output channels,
+//! and a tile reads its rows through pointers, so that nothing like an im2col matrix is made.
+
+use super::pack::Layout;
+use super::{ConvArgs, ConvShape, Output, WeightSource};
+use crate::requantize::OutputRange;
+
+/// The weights that one sweep over the pixels may use: they stay in the second-level cache of the
+/// small processors (512 kB on a Cortex-A53 or A72), beside the input rows.
+const SWEEP_BYTES: usize = 128 * 1024;
+
+/// The kernel of one ISA.
+pub(super) struct Micro {
+    /// MR: pixels of a tile.
+    pub pixels: usize,
+    /// How the weights are packed.
+    pub layout: &'static Layout,
+    /// Computes one tile.
+    ///
+    /// # Safety
+    /// As [`Tile`] documents, on a processor with the ISA.
+    pub tile: unsafe fn(&Tile),
+}
+
+/// One tile: `live_pixels` × `live_channels` outputs.
+pub(super) struct Tile {
+    /// `[taps][MR]`, each to `tap_elems` readable int8 values. Rows beyond `live_pixels` repeat one.
+    pub rows: *const *const i8,
+    /// Taps.
+    pub taps: usize,
+    /// Values of one tap: a multiple of the layout's `k_multiple`.
+    pub tap_elems: usize,
+    /// The first panel; aligned to 64 bytes.
+    pub panel: *const u8,
+    /// From one panel to the next.
+    pub panel_bytes: usize,
+    /// Pixels to store, 1 to MR.
+    pub live_pixels: usize,
+    /// Channels to store, at least 1: they span `live_channels.div_ceil(NR)` panels.
+    pub live_channels: usize,
+    /// Where pixel 0, channel 0 goes.
+    pub out: TileOutput,
+    /// Elements from one pixel to the next.
+    pub out_stride: usize,
+}
+
+/// Where a tile's results go.
+#[derive(Clone, Copy)]
+pub(super) enum TileOutput {
+    /// Requantized.
+    I8(*mut i8, OutputRange),
+    /// Accumulator times multiplier.
+    F32(*mut f32),
+}
+
+impl TileOutput {
+    /// The same output, `elems` further.
+    ///
+    /// # Safety
+    /// The position must be inside the output or one past it.
+    #[inline(always)]
+    pub unsafe fn add(self, elems: usize) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self {
+                Self::I8(out, range) => Self::I8(out.add(elems), range),
+                Self::F32(out) => Self::F32(out.add(elems)),
+            }
+        }
+    }
+}
+
+/// Runs a convolution by tiles of `micro`.
+///
+/// # Safety
+/// `args` as [`ConvArgs`] documents, packed for `micro.layout`; the processor has the ISA of
+/// `micro.tile`.
+pub(super) unsafe fn run(args: &mut ConvArgs<'_>, micro: &Micro) {
+    let shape = args.shape;
+    let layout = micro.layout;
+    let WeightSource::Packed(packed) = args.weights else { return };
+    let (taps, tap_elems) = layout.taps(&shape);
+    let mut rows = Rows::new(args, micro, taps, tap_elems);
+    let out = match &mut args.output {
+        Output::I8(out, range) => TileOutput::I8(out.as_mut_ptr(), *range),
+        Output::F32(out) => TileOutput::F32(out.as_mut_ptr()),
+    };
+    let panel_bytes = layout.panel_bytes(&shape);
+    let panels = layout.panels(&shape);
+    let sweep = (SWEEP_BYTES / panel_bytes).clamp(1, panels);
+    for group in 0..shape.groups {
+        for first_panel in (0..panels).step_by(sweep) {
+            let first_channel = first_panel * layout.nr;
+            let live_channels = (sweep * layout.nr).min(shape.group_out_channels() - first_channel);
+            for pixel in (0..shape.output_pixels()).step_by(micro.pixels) {
+                let live_pixels = micro.pixels.min(shape.output_pixels() - pixel);
+                // SAFETY: `Rows` points every row at `tap_elems` readable values; the panels are
+                // inside `packed`, whose length was checked against the layout; the output
+                // position is inside `[pixels, out_channels]`.
+                unsafe {
+                    let rows = rows.point_at(group, pixel, live_pixels);
+                    (micro.tile)(&Tile {
+                        rows,
+                        taps,
+                        tap_elems,
+                        panel: packed.as_ptr().add((group * panels + first_panel) * panel_bytes),
+                        panel_bytes,
+                        live_pixels,
+                        live_channels,
+                        out: out.add(
+                            pixel * shape.out_channels + group * shape.group_out_channels() + first_channel,
+                        ),
+                        out_stride: shape.out_channels,
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// The pointers of a tile and the memory that they may point to beside the input.
+struct Rows {
+    shape: ConvShape,
+    input: *const i8,
+    zero_point: i8,
+    mr: usize,
+    taps: usize,
+    tap_elems: usize,
+    gathers: bool,
+    pointers: *mut *const i8,
+    zero_row: *const i8,
+    gathered: *mut i8,
+    gathered_stride: usize,
+}
+
+impl Rows {
+    fn new(args: &mut ConvArgs<'_>, micro: &Micro, taps: usize, tap_elems: usize) -> Self {
+        let pointer_bytes = (taps * micro.pixels * 8).next_multiple_of(super::pack::PANEL_ALIGN);
+        let stride = tap_elems.next_multiple_of(super::pack::PANEL_ALIGN);
+        let (pointers, rest) = args.scratch.split_at_mut(pointer_bytes);
+        let (zero_row, gathered) = rest.split_at_mut(stride);
+        zero_row.fill(args.input_zero_point as u8);
+        Self {
+            shape: args.shape,
+            input: args.input.as_ptr(),
+            zero_point: args.input_zero_point,
+            mr: micro.pixels,
+            taps,
+            tap_elems,
+            gathers: micro.layout.gathers(&args.shape),
+            pointers: pointers.as_mut_ptr().cast(),
+            zero_row: zero_row.as_ptr().cast(),
+            gathered: gathered.as_mut_ptr().cast(),
+            gathered_stride: stride,
+        }
+    }
+
+    /// Points the rows at the inputs of `live` output pixels from `first` on (counted over the
+    /// whole batch), for one group.
+    ///
+    /// # Safety
+    /// The pixels exist; the memory given to `new` is still there.
+    #[inline(always)]
+    unsafe fn point_at(&mut self, group: usize, first: usize, live: usize) -> *const *const i8 {
+        let shape = &self.shape;
+        let pixels = shape.out_h * shape.out_w;
+        let (mut image, in_image) = (first / pixels, first % pixels);
+        let (mut oy, mut ox) = (in_image / shape.out_w, in_image % shape.out_w);
+        for row in 0..live {
+            // SAFETY: `image` and the group are inside the input; `row < live <= MR`.
+            unsafe {
+                let origin = self.input.add(
+                    image * shape.in_h * shape.in_w * shape.in_channels + group * shape.group_in_channels(),
+                );
+                if self.gathers {
+                    let to = self.gathered.add(row * self.gathered_stride);
+                    self.gather(origin, oy, ox, to);
+                    *self.pointers.add(row) = to;
+                } else {
+                    self.point(origin, oy, ox, row);
+                }
+            }
+            ox += 1;
+            if ox == shape.out_w {
+                (ox, oy) = (0, oy + 1);
+                if oy == shape.out_h {
+                    (oy, image) = (0, image + 1);
+                }
+            }
+        }
+        for row in live..self.mr {
+            for tap in 0..self.taps {
+                // SAFETY: both positions are inside `[taps][MR]`; row 0 is always live.
+                unsafe { *self.pointers.add(tap * self.mr + row) = *self.pointers.add(tap * self.mr) };
+            }
+        }
+        self.pointers
+    }
+
+    /// # Safety
+    /// `origin` is the image's first pixel at the group's first channel; `row < MR`.
+    #[inline(always)]
+    unsafe fn point(&self, origin: *const i8, oy: usize, ox: usize, row: usize) {
+        let shape = &self.shape;
+        let mut slot = row;
+        for ky in 0..shape.kernel_h {
+            let y = shape.input_row(oy, ky);
+            for kx in 0..shape.kernel_w {
+                // SAFETY: the position is inside the image; `slot` inside `[taps][MR]`.
+                unsafe {
+                    *self.pointers.add(slot) = match (y, shape.input_column(ox, kx)) {
+                        (Some(y), Some(x)) => origin.add((y * shape.in_w + x) * shape.in_channels),
+                        _ => self.zero_row,
+                    };
+                }
+                slot += self.mr;
+            }
+        }
+    }
+
+    /// Copies the `kh * kw * channels` inputs of one output pixel to `to`.
+    ///
+    /// # Safety
+    /// `origin` as in `point`; `to` has room for `tap_elems`.
+    #[inline(always)]
+    unsafe fn gather(&self, origin: *const i8, oy: usize, ox: usize, to: *mut i8) {
+        let shape = &self.shape;
+        let channels = shape.group_in_channels();
+        debug_assert!(self.tap_elems >= shape.taps() * channels);
+        let whole_rows = shape.groups == 1 && shape.dilation_w == 1;
+        let left = ox * shape.stride_w;
+        for ky in 0..shape.kernel_h {
+            // SAFETY: `to` has room for every tap; reads are inside the image, as the bounds of
+            // `input_row` and `input_column`, or of the clipped columns, say.
+            unsafe {
+                let to = to.add(ky * shape.kernel_w * channels);
+                let Some(y) = shape.input_row(oy, ky) else {
+                    to.write_bytes(self.zero_point as u8, shape.kernel_w * channels);
+                    continue;
+                };
+                let line = origin.add(y * shape.in_w * shape.in_channels);
+                if whole_rows {
+                    // Columns `skip .. skip + inside` of the kernel are inside the image.
+                    let skip = shape.pad_left.saturating_sub(left).min(shape.kernel_w);
+                    let start = (left + skip).saturating_sub(shape.pad_left);
+                    let inside = shape.in_w.saturating_sub(start).min(shape.kernel_w - skip);
+                    let after = shape.kernel_w - skip - inside;
+                    to.write_bytes(self.zero_point as u8, skip * channels);
+                    if inside > 0 {
+                        let from = line.add(start * channels);
+                        core::ptr::copy_nonoverlapping(from, to.add(skip * channels), inside * channels);
+                    }
+                    to.add((skip + inside) * channels).write_bytes(self.zero_point as u8, after * channels);
+                } else {
+                    for kx in 0..shape.kernel_w {
+                        let to = to.add(kx * channels);
+                        match shape.input_column(ox, kx) {
+                            Some(x) => {
+                                let from = line.add(x * shape.in_channels);
+                                core::ptr::copy_nonoverlapping(from, to, channels);
+                            }
+                            None => to.write_bytes(self.zero_point as u8, channels),
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Convolution, depthwise convolution and fully connected layers (a convolution of 1×1 over one
+//! row of pixels): one table of rows, a pure selection, packing, and the safe way to run a row.
+//!
+//! The result, for output pixel `(oy, ox)` and channel `n` of group `g`:
+//! ```text
+//! acc = bias[n] + sum over (ky, kx, c) of weights[n, ky, kx, c] * x[oy*sh + ky*dh - top, ox*sw + kx*dw - left, g, c]
+//! y   = requantize(acc, multiplier[n])          or, for an f32 output,  acc as f32 * multiplier[n]
+//! ```
+//! Where the input position is outside, `x` is the input's zero point. `bias` already carries
+//! `-zero_point * sum(weights[n])`, so that real zeros contribute nothing.
+
+mod gemm;
+mod pack;
+pub mod reference;
+mod table;
+
+#[cfg(target_arch = "x86_64")]
+mod x86_avx512vnni;
+
+pub use table::{Row, rows, select};
+
+use crate::isa::IsaToken;
+use crate::requantize::OutputRange;
+
+/// Geometry of a convolution over `[N, H, W, C]`. All dimensions, strides and dilations are at
+/// least 1; `groups` divides both channel counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConvShape {
+    /// N: images.
+    pub batch: usize,
+    /// Input height.
+    pub in_h: usize,
+    /// Input width.
+    pub in_w: usize,
+    /// Input channels, of all groups.
+    pub in_channels: usize,
+    /// Output height.
+    pub out_h: usize,
+    /// Output width.
+    pub out_w: usize,
+    /// Output channels, of all groups.
+    pub out_channels: usize,
+    /// Kernel height.
+    pub kernel_h: usize,
+    /// Kernel width.
+    pub kernel_w: usize,
+    /// Vertical stride.
+    pub stride_h: usize,
+    /// Horizontal stride.
+    pub stride_w: usize,
+    /// Vertical dilation.
+    pub dilation_h: usize,
+    /// Horizontal dilation.
+    pub dilation_w: usize,
+    /// Rows of zero point above the input.
+    pub pad_top: usize,
+    /// Columns of zero point left of the input.
+    pub pad_left: usize,
+    /// Groups of channels that do not see each other.
+    pub groups: usize,
+}
+
+impl ConvShape {
+    /// Whether each channel is convolved on its own (one output channel per input channel): these
+    /// have weights `[kh, kw, C]` and rows of their own.
+    pub fn is_depthwise(&self) -> bool {
+        self.groups > 1 && self.groups == self.in_channels && self.groups == self.out_channels
+    }
+
+    /// Input channels of one group.
+    pub fn group_in_channels(&self) -> usize {
+        self.in_channels / self.groups
+    }
+
+    /// Output channels of one group.
+    pub fn group_out_channels(&self) -> usize {
+        self.out_channels / self.groups
+    }
+
+    /// Kernel positions.
+    pub fn taps(&self) -> usize {
+        self.kernel_h * self.kernel_w
+    }
+
+    /// Elements of the input, `[N, H, W, C]`.
+    pub fn input_elems(&self) -> usize {
+        self.batch * self.in_h * self.in_w * self.in_channels
+    }
+
+    /// Elements of the output, `[N, H, W, C]`.
+    pub fn output_elems(&self) -> usize {
+        self.output_pixels() * self.out_channels
+    }
+
+    /// Pixels of the output over the whole batch.
+    pub fn output_pixels(&self) -> usize {
+        self.batch * self.out_h * self.out_w
+    }
+
+    /// Elements of the canonical weights: `[out_channels, kh, kw, in_channels / groups]`, or
+    /// `[kh, kw, C]` for a depthwise convolution.
+    pub fn weight_elems(&self) -> usize {
+        self.out_channels * self.taps() * self.group_in_channels()
+    }
+
+    /// Multiply-adds of one run.
+    pub fn macs(&self) -> u64 {
+        self.output_pixels() as u64 * self.weight_elems() as u64
+    }
+
+    /// The input row that kernel row `ky` reads for output row `oy`; `None` in the padding.
+    #[inline(always)]
+    pub(crate) fn input_row(&self, oy: usize, ky: usize) -> Option<usize> {
+        (oy * self.stride_h + ky * self.dilation_h).checked_sub(self.pad_top).filter(|&y| y < self.in_h)
+    }
+
+    /// The input column that kernel column `kx` reads for output column `ox`.
+    #[inline(always)]
+    pub(crate) fn input_column(&self, ox: usize, kx: usize) -> Option<usize> {
+        (ox * self.stride_w + kx * self.dilation_w).checked_sub(self.pad_left).filter(|&x| x < self.in_w)
+    }
+}
+
+/// Canonical weights of a convolution, as they lie in the package.
+#[derive(Clone, Copy, Debug)]
+pub struct Weights<'a> {
+    /// int8 in [-127, 127]: `[out_channels, kh, kw, in_channels / groups]`; depthwise `[kh, kw, C]`.
+    pub weights: &'a [i8],
+    /// `[out_channels]`, at scale `input * weight`, the input's zero point folded in.
+    pub bias: &'a [i32],
+    /// `[out_channels]`: input scale · weight scale / output scale (the last only for int8 outputs).
+    /// Finite and positive.
+    pub multiplier: &'a [f32],
+}
+
+/// What a row reads its weights from.
+#[derive(Clone, Copy, Debug)]
+pub enum WeightSource<'a> {
+    /// For rows whose [`Row::layout`] is `None`.
+    Canonical(Weights<'a>),
+    /// What [`Row::pack`] wrote, or a section of that layout in the package. Aligned to 64 bytes.
+    Packed(&'a [u8]),
+}
+
+/// Where the result goes, `[N, H, W, C]`.
+#[derive(Debug)]
+pub enum Output<'a> {
+    /// Requantized into a range.
+    I8(&'a mut [i8], OutputRange),
+    /// The accumulator times the multiplier, in f32.
+    F32(&'a mut [f32]),
+}
+
+/// One run of a convolution.
+#[derive(Debug)]
+pub struct ConvArgs<'a> {
+    /// The geometry.
+    pub shape: ConvShape,
+    /// `[N, H, W, C]`, exactly [`ConvShape::input_elems`].
+    pub input: &'a [i8],
+    /// What padding is filled with.
+    pub input_zero_point: i8,
+    /// Canonical or packed, as the row wants.
+    pub weights: WeightSource<'a>,
+    /// Exactly [`ConvShape::output_elems`].
+    pub output: Output<'a>,
+    /// At least [`Row::scratch_bytes`], aligned to 64 bytes. Contents do not matter.
+    pub scratch: &'a mut [u8],
+}
+
+/// A row that may be run, since a token has shown that the processor has what it needs.
+#[derive(Clone, Copy, Debug)]
+pub struct BoundRow {
+    row: &'static Row,
+    run: table::RunFn,
+}
+
+/// Why a run was refused. The executor checks the same at load, so it never sees these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArgsError {
+    /// A slice is not as long as the shape says.
+    Length,
+    /// Weights are canonical where the row wants packed ones, or the other way round.
+    Weights,
+    /// A slice is not aligned as documented.
+    Alignment,
+}
+
+impl BoundRow {
+    /// Binds `row` if `token` vouches for its extensions and it was compiled for this processor.
+    pub fn new(row: &'static Row, token: IsaToken) -> Option<Self> {
+        let run = row.run?;
+        token.set().contains(row.isa).then_some(Self { row, run })
+    }
+
+    /// The row.
+    pub fn row(&self) -> &'static Row {
+        self.row
+    }
+
+    /// Runs the row.
+    ///
+    /// # Errors
+    /// [`ArgsError`] where a slice does not fit `args.shape`; nothing is written then.
+    pub fn run(&self, args: &mut ConvArgs<'_>) -> Result<(), ArgsError> {
+        let shape = &args.shape;
+        let output_elems = match &args.output {
+            Output::I8(out, _) => out.len(),
+            Output::F32(out) => out.len(),
+        };
+        if args.input.len() != shape.input_elems()
+            || output_elems != shape.output_elems()
+            || args.scratch.len() < self.row.scratch_bytes(shape)
+        {
+            return Err(ArgsError::Length);
+        }
+        match (&args.weights, self.row.layout) {
+            (WeightSource::Canonical(w), None) => {
+                if w.weights.len() != shape.weight_elems()
+                    || w.bias.len() != shape.out_channels
+                    || w.multiplier.len() != shape.out_channels
+                {
+                    return Err(ArgsError::Length);
+                }
+            }
+            (WeightSource::Packed(bytes), Some(layout)) => {
+                if bytes.len() != layout.packed_bytes(shape) {
+                    return Err(ArgsError::Length);
+                }
+                if bytes.as_ptr() as usize % 64 != 0 {
+                    return Err(ArgsError::Alignment);
+                }
+            }
+            _ => return Err(ArgsError::Weights),
+        }
+        if args.scratch.as_ptr() as usize % 64 != 0 && self.row.scratch_bytes(shape) > 0 {
+            return Err(ArgsError::Alignment);
+        }
+        // SAFETY: `new` saw a token for the row's extensions, and every length and alignment that
+        // the row's contract asks for has just been checked.
+        unsafe { (self.run)(args) };
+        Ok(())
+    }
+}
+pub use pack::Layout;

@@ -1,0 +1,122 @@
+//! Packed weights: panels of NR output channels, each a self-contained stream that a tile reads
+//! from front to back.
+//!
+//! ```text
+//! panel = bias [NR] i32 | multiplier [NR] f32 | weights [taps][tap_elems / KR][NR][KR] i8 | padding to 64
+//! blob  = group 0: panel 0, panel 1, … | group 1: …
+//! ```
+//! `tap_elems` is the number of input values that one tap of the kernel reads from one contiguous
+//! stretch. Where the channels of a group are a multiple of [`Layout::k_multiple`], a stretch is the
+//! channels of one input pixel, and the tile reads the tensor through pointers (Dukhan, "The
+//! Indirect Convolution Algorithm", 2019). Otherwise the driver gathers the values of one tile
+//! row after another into scratch memory: then there is one tap of `round_up(taps * channels)`.
+//! Channels and values beyond the shape are zero weights.
+
+use super::{ConvShape, Weights};
+
+/// How the weights of a panel are interleaved.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// The key of the layout in a package: `nr16_kr4_u8`.
+    pub key: &'static str,
+    /// Output channels of a panel.
+    pub nr: usize,
+    /// Consecutive input values that lie together for one channel.
+    pub kr: usize,
+    /// What `tap_elems` is a multiple of.
+    pub k_multiple: usize,
+    /// Whether the tile multiplies `x + 128` (unsigned) instead of `x`: the bias in the panel then
+    /// carries `-128 * sum(weights)`.
+    pub unsigned_input: bool,
+}
+
+/// AVX512-VNNI: `vpdpbusd` takes unsigned activations, 16 channels to a register.
+pub static NR16_KR4_U8: Layout =
+    Layout { key: "nr16_kr4_u8", nr: 16, kr: 4, k_multiple: 4, unsigned_input: true };
+/// AVX2: pairs for `vpmaddwd`, 8 channels to a register, two registers.
+pub static NR16_KR2: Layout = Layout { key: "nr16_kr2", nr: 16, kr: 2, k_multiple: 8, unsigned_input: false };
+/// AArch64 dot product: `sdot` by lane, 4 channels to a register, two registers.
+pub static NR8_KR4: Layout = Layout { key: "nr8_kr4", nr: 8, kr: 4, k_multiple: 4, unsigned_input: false };
+/// NEON of AArch64 and ARMv7: `smull`/`vmull.s8` of 8 values of one channel.
+pub static NR4_KR8: Layout = Layout { key: "nr4_kr8", nr: 4, kr: 8, k_multiple: 8, unsigned_input: false };
+
+/// Every layout that a package may carry a section of.
+pub static LAYOUTS: &[&Layout] = &[&NR16_KR4_U8, &NR16_KR2, &NR8_KR4, &NR4_KR8];
+
+/// Panels start at multiples of this many bytes, and so does the blob.
+pub const PANEL_ALIGN: usize = 64;
+
+impl Layout {
+    /// The layout with this key.
+    pub fn by_key(key: &str) -> Option<&'static Self> {
+        LAYOUTS.iter().copied().find(|layout| layout.key == key)
+    }
+
+    /// Whether the driver gathers values instead of pointing into the tensor.
+    pub(super) fn gathers(&self, shape: &ConvShape) -> bool {
+        shape.group_in_channels() % self.k_multiple != 0
+    }
+
+    /// Taps of a tile and the input values of each.
+    pub(super) fn taps(&self, shape: &ConvShape) -> (usize, usize) {
+        if self.gathers(shape) {
+            (1, (shape.taps() * shape.group_in_channels()).next_multiple_of(self.k_multiple))
+        } else {
+            (shape.taps(), shape.group_in_channels())
+        }
+    }
+
+    /// Bytes of one panel.
+    pub(super) fn panel_bytes(&self, shape: &ConvShape) -> usize {
+        let (taps, tap_elems) = self.taps(shape);
+        (self.nr * (8 + taps * tap_elems)).next_multiple_of(PANEL_ALIGN)
+    }
+
+    /// Panels of one group.
+    pub(super) fn panels(&self, shape: &ConvShape) -> usize {
+        shape.group_out_channels().div_ceil(self.nr)
+    }
+
+    /// Bytes of the whole blob: a multiple of 64.
+    pub fn packed_bytes(&self, shape: &ConvShape) -> usize {
+        shape.groups * self.panels(shape) * self.panel_bytes(shape)
+    }
+
+    /// Bytes of scratch for tiles of `tile_pixels`: pointers, one row of zero points, gathered rows.
+    pub(super) fn scratch_bytes(&self, shape: &ConvShape, tile_pixels: usize) -> usize {
+        let (taps, tap_elems) = self.taps(shape);
+        let pointers = (taps * tile_pixels * 8).next_multiple_of(PANEL_ALIGN);
+        let gathered = if self.gathers(shape) { tile_pixels } else { 0 };
+        pointers + (1 + gathered) * tap_elems.next_multiple_of(PANEL_ALIGN)
+    }
+
+    /// Packs canonical weights. `packed` has [`Layout::packed_bytes`]; `weights` fit `shape`, which
+    /// is not depthwise.
+    pub fn pack(&self, shape: &ConvShape, weights: &Weights<'_>, packed: &mut [u8]) {
+        let per_channel = shape.taps() * shape.group_in_channels();
+        let panel_bytes = self.panel_bytes(shape);
+        packed.fill(0);
+        for (index, panel) in packed.chunks_exact_mut(panel_bytes).enumerate() {
+            let group = index / self.panels(shape);
+            let first = (index % self.panels(shape)) * self.nr;
+            let live = self.nr.min(shape.group_out_channels() - first);
+            for lane in 0..live {
+                let channel = group * shape.group_out_channels() + first + lane;
+                let row = &weights.weights[channel * per_channel..][..per_channel];
+                let offset = if self.unsigned_input { 128 } else { 0 };
+                let sum: i32 = row.iter().map(|&w| w as i32).sum();
+                let bias = weights.bias[channel].wrapping_sub(offset * sum);
+                panel[lane * 4..][..4].copy_from_slice(&bias.to_ne_bytes());
+                let multiplier = weights.multiplier[channel].to_ne_bytes();
+                panel[(self.nr + lane) * 4..][..4].copy_from_slice(&multiplier);
+                let stream = &mut panel[self.nr * 8..];
+                // Where the driver does not gather, every tap is a multiple of `kr`, so that the
+                // position in the stream is the same function of the position in the row.
+                for (k, &w) in row.iter().enumerate() {
+                    let at = (k / self.kr * self.nr + lane) * self.kr + k % self.kr;
+                    stream[at] = w as u8;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The table of convolution rows. Selection, conformance tests, benches, `edgepack kernels` and the
+//! documentation iterate it: a new ISA is one file and its rows.
+
+use super::pack::{self, Layout};
+use super::{ConvArgs, ConvShape, Weights, reference};
+use crate::isa::IsaSet;
+
+/// A whole convolution.
+///
+/// # Safety
+/// The processor has the row's extensions; slices have the lengths and alignments documented in
+/// [`ConvArgs`], and the weights are of the row's layout.
+pub(super) type RunFn = unsafe fn(&mut ConvArgs<'_>);
+
+/// One convolution kernel: what it is called, what it needs, and the function.
+#[derive(Debug)]
+pub struct Row {
+    /// Operation, types, tile and ISA: `conv_s8s8s32_6x64_avx512vnni`.
+    pub name: &'static str,
+    /// The extensions that the processor must have.
+    pub isa: IsaSet,
+    /// Whether the row is for depthwise convolutions (and for nothing else).
+    pub depthwise: bool,
+    /// How weights are packed; `None` where the row reads the canonical ones.
+    pub layout: Option<&'static Layout>,
+    /// Output pixels of one tile (1 where there are no tiles).
+    pub tile_pixels: usize,
+    /// The function, where this build is for the row's architecture.
+    pub(super) run: Option<RunFn>,
+}
+
+impl Row {
+    /// Whether the row computes convolutions of this shape.
+    pub fn accepts(&self, shape: &ConvShape) -> bool {
+        self.depthwise == shape.is_depthwise()
+    }
+
+    /// Whether the row was compiled for the architecture that this program runs on.
+    pub fn is_compiled(&self) -> bool {
+        self.run.is_some()
+    }
+
+    /// Bytes of scratch memory for one run: the same on every architecture, so that a plan made on
+    /// the host holds on the device.
+    pub fn scratch_bytes(&self, shape: &ConvShape) -> usize {
+        self.layout.map_or(0, |layout| layout.scratch_bytes(shape, self.tile_pixels))
+    }
+
+    /// Bytes of the packed weights; 0 where the row reads the canonical ones.
+    pub fn packed_bytes(&self, shape: &ConvShape) -> usize {
+        self.layout.map_or(0, |layout| layout.packed_bytes(shape))
+    }
+
+    /// Packs canonical weights into `packed`, which has [`Row::packed_bytes`].
+    pub fn pack(&self, shape: &ConvShape, weights: &Weights<'_>, packed: &mut [u8]) {
+        if let Some(layout) = self.layout {
+            layout.pack(shape, weights, packed);
+        }
+    }
+}
+
+/// The function of a row where this build is for `$arch`, else `None`.
+macro_rules! compiled {
+    ($condition:meta, $function:path) => {{
+        #[cfg($condition)]
+        {
+            Some($function as RunFn)
+        }
+        #[cfg(not($condition))]
+        {
+            None
+        }
+    }};
+}
+
+/// Best first within one architecture; the scalar rows, which run everywhere, last.
+static ROWS: &[Row] = &[
+    Row {
+        name: "conv_s8s8s32_6x64_avx512vnni",
+        isa: IsaSet::AVX512_VNNI,
+        depthwise: false,
+        layout: Some(&pack::NR16_KR4_U8),
+        tile_pixels: 6,
+        run: compiled!(target_arch = "x86_64", super::x86_avx512vnni::conv),
+    },
+    Row {
+        name: "conv_s8s8s32_scalar",
+        isa: IsaSet::SCALAR,
+        depthwise: false,
+        layout: None,
+        tile_pixels: 1,
+        run: Some(reference::conv_scalar),
+    },
+    Row {
+        name: "depthwise_s8s8s32_scalar",
+        isa: IsaSet::SCALAR,
+        depthwise: true,
+        layout: None,
+        tile_pixels: 1,
+        run: Some(reference::depthwise_scalar),
+    },
+];
+
+/// Every row, of every architecture.
+pub fn rows() -> &'static [Row] {
+    ROWS
+}
+
+/// The row for a shape on a processor with the extensions of `isa`: the first of the table that
+/// accepts the shape and needs no more. Pure, so that the host can tell what a device will choose.
+pub fn select(shape: &ConvShape, isa: IsaSet) -> &'static Row {
+    ROWS.iter()
+        .find(|row| row.accepts(shape) && isa.contains(row.isa))
+        .expect("the scalar rows accept every shape and need no extension")
+}

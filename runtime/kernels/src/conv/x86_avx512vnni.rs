@@ -1,0 +1,121 @@
+//! AVX512-VNNI: `vpdpbusd` multiplies 4 unsigned by 4 signed bytes into each of 16 int32 lanes.
+//!
+//! Activations are made unsigned by flipping their top bit (`x + 128`); the panel's bias carries the
+//! correction. A tile is up to 6 pixels × 64 channels: 24 accumulators, 4 weight registers, one
+//! broadcast activation and the constant of the flip: 30 of 32 registers. (Intel SDM vol. 2,
+//! VPDPBUSD: the non-saturating form, exact modulo 2^32.)
+
+use core::arch::x86_64::*;
+
+use super::ConvArgs;
+use super::gemm::{self, Micro, Tile, TileOutput};
+use super::pack::NR16_KR4_U8;
+use crate::requantize::OutputRange;
+
+const MR: usize = 6;
+const NR: usize = 16;
+
+static MICRO: Micro = Micro { pixels: MR, layout: &NR16_KR4_U8, tile };
+
+/// # Safety
+/// As the table's `RunFn`.
+pub(super) unsafe fn conv(args: &mut ConvArgs<'_>) {
+    // SAFETY: the caller's promise.
+    unsafe { gemm::run(args, &MICRO) }
+}
+
+/// # Safety
+/// As [`Tile`] documents; the processor has AVX-512 F, BW, VL and VNNI.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn tile(tile: &Tile) {
+    let mut first = 0;
+    while first < tile.live_channels {
+        let left = tile.live_channels - first;
+        let step = left.min(4 * NR);
+        // SAFETY: the channels `first .. first + step` are live, so their panels exist.
+        unsafe {
+            match (step.div_ceil(NR), tile.live_pixels) {
+                (4, 1) => block::<1, 4>(tile, first),
+                (4, 2..=3) => block::<3, 4>(tile, first),
+                (4, _) => block::<6, 4>(tile, first),
+                (3, 1) => block::<1, 3>(tile, first),
+                (3, _) => block::<6, 3>(tile, first),
+                (2, 1) => block::<1, 2>(tile, first),
+                (2, _) => block::<6, 2>(tile, first),
+                (_, 1) => block::<1, 1>(tile, first),
+                (_, _) => block::<6, 1>(tile, first),
+            }
+        }
+        first += step;
+    }
+}
+
+/// Up to `M` pixels × `P` panels from channel `first` on.
+///
+/// # Safety
+/// As `tile`; the `P` panels exist, and `M` is at least the number of live pixels.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+unsafe fn block<const M: usize, const P: usize>(tile: &Tile, first: usize) {
+    // SAFETY: panel `p` holds NR biases, NR multipliers and `taps * tap_elems * NR` weights; each
+    // row pointer has `tap_elems` values, a multiple of 4; stores are masked to the live channels.
+    unsafe {
+        let panel = tile.panel.add(first / NR * tile.panel_bytes);
+        let flip = _mm512_set1_epi32(0x8080_8080_u32 as i32);
+        let mut acc = [[_mm512_setzero_si512(); P]; M];
+        for p in 0..P {
+            let bias = _mm512_load_si512(panel.add(p * tile.panel_bytes).cast());
+            for row in &mut acc {
+                row[p] = bias;
+            }
+        }
+        let mut weights = panel.add(NR * 8);
+        for tap in 0..tile.taps {
+            let rows = tile.rows.add(tap * MR);
+            let mut x = [core::ptr::null::<i8>(); M];
+            for (m, x) in x.iter_mut().enumerate() {
+                *x = *rows.add(m);
+            }
+            for k in (0..tile.tap_elems).step_by(4) {
+                let mut w = [flip; P];
+                for (p, w) in w.iter_mut().enumerate() {
+                    *w = _mm512_load_si512(weights.add(p * tile.panel_bytes).cast());
+                }
+                weights = weights.add(NR * 4);
+                for m in 0..M {
+                    let quad = x[m].add(k).cast::<i32>().read_unaligned();
+                    let quad = _mm512_xor_si512(_mm512_set1_epi32(quad), flip);
+                    for p in 0..P {
+                        acc[m][p] = _mm512_dpbusd_epi32(acc[m][p], quad, w[p]);
+                    }
+                }
+            }
+        }
+        for p in 0..P {
+            let live = (tile.live_channels - first - p * NR).min(NR);
+            let mask = (0xffff_u32 >> (NR - live)) as __mmask16;
+            let multiplier = _mm512_loadu_ps(panel.add(p * tile.panel_bytes + NR * 4).cast());
+            for m in 0..tile.live_pixels.min(M) {
+                let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[m][p]), multiplier);
+                let at = m * tile.out_stride + first + p * NR;
+                match tile.out {
+                    TileOutput::I8(out, range) => {
+                        let bytes = _mm512_cvtepi32_epi8(quantize(scaled, range));
+                        _mm_mask_storeu_epi8(out.add(at), mask, bytes);
+                    }
+                    TileOutput::F32(out) => _mm512_mask_storeu_ps(out.add(at), mask, scaled),
+                }
+            }
+        }
+    }
+}
+
+/// [`OutputRange::quantize`] of 16 lanes. `vcvtps2dq` rounds to nearest even under the default MXCSR.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn quantize(value: __m512, range: OutputRange) -> __m512i {
+    let low = _mm512_set1_ps((range.min - range.zero_point) as f32);
+    let high = _mm512_set1_ps((range.max - range.zero_point) as f32);
+    let clamped = _mm512_min_ps(_mm512_max_ps(value, low), high);
+    _mm512_add_epi32(_mm512_cvtps_epi32(clamped), _mm512_set1_epi32(range.zero_point))
+}

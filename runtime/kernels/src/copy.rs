@@ -1,0 +1,95 @@
+//! Strided copies: transposes, concatenation, padding and slicing are all one of these.
+
+/// The number of dimensions that a copy may have.
+pub const COPY_RANK: usize = 6;
+
+/// A copy of a block of `dims` (outermost first, unused ones 1), from one strided place to another.
+/// Strides and starts are in elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopyArgs {
+    /// The block.
+    pub dims: [usize; COPY_RANK],
+    /// Where the block starts in the input.
+    pub input_start: usize,
+    /// Distances in the input.
+    pub input_strides: [usize; COPY_RANK],
+    /// Where the block starts in the output.
+    pub output_start: usize,
+    /// Distances in the output.
+    pub output_strides: [usize; COPY_RANK],
+}
+
+impl CopyArgs {
+    /// Elements that the input must have.
+    pub fn input_elems(&self) -> usize {
+        extent(self.input_start, &self.dims, &self.input_strides)
+    }
+
+    /// Elements that the output must have.
+    pub fn output_elems(&self) -> usize {
+        extent(self.output_start, &self.dims, &self.output_strides)
+    }
+}
+
+fn extent(start: usize, dims: &[usize; COPY_RANK], strides: &[usize; COPY_RANK]) -> usize {
+    start + 1 + dims.iter().zip(strides).map(|(&dim, &stride)| (dim - 1) * stride).sum::<usize>()
+}
+
+/// Copies the block through `map` (the identity, or a table where input and output have different
+/// scales). `input` and `output` have at least [`CopyArgs::input_elems`] and
+/// [`CopyArgs::output_elems`].
+pub fn copy<T: Copy>(args: &CopyArgs, input: &[T], output: &mut [T], map: impl Fn(T) -> T) {
+    let [d0, d1, d2, d3, d4, d5] = args.dims;
+    let (from, to) = (&args.input_strides, &args.output_strides);
+    for i0 in 0..d0 {
+        for i1 in 0..d1 {
+            for i2 in 0..d2 {
+                for i3 in 0..d3 {
+                    let lead = [i0, i1, i2, i3];
+                    let start = |start: usize, strides: &[usize; COPY_RANK]| {
+                        start + lead.iter().zip(strides).map(|(&i, &stride)| i * stride).sum::<usize>()
+                    };
+                    let (mut x, mut y) = (start(args.input_start, from), start(args.output_start, to));
+                    for _ in 0..d4 {
+                        for i5 in 0..d5 {
+                            output[y + i5 * to[5]] = map(input[x + i5 * from[5]]);
+                        }
+                        (x, y) = (x + from[4], y + to[4]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transpose_and_a_padded_copy() {
+        let input: [i8; 6] = [1, 2, 3, 4, 5, 6];
+        let mut output = [0; 6];
+        let transpose = CopyArgs {
+            dims: [1, 1, 1, 1, 3, 2],
+            input_start: 0,
+            input_strides: [0, 0, 0, 0, 1, 3],
+            output_start: 0,
+            output_strides: [0, 0, 0, 0, 2, 1],
+        };
+        assert_eq!((transpose.input_elems(), transpose.output_elems()), (6, 6));
+        copy(&transpose, &input, &mut output, |x| x);
+        assert_eq!(output, [1, 4, 2, 5, 3, 6]);
+
+        let mut padded = [9; 4 * 5];
+        let pad = CopyArgs {
+            dims: [1, 1, 1, 1, 2, 3],
+            input_start: 0,
+            input_strides: [0, 0, 0, 0, 3, 1],
+            output_start: 6,
+            output_strides: [0, 0, 0, 0, 5, 1],
+        };
+        copy(&pad, &input, &mut padded, |x| x * 2);
+        assert_eq!(padded, [9, 9, 9, 9, 9, 9, 2, 4, 6, 9, 9, 8, 10, 12, 9, 9, 9, 9, 9, 9]);
+    }
+}

@@ -1,0 +1,181 @@
+//! Addition, subtraction and multiplication of two int8 tensors, with broadcasting.
+//!
+//! ```text
+//! add  y = quantize((a - za) as f32 * ma  +  (b - zb) as f32 * mb)      subtract: mb is negative
+//! mul  y = quantize(((a - za) * (b - zb)) as f32 * ma)
+//! ```
+//! The operations are in exactly this order, and the sum is no fused multiply-add.
+
+use crate::requantize::OutputRange;
+
+/// Which operation, and its scales.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum BinaryOp {
+    /// `ma` and `mb` are the scales of the operands over that of the output.
+    Add {
+        /// Left scale / output scale.
+        lhs_multiplier: f32,
+        /// Right scale / output scale; negative for a subtraction.
+        rhs_multiplier: f32,
+    },
+    /// `multiplier` is left scale · right scale / output scale.
+    Mul {
+        /// Left scale · right scale / output scale.
+        multiplier: f32,
+    },
+}
+
+/// Everything about a run but the data.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BinaryArgs {
+    /// The operation.
+    pub op: BinaryOp,
+    /// The int8 value that stands for 0 on the left.
+    pub lhs_zero_point: i32,
+    /// The same on the right.
+    pub rhs_zero_point: i32,
+    /// The output's range.
+    pub output: OutputRange,
+    /// Dimensions of the output, outermost first; unused ones are 1.
+    pub dims: [usize; 4],
+    /// Elements from one index to the next in the left operand, 0 where it is broadcast.
+    pub lhs_strides: [usize; 4],
+    /// The same for the right operand.
+    pub rhs_strides: [usize; 4],
+}
+
+/// The operands: two inputs and an output, or an output that overwrites the left input, which then
+/// has the output's shape.
+#[derive(Debug)]
+pub enum Operands<'a> {
+    /// Three different buffers.
+    Separate {
+        /// Left input.
+        lhs: &'a [i8],
+        /// Right input.
+        rhs: &'a [i8],
+        /// Output, contiguous over `dims`.
+        output: &'a mut [i8],
+    },
+    /// `output` holds the left input, contiguous over `dims`.
+    InPlace {
+        /// Left input and output.
+        output: &'a mut [i8],
+        /// Right input.
+        rhs: &'a [i8],
+    },
+}
+
+impl BinaryArgs {
+    /// Elements of the output.
+    pub fn output_elems(&self) -> usize {
+        self.dims.iter().product()
+    }
+
+    /// Elements that an operand with these strides must have.
+    pub fn operand_elems(&self, strides: &[usize; 4]) -> usize {
+        1 + self.dims.iter().zip(strides).map(|(&dim, &stride)| (dim - 1) * stride).sum::<usize>()
+    }
+
+    #[inline(always)]
+    fn apply(&self, a: i8, b: i8) -> i8 {
+        let a = a as i32 - self.lhs_zero_point;
+        let b = b as i32 - self.rhs_zero_point;
+        self.output.quantize(match self.op {
+            BinaryOp::Add { lhs_multiplier, rhs_multiplier } => {
+                let left = a as f32 * lhs_multiplier;
+                let right = b as f32 * rhs_multiplier;
+                left + right
+            }
+            BinaryOp::Mul { multiplier } => (a * b) as f32 * multiplier,
+        })
+    }
+}
+
+/// Runs an element-wise operation over slices of the lengths that [`BinaryArgs`] asks for.
+pub fn binary(args: &BinaryArgs, operands: Operands<'_>) {
+    let [d0, d1, d2, d3] = args.dims;
+    let (ls, rs) = (&args.lhs_strides, &args.rhs_strides);
+    let mut at = 0;
+    match operands {
+        Operands::Separate { lhs, rhs, output } => {
+            for (i0, i1, i2) in indices(d0, d1, d2) {
+                let left = &lhs[i0 * ls[0] + i1 * ls[1] + i2 * ls[2]..];
+                let right = &rhs[i0 * rs[0] + i1 * rs[1] + i2 * rs[2]..];
+                let line = &mut output[at..at + d3];
+                match (ls[3], rs[3]) {
+                    (1, 1) => {
+                        for ((y, &a), &b) in line.iter_mut().zip(&left[..d3]).zip(&right[..d3]) {
+                            *y = args.apply(a, b);
+                        }
+                    }
+                    _ => {
+                        for (i, y) in line.iter_mut().enumerate() {
+                            *y = args.apply(left[i * ls[3]], right[i * rs[3]]);
+                        }
+                    }
+                }
+                at += d3;
+            }
+        }
+        Operands::InPlace { output, rhs } => {
+            for (i0, i1, i2) in indices(d0, d1, d2) {
+                let right = &rhs[i0 * rs[0] + i1 * rs[1] + i2 * rs[2]..];
+                for (i, y) in output[at..at + d3].iter_mut().enumerate() {
+                    *y = args.apply(*y, right[i * rs[3]]);
+                }
+                at += d3;
+            }
+        }
+    }
+}
+
+fn indices(d0: usize, d1: usize, d2: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    (0..d0).flat_map(move |i| (0..d1).flat_map(move |j| (0..d2).map(move |k| (i, j, k))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    fn args(op: BinaryOp, dims: [usize; 4], rhs_strides: [usize; 4]) -> BinaryArgs {
+        let lhs_strides = [dims[1] * dims[2] * dims[3], dims[2] * dims[3], dims[3], 1];
+        let output = OutputRange::full(5);
+        BinaryArgs { op, lhs_zero_point: -3, rhs_zero_point: 4, output, dims, lhs_strides, rhs_strides }
+    }
+
+    #[test]
+    fn addition_over_every_pair_is_the_rounded_real_sum_within_one_step() {
+        let op = BinaryOp::Add { lhs_multiplier: 0.43, rhs_multiplier: -0.21 };
+        let args = args(op, [1, 1, 1, 256], [0, 0, 0, 0]);
+        let lhs: Vec<i8> = (-128..=127).collect();
+        let mut output = [0i8; 256];
+        for b in -128..=127_i8 {
+            binary(&args, Operands::Separate { lhs: &lhs, rhs: &[b], output: &mut output });
+            for (&a, &y) in lhs.iter().zip(&output) {
+                let real = (a as f64 + 3.0) * 0.43 - (b as f64 - 4.0) * 0.21;
+                assert!((y as f64 - 5.0 - real.clamp(-133.0, 122.0)).abs() <= 0.5 + 1e-4, "{a} {b} {y}");
+            }
+        }
+    }
+
+    #[test]
+    fn in_place_and_broadcast_equal_separate_and_repeated() {
+        let dims = [2, 3, 4, 5];
+        let lhs: Vec<i8> = (0..120).map(|i| (i * 37 % 251) as i8).collect();
+        let per_channel: Vec<i8> = (0..5).map(|i| i * 11 - 20).collect();
+        let repeated: Vec<i8> = per_channel.iter().copied().cycle().take(120).collect();
+        let op = BinaryOp::Mul { multiplier: 0.013 };
+        let mut expected = [0i8; 120];
+        binary(
+            &args(op, dims, [60, 20, 5, 1]),
+            Operands::Separate { lhs: &lhs, rhs: &repeated, output: &mut expected },
+        );
+        let mut output = lhs.clone();
+        let broadcast = args(op, dims, [0, 0, 0, 1]);
+        assert_eq!(broadcast.operand_elems(&broadcast.rhs_strides), 5);
+        binary(&broadcast, Operands::InPlace { output: &mut output, rhs: &per_channel });
+        assert_eq!(output, expected);
+    }
+}

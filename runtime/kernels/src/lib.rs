@@ -1,0 +1,34 @@
+//! INT8 kernels: for every operation a plain scalar reference that *defines* the result, and
+//! SIMD rows that equal it bit for bit.
+//!
+//! ```text
+//! requantize   the arithmetic: i32 accumulator -> i8, one definition for every ISA
+//! isa          which instruction sets exist, and the token that proves one is there
+//! conv         convolution, depthwise convolution, fully connected: table, selection, packing
+//! elementwise  add and multiply with broadcasting
+//! lookup       256-entry tables: every unary function on int8
+//! pool         maximum, average and mean
+//! softmax      exponential and softmax in fixed-order arithmetic
+//! copy         strided copies: transpose, concat, pad
+//! input        f32 samples and u8 pixels to int8
+//! ```
+//!
+//! Tensors are NHWC, contiguous, and given as slices; shapes travel in argument structs. All sizes
+//! are in elements unless the name says `_bytes`.
+//!
+//! **Architecture invariant:** no allocation, no dependency, no panic on sizes that the argument
+//! structs' documentation allows. Raw pointers stay inside the files of one ISA.
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod conv;
+pub mod copy;
+pub mod elementwise;
+pub mod input;
+pub mod isa;
+pub mod lookup;
+pub mod pool;
+pub mod requantize;
+pub mod softmax;

@@ -1,0 +1,223 @@
+//! Maximum and average pooling over `[N, H, W, C]`, and with them means over any run of axes.
+
+use crate::requantize::OutputRange;
+
+/// What a window becomes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum PoolOp {
+    /// The largest value; padding does not count. The output has the input's scale and zero point.
+    Max,
+    /// `quantize((sum of (x - zero_point)) as f32 * (multiplier / count as f32))`.
+    Average {
+        /// The input's zero point.
+        zero_point: i32,
+        /// Input scale / output scale.
+        multiplier: f32,
+        /// Whether the positions of the padding (not those beyond it) count as zeros.
+        count_include_pad: bool,
+        /// The output's range.
+        output: OutputRange,
+    },
+}
+
+/// Geometry of a pooling. Every window has at least one position inside the input, except that an
+/// average which counts padding may lie in the padding alone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PoolArgs {
+    /// The operation.
+    pub op: PoolOp,
+    /// N: images.
+    pub batch: usize,
+    /// Input height.
+    pub in_h: usize,
+    /// Input width.
+    pub in_w: usize,
+    /// Channels.
+    pub channels: usize,
+    /// Output height.
+    pub out_h: usize,
+    /// Output width.
+    pub out_w: usize,
+    /// Window height.
+    pub kernel_h: usize,
+    /// Window width.
+    pub kernel_w: usize,
+    /// Vertical stride.
+    pub stride_h: usize,
+    /// Horizontal stride.
+    pub stride_w: usize,
+    /// Vertical distance of a window's positions.
+    pub dilation_h: usize,
+    /// Horizontal distance of a window's positions.
+    pub dilation_w: usize,
+    /// Rows of padding: above, below.
+    pub pad_h: [usize; 2],
+    /// Columns of padding: left, right.
+    pub pad_w: [usize; 2],
+}
+
+impl PoolArgs {
+    /// Elements of the input.
+    pub fn input_elems(&self) -> usize {
+        self.batch * self.in_h * self.in_w * self.channels
+    }
+
+    /// Elements of the output.
+    pub fn output_elems(&self) -> usize {
+        self.batch * self.out_h * self.out_w * self.channels
+    }
+}
+
+/// Positions of a window along one axis: those inside the input, and how many count.
+struct Window {
+    start: usize,
+    dilation: usize,
+    pad: usize,
+    size: usize,
+    kernel: usize,
+    padded: usize,
+}
+
+impl Window {
+    fn inside(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.kernel)
+            .filter_map(|k| (self.start + k * self.dilation).checked_sub(self.pad))
+            .filter(|&position| position < self.size)
+    }
+
+    fn counted_with_padding(&self) -> usize {
+        (0..self.kernel).filter(|k| self.start + k * self.dilation < self.padded).count()
+    }
+}
+
+/// Channels are pooled in blocks of this many, so that the sums stay in registers.
+const BLOCK: usize = 64;
+
+/// Runs a pooling over slices of [`PoolArgs::input_elems`] and [`PoolArgs::output_elems`].
+pub fn pool(args: &PoolArgs, input: &[i8], output: &mut [i8]) {
+    let line = args.in_w * args.channels;
+    let mut pixels = output.chunks_exact_mut(args.channels);
+    for image in input.chunks_exact(args.in_h * line) {
+        for oy in 0..args.out_h {
+            let rows = Window {
+                start: oy * args.stride_h,
+                dilation: args.dilation_h,
+                pad: args.pad_h[0],
+                size: args.in_h,
+                kernel: args.kernel_h,
+                padded: args.pad_h[0] + args.in_h + args.pad_h[1],
+            };
+            for ox in 0..args.out_w {
+                let columns = Window {
+                    start: ox * args.stride_w,
+                    dilation: args.dilation_w,
+                    pad: args.pad_w[0],
+                    size: args.in_w,
+                    kernel: args.kernel_w,
+                    padded: args.pad_w[0] + args.in_w + args.pad_w[1],
+                };
+                let Some(pixel) = pixels.next() else { return };
+                pool_pixel(args, image, &rows, &columns, pixel);
+            }
+        }
+    }
+}
+
+fn pool_pixel(args: &PoolArgs, image: &[i8], rows: &Window, columns: &Window, pixel: &mut [i8]) {
+    let channels = args.channels;
+    let at = |y: usize, x: usize| (y * args.in_w + x) * channels;
+    match args.op {
+        PoolOp::Max => {
+            pixel.fill(i8::MIN);
+            for y in rows.inside() {
+                for x in columns.inside() {
+                    for (largest, &value) in pixel.iter_mut().zip(&image[at(y, x)..][..channels]) {
+                        *largest = (*largest).max(value);
+                    }
+                }
+            }
+        }
+        PoolOp::Average { zero_point, multiplier, count_include_pad, output } => {
+            let inside = rows.inside().count() * columns.inside().count();
+            let counted = if count_include_pad {
+                rows.counted_with_padding() * columns.counted_with_padding()
+            } else {
+                inside
+            };
+            let multiplier = multiplier / counted.max(1) as f32;
+            for (block, results) in pixel.chunks_mut(BLOCK).enumerate() {
+                let mut sums = [-zero_point * inside as i32; BLOCK];
+                for y in rows.inside() {
+                    for x in columns.inside() {
+                        let values = &image[at(y, x) + block * BLOCK..][..results.len()];
+                        for (sum, &value) in sums.iter_mut().zip(values) {
+                            *sum += value as i32;
+                        }
+                    }
+                }
+                for (result, &sum) in results.iter_mut().zip(&sums) {
+                    *result = output.requantize(sum, multiplier);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(op: PoolOp) -> PoolArgs {
+        PoolArgs {
+            op,
+            batch: 1,
+            in_h: 3,
+            in_w: 3,
+            channels: 1,
+            out_h: 2,
+            out_w: 2,
+            kernel_h: 2,
+            kernel_w: 2,
+            stride_h: 2,
+            stride_w: 2,
+            dilation_h: 1,
+            dilation_w: 1,
+            pad_h: [0, 0],
+            pad_w: [0, 0],
+        }
+    }
+
+    const INPUT: [i8; 9] = [10, 20, 30, 40, 50, 60, 70, 80, 90];
+
+    #[test]
+    fn windows_beyond_the_edge_take_what_is_inside() {
+        let mut output = [0; 4];
+        pool(&args(PoolOp::Max), &INPUT, &mut output);
+        assert_eq!(output, [50, 60, 80, 90]);
+        let average = PoolOp::Average {
+            zero_point: 0,
+            multiplier: 1.0,
+            count_include_pad: false,
+            output: OutputRange::full(0),
+        };
+        pool(&args(average), &INPUT, &mut output);
+        assert_eq!(output, [30, 45, 75, 90]);
+    }
+
+    #[test]
+    fn padding_counts_only_where_asked_for() {
+        for (count_include_pad, expected) in [(true, [2, 12, 28, 70]), (false, [10, 25, 55, 70])] {
+            let op = PoolOp::Average {
+                zero_point: 0,
+                multiplier: 1.0,
+                count_include_pad,
+                output: OutputRange::full(0),
+            };
+            let args = PoolArgs { pad_h: [1, 0], pad_w: [1, 0], ..args(op) };
+            let mut output = [0; 4];
+            pool(&args, &INPUT, &mut output);
+            // 10 / 4 and 110 / 4 are exact halves: to even.
+            assert_eq!(output, expected);
+        }
+    }
+}

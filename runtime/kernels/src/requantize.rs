@@ -1,0 +1,145 @@
+//! The one definition of how an accumulator becomes int8.
+//!
+//! `q = rne(clamp(acc as f32 * multiplier, min - zero_point, max - zero_point)) + zero_point`:
+//! one conversion, one multiplication, one rounding to nearest, ties to even. Each is a single
+//! correctly rounded IEEE 754 operation, so every processor gives the same bits, as long as
+//! nothing is contracted into a fused multiply-add. Clamping first changes nothing, since rounding
+//! is monotonic and the bounds are integers; it keeps the rounding trick in its range.
+
+/// Where the int8 result of a step lies: its zero point and the bounds that it is clamped to
+/// (int8's own, or tighter where an activation is fused into the step).
+///
+/// `-128 <= min <= max <= 127`, `-128 <= zero_point <= 127`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputRange {
+    /// The int8 value that stands for 0.
+    pub zero_point: i32,
+    /// The smallest result.
+    pub min: i32,
+    /// The largest result.
+    pub max: i32,
+}
+
+/// Adding and subtracting this rounds an f32 of magnitude below 2^22 to the nearest integer, ties
+/// to even: at 1.5 * 2^23 the spacing of f32 is exactly 1 (Muller et al., "Handbook of
+/// Floating-Point Arithmetic", section 8.4). Baseline ARMv7 and Cortex-M have no instruction for it.
+pub const ROUNDING_MAGIC: f32 = 12_582_912.0;
+
+/// Rounds to the nearest integer, ties to even. `|value| < 2^22`.
+#[inline(always)]
+pub fn round_ties_even(value: f32) -> f32 {
+    (value + ROUNDING_MAGIC) - ROUNDING_MAGIC
+}
+
+impl OutputRange {
+    /// The whole of int8 around `zero_point`.
+    pub const fn full(zero_point: i32) -> Self {
+        Self { zero_point, min: -128, max: 127 }
+    }
+
+    /// Rounds a result that is already in units of the output's scale, relative to its zero point.
+    /// Not-a-number gives `min`.
+    #[inline(always)]
+    pub fn quantize(self, value: f32) -> i8 {
+        let low = (self.min - self.zero_point) as f32;
+        let high = (self.max - self.zero_point) as f32;
+        // Written with comparisons that are false for NaN, as `maxps`/`minps` behave.
+        let value = if value > low { value } else { low };
+        let value = if value < high { value } else { high };
+        (round_ties_even(value) as i32 + self.zero_point) as i8
+    }
+
+    /// Requantizes an accumulator.
+    #[inline(always)]
+    pub fn requantize(self, accumulator: i32, multiplier: f32) -> i8 {
+        self.quantize(accumulator as f32 * multiplier)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Exact product of an integer of 24 bits and an f32, rounded half to even in integers: the
+    /// independent model. `multiplier = m * 2^e` with an integer `m` below 2^24.
+    fn exact(accumulator: i32, multiplier: f32, range: OutputRange) -> i8 {
+        let bits = multiplier.to_bits();
+        let exponent = ((bits >> 23) & 0xff) as i32;
+        let (m, e) = match exponent {
+            0 => ((bits & 0x7f_ffff) as i128, -149),
+            _ => (((bits & 0x7f_ffff) | 0x80_0000) as i128, exponent - 150),
+        };
+        // The two roundings before the last one: i32 -> f32 and the product -> f32.
+        let product = round_to_24_bits(round_to_24_bits(accumulator as i128) * m);
+        let rounded = if e >= 0 {
+            product.checked_shl(e.min(60) as u32).unwrap_or(i128::MAX)
+        } else if e < -100 {
+            0
+        } else {
+            shift_right_ties_even(product, (-e) as u32)
+        };
+        (rounded + range.zero_point as i128).clamp(range.min as i128, range.max as i128) as i8
+    }
+
+    fn shift_right_ties_even(value: i128, shift: u32) -> i128 {
+        let floor = value >> shift;
+        let rest = value - (floor << shift);
+        let half = 1i128 << (shift - 1);
+        floor + (rest > half || (rest == half && floor & 1 == 1)) as i128
+    }
+
+    fn round_to_24_bits(value: i128) -> i128 {
+        let bits = 128 - value.unsigned_abs().leading_zeros();
+        if bits <= 24 {
+            return value;
+        }
+        let rounded = shift_right_ties_even(value.abs(), bits - 24) << (bits - 24);
+        rounded * value.signum()
+    }
+
+    #[test]
+    fn requantize_over_accumulators_and_multipliers_equals_the_exact_model() {
+        let multipliers = [1.0, 0.5, 0.25, 0.003_921_569, 0.1, 1.0 / 3.0, 1.5, 7.25e-5, 1e-9, 1e-40, 3.0e4];
+        let ranges = [
+            OutputRange::full(0),
+            OutputRange::full(-128),
+            OutputRange { zero_point: 7, min: 7, max: 127 },
+            OutputRange { zero_point: -3, min: -100, max: 90 },
+        ];
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        for range in ranges {
+            for multiplier in multipliers {
+                for accumulator in -2048..2048 {
+                    assert_eq!(
+                        range.requantize(accumulator, multiplier),
+                        exact(accumulator, multiplier, range),
+                        "{accumulator} * {multiplier} in {range:?}"
+                    );
+                }
+                for _ in 0..20_000 {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    let accumulator = (state >> 32) as i32 >> ((state >> 5) & 31);
+                    assert_eq!(
+                        range.requantize(accumulator, multiplier),
+                        exact(accumulator, multiplier, range),
+                        "{accumulator} * {multiplier} in {range:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn exact_halves_round_to_even() {
+        let range = OutputRange::full(0);
+        let halves = [(1, 0), (3, 2), (5, 2), (-1, 0), (-3, -2), (-5, -2)];
+        for (twice, expected) in halves {
+            assert_eq!(range.requantize(twice, 0.5), expected);
+        }
+    }
+
+    #[test]
+    fn not_a_number_gives_the_lower_bound() {
+        assert_eq!(OutputRange { zero_point: 3, min: -7, max: 9 }.quantize(f32::NAN), -7);
+    }
+}
