@@ -1,1 +1,3 @@
-//! stub
+//! The `.epk` package.
+#![no_std]
+pub mod plan;

@@ -1,0 +1,385 @@
+//! The plan: what a device does with a sample, step by step, with every buffer at a fixed place.
+//!
+//! A plan is a stream of [postcard] values: one [`Head`], then [`Head::inputs`] times [`Input`],
+//! [`Head::outputs`] times [`Output`] and [`Head::steps`] times [`Step`]. It is read one value at a
+//! time, so that a reader needs no memory of its own.
+//!
+//! Tensors of the device are int8, contiguous, and lie in the arena in the order that each operation
+//! documents (NHWC for the spatial ones). Constants lie in the weights section.
+//!
+//! [postcard]: https://postcard.jamesmunns.com/wire-format
+
+use serde::{Deserialize, Serialize};
+
+/// The most dimensions that a tensor of the model may have.
+pub const MAX_RANK: usize = 6;
+
+/// Bytes from `offset` on, in the arena or in a section, as the field says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// First byte.
+    pub offset: u32,
+    /// Number of bytes.
+    pub bytes: u32,
+}
+
+/// The shape of a tensor of the user's model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dims {
+    /// How many of `sizes` count: at most [`MAX_RANK`].
+    pub rank: u8,
+    /// Sizes, outermost first; unused ones are 1.
+    pub sizes: [u32; MAX_RANK],
+}
+
+impl Dims {
+    /// The sizes that count.
+    pub fn as_slice(&self) -> &[u32] {
+        &self.sizes[..(self.rank as usize).min(MAX_RANK)]
+    }
+
+    /// Number of elements; `None` where it exceeds 32 bits.
+    pub fn elems(&self) -> Option<u32> {
+        self.as_slice().iter().try_fold(1u32, |product, &size| product.checked_mul(size))
+    }
+}
+
+/// `real = (q - zero_point) * scale`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Quant {
+    /// Finite, positive.
+    pub scale: f32,
+    /// In [-128, 127].
+    pub zero_point: i8,
+}
+
+/// What the plan holds and needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// Bytes of the arena, which starts at a multiple of 64.
+    pub arena_bytes: u32,
+    /// Number of [`Input`]s.
+    pub inputs: u32,
+    /// Number of [`Output`]s.
+    pub outputs: u32,
+    /// Number of [`Step`]s.
+    pub steps: u32,
+    /// Multiply-adds of one inference.
+    pub macs: u64,
+}
+
+/// One input of the model, and the three forms in which an application may give it: f32 in the
+/// model's own shape (already preprocessed), u8 pixels where the package records a preprocessing,
+/// or int8 as it lies in the arena.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Input<'a> {
+    /// The model's name of it.
+    pub name: &'a str,
+    /// The model's shape of it.
+    pub dims: Dims,
+    /// Where the int8 tensor lies in the arena.
+    pub buffer: Span,
+    /// Scale and zero point of the int8 tensor.
+    pub quant: Quant,
+    /// Dimensions of the int8 tensor, in the order in which it lies in the arena.
+    pub arena_dims: [u32; 4],
+    /// For each of `arena_dims`, the distance in elements in the model's own shape.
+    pub strides: [u32; 4],
+    /// Whether, and how, raw pixels are taken.
+    #[serde(borrow)]
+    pub pixels: Option<Pixels<'a>>,
+}
+
+/// How raw u8 pixels, `[N, H, W, C]`, become the int8 tensor: one table a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pixels<'a> {
+    /// In the weights section: `[C][256]` int8, entry `p` of channel `c` for a pixel value of `p`.
+    pub tables: Span,
+    /// Whether the model's channels are the pixel's in reverse (BGR).
+    pub reverse_channels: bool,
+    /// For each of [`Input::arena_dims`], the distance in elements in the pixels.
+    pub strides: [u32; 4],
+    /// How an image file becomes these pixels, for those who have files (JSON; see FORMAT.md).
+    pub from_image: &'a str,
+}
+
+/// The type of an output's elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OutputType {
+    /// int8 with the output's [`Quant`].
+    I8,
+    /// f32.
+    F32,
+}
+
+/// One output of the model, in the model's own shape and order of dimensions.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Output<'a> {
+    /// The model's name of it.
+    pub name: &'a str,
+    /// The model's shape of it.
+    pub dims: Dims,
+    /// Where it lies in the arena.
+    pub buffer: Span,
+    /// The type of its elements.
+    pub dtype: OutputType,
+    /// Scale and zero point, for int8.
+    pub quant: Option<Quant>,
+    /// Whether its bytes are the same on every processor.
+    pub exact: bool,
+}
+
+/// One step.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step<'a> {
+    /// The node of the user's model that the step computes (the last one, where it is several).
+    pub name: &'a str,
+    /// Memory in the arena that only this step uses; large enough for every kernel.
+    pub scratch: Span,
+    /// What it does.
+    pub op: Op,
+}
+
+/// What a step does.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Op {
+    /// Convolution, depthwise convolution, fully connected.
+    Conv(Conv),
+    /// Addition, subtraction, multiplication of two tensors.
+    Binary(Binary),
+    /// A function of one int8 tensor, as a table.
+    Lookup(Lookup),
+    /// Pooling and means.
+    Pool(Pool),
+    /// Softmax over the last dimension.
+    Softmax(Softmax),
+    /// One byte, repeated: the border of a padded tensor.
+    Fill(Fill),
+    /// A strided copy: transpose, concatenation, padding, slice.
+    Copy(Copy),
+}
+
+/// Zero point and bounds of an int8 result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Range {
+    /// The int8 value that stands for 0.
+    pub zero_point: i8,
+    /// The smallest result.
+    pub min: i8,
+    /// The largest result: at least `min`.
+    pub max: i8,
+}
+
+/// Convolution over `[N, H, W, C]`, weights `[out_channels, kh, kw, in_channels / groups]`, or
+/// `[kh, kw, C]` where `groups == in_channels == out_channels > 1` (depthwise).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Conv {
+    /// int8 in the arena.
+    pub input: Span,
+    /// In the arena: int8 where `range` is there, else f32.
+    pub output: Span,
+    /// N, H, W, C of the input.
+    pub input_dims: [u32; 4],
+    /// N, H, W, C of the output.
+    pub output_dims: [u32; 4],
+    /// Kernel height and width.
+    pub kernel: [u32; 2],
+    /// Vertical and horizontal stride.
+    pub stride: [u32; 2],
+    /// Vertical and horizontal dilation.
+    pub dilation: [u32; 2],
+    /// Padding above and to the left. What lies below and to the right follows from the dimensions.
+    pub pad: [u32; 2],
+    /// Groups.
+    pub groups: u32,
+    /// What padding is filled with.
+    pub input_zero_point: i8,
+    /// int8 constants, in [-127, 127].
+    pub weights: Span,
+    /// i32 constants, `[out_channels]`, with `-input_zero_point * sum(weights)` in them.
+    pub bias: Span,
+    /// f32 constants, `[out_channels]`, finite and positive.
+    pub multiplier: Span,
+    /// The int8 result; `None` gives `accumulator * multiplier` in f32.
+    pub range: Option<Range>,
+}
+
+/// Where an operand lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Operand {
+    /// In the arena.
+    Arena(Span),
+    /// In the weights section.
+    Constant(Span),
+}
+
+/// Which element-wise operation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum BinaryOp {
+    /// `(a - za) * lhs_multiplier + (b - zb) * rhs_multiplier`; a subtraction has a negative one.
+    Add {
+        /// Left scale / output scale.
+        lhs_multiplier: f32,
+        /// Right scale / output scale, negated for a subtraction.
+        rhs_multiplier: f32,
+    },
+    /// `((a - za) * (b - zb)) * multiplier`.
+    Mul {
+        /// Left scale · right scale / output scale.
+        multiplier: f32,
+    },
+}
+
+/// Element-wise operation of two int8 tensors, with broadcasting.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Binary {
+    /// The operation.
+    pub op: BinaryOp,
+    /// Left operand.
+    pub lhs: Operand,
+    /// Right operand.
+    pub rhs: Operand,
+    /// In the arena; may be exactly the left operand's span, if that is contiguous over `dims`.
+    pub output: Span,
+    /// Zero point of the left operand.
+    pub lhs_zero_point: i8,
+    /// Zero point of the right operand.
+    pub rhs_zero_point: i8,
+    /// The result.
+    pub range: Range,
+    /// Dimensions of the output, contiguous in this order; unused ones are 1.
+    pub dims: [u32; 4],
+    /// Distances in the left operand, 0 where it is broadcast.
+    pub lhs_strides: [u32; 4],
+    /// Distances in the right operand.
+    pub rhs_strides: [u32; 4],
+}
+
+/// A table of 256 entries: entry `i` is for the int8 value `i - 128`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lookup {
+    /// int8 in the arena.
+    pub input: Span,
+    /// In the arena: int8 (may be exactly the input's span) or, where `output` is four times as
+    /// large, f32.
+    pub output: Span,
+    /// Constants: 256 int8 or 256 f32.
+    pub table: Span,
+    /// Whether entries and results are f32.
+    pub to_f32: bool,
+}
+
+/// Which pooling.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum PoolOp {
+    /// Maximum.
+    Max,
+    /// `sum(x - input_zero_point) * (multiplier / count)`.
+    Average {
+        /// The input's zero point.
+        input_zero_point: i8,
+        /// Input scale / output scale.
+        multiplier: f32,
+        /// Whether the padding counts.
+        count_include_pad: bool,
+        /// The result.
+        range: Range,
+    },
+}
+
+/// Pooling over `[N, H, W, C]`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pool {
+    /// The operation.
+    pub op: PoolOp,
+    /// int8 in the arena.
+    pub input: Span,
+    /// int8 in the arena.
+    pub output: Span,
+    /// N, H, W, C of the input.
+    pub input_dims: [u32; 4],
+    /// N, H, W, C of the output.
+    pub output_dims: [u32; 4],
+    /// Window height and width.
+    pub kernel: [u32; 2],
+    /// Vertical and horizontal stride.
+    pub stride: [u32; 2],
+    /// Vertical and horizontal dilation.
+    pub dilation: [u32; 2],
+    /// Padding above, left, below, right.
+    pub pads: [u32; 4],
+}
+
+/// Where softmax reads from.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum SoftmaxInput {
+    /// int8; the table of 256 f32 constants holds `exp(-d * scale)` at entry `d`.
+    I8 {
+        /// In the arena.
+        input: Span,
+        /// In the weights section.
+        table: Span,
+    },
+    /// f32 in the arena.
+    F32(Span),
+}
+
+/// What softmax writes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum SoftmaxOutput {
+    /// int8: `p * multiplier`.
+    I8 {
+        /// In the arena.
+        output: Span,
+        /// 1 / output scale.
+        multiplier: f32,
+        /// The result.
+        range: Range,
+    },
+    /// f32 in the arena.
+    F32(Span),
+}
+
+/// Softmax over rows of `channels` contiguous values.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Softmax {
+    /// Where it reads from.
+    pub input: SoftmaxInput,
+    /// Where it writes to.
+    pub output: SoftmaxOutput,
+    /// Values of a row.
+    pub channels: u32,
+}
+
+/// Every byte of a span becomes `value`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fill {
+    /// int8 in the arena.
+    pub output: Span,
+    /// The value.
+    pub value: i8,
+}
+
+/// A strided copy; starts and strides in elements. Input and output do not overlap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copy {
+    /// In the arena.
+    pub input: Span,
+    /// In the arena: the whole tensor, of which the copy may write a part.
+    pub output: Span,
+    /// Bytes of an element: 1 or 4.
+    pub elem_bytes: u8,
+    /// The block, outermost dimension first; unused ones are 1.
+    pub dims: [u32; MAX_RANK],
+    /// Where the block starts in the input.
+    pub input_start: u32,
+    /// Distances in the input.
+    pub input_strides: [u32; MAX_RANK],
+    /// Where the block starts in the output.
+    pub output_start: u32,
+    /// Distances in the output.
+    pub output_strides: [u32; MAX_RANK],
+    /// 256 int8 constants that each value passes through, where the scales differ; only for
+    /// elements of one byte.
+    pub table: Option<Span>,
+}
