@@ -1,1 +1,22 @@
-//! stub
+//! The packager: an ONNX model becomes a quantized, planned, self-tested package.
+//!
+//! ```text
+//! import     ONNX -> graph: shapes bound, constants folded (tract), the user's names kept
+//! passes     graph -> graph, each equivalent in f32
+//! evaluate   the graph in f32: the oracle of the passes, and what calibration observes
+//! calibrate  statistics of every tensor over the calibration set, streamed
+//! quantize   a scale and zero point for every tensor, int8 weights
+//! lower      graph -> steps over virtual buffers, in the device's order of dimensions
+//! memory     virtual buffers -> offsets in one arena, and the independent check
+//! emit       steps and constants -> bytes, re-read, self-tested, renamed into place
+//! ```
+//! **Architecture invariant:** each stage reads the result of the one before and changes nothing of
+//! it; the runtime knows nothing of this crate.
+#![deny(unsafe_code)]
+
+pub mod error;
+pub mod evaluate;
+pub mod graph;
+pub mod import;
+pub mod passes;
+pub mod unary;

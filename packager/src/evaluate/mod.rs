@@ -1,0 +1,225 @@
+//! The graph in f32, as ONNX defines it: the oracle of every pass, and what calibration observes.
+
+mod window;
+
+use matrixmultiply::sgemm;
+
+use crate::graph::{BinaryKind, FullyConnected, Graph, Node, Op, ValueId, as_nchw};
+
+/// Runs the graph on one sample. `inputs` are row-major, one for each of the graph's inputs;
+/// `observe` sees every value as it is made, inputs included. Returns the outputs.
+pub fn evaluate(graph: &Graph, inputs: &[&[f32]], mut observe: impl FnMut(ValueId, &[f32])) -> Vec<Vec<f32>> {
+    let mut uses = vec![0usize; graph.values.len()];
+    for id in graph.nodes.iter().flat_map(|node| &node.inputs).chain(&graph.outputs) {
+        uses[id.0] += 1;
+    }
+    let mut values: Vec<Option<Vec<f32>>> = vec![None; graph.values.len()];
+    for (id, input) in graph.inputs.iter().zip(inputs) {
+        observe(*id, input);
+        values[id.0] = Some(input.to_vec());
+    }
+    for node in &graph.nodes {
+        let read = |id: &ValueId| match &graph.value(*id).constant {
+            Some(constant) => &constant.data[..],
+            None => values[id.0].as_deref().unwrap_or(&[]),
+        };
+        let operands: Vec<&[f32]> = node.inputs.iter().map(read).collect();
+        let mut result = run_node(graph, node, &operands);
+        if node.clamp != crate::graph::Clamp::NONE {
+            result.iter_mut().for_each(|x| *x = x.max(node.clamp.min).min(node.clamp.max));
+        }
+        observe(node.output, &result);
+        values[node.output.0] = Some(result);
+        for id in &node.inputs {
+            uses[id.0] -= 1;
+            if uses[id.0] == 0 {
+                values[id.0] = None;
+            }
+        }
+    }
+    graph.outputs.iter().map(|id| values[id.0].clone().unwrap_or_default()).collect()
+}
+
+fn run_node(graph: &Graph, node: &Node, operands: &[&[f32]]) -> Vec<f32> {
+    let input = operands[0];
+    let dims = graph.dims(node.inputs[0]);
+    let output_dims = graph.dims(node.output);
+    match &node.op {
+        Op::Conv(conv) => window::conv(conv, input, dims, output_dims),
+        Op::FullyConnected(fc) => fully_connected(fc, input),
+        Op::ChannelAffine { scale, shift } => {
+            let [_, channels, h, w] = as_nchw(dims).unwrap_or([1, scale.len(), 1, 1]);
+            let channel = |i: usize| i / (h * w) % channels;
+            (input.iter().enumerate()).map(|(i, x)| x * scale[channel(i)] + shift[channel(i)]).collect()
+        }
+        Op::Binary(kind) => {
+            let [left, right] = [0, 1].map(|i| broadcast_strides(graph.dims(node.inputs[i]), output_dims));
+            let apply = |(a, b): (usize, usize)| match kind {
+                BinaryKind::Add => operands[0][a] + operands[1][b],
+                BinaryKind::Sub => operands[0][a] - operands[1][b],
+                BinaryKind::Mul => operands[0][a] * operands[1][b],
+            };
+            Strided::new(output_dims, &left).zip(Strided::new(output_dims, &right)).map(apply).collect()
+        }
+        Op::Unary(function) => input.iter().map(|&x| function.apply(x)).collect(),
+        Op::Pool(kind, w) => window::pool(*kind, w, input, dims, output_dims),
+        Op::ReduceMean { first, count } => {
+            let outer: usize = dims[..*first].iter().product();
+            let reduced: usize = dims[*first..first + count].iter().product();
+            let inner: usize = dims[first + count..].iter().product();
+            let mut result = Vec::with_capacity(outer * inner);
+            for o in 0..outer {
+                for i in 0..inner {
+                    let sum: f64 = (0..reduced).map(|r| input[(o * reduced + r) * inner + i] as f64).sum();
+                    result.push((sum / reduced as f64) as f32);
+                }
+            }
+            result
+        }
+        Op::Pad { pads, value } => {
+            let mut result = vec![*value; output_dims.iter().product()];
+            let strides = strides(output_dims);
+            let start: usize = pads.iter().zip(&strides).map(|(pad, stride)| pad[0] * stride).sum();
+            for (x, at) in input.iter().zip(Strided::new(dims, &strides)) {
+                result[start + at] = *x;
+            }
+            result
+        }
+        Op::Concat { axis } => {
+            let outer: usize = output_dims[..*axis].iter().product();
+            let mut result = Vec::with_capacity(output_dims.iter().product());
+            for o in 0..outer {
+                for operand in operands {
+                    let chunk = operand.len() / outer;
+                    result.extend_from_slice(&operand[o * chunk..][..chunk]);
+                }
+            }
+            result
+        }
+        Op::Reshape => input.to_vec(),
+        Op::Transpose { perm } => {
+            let from = strides(dims);
+            let permuted: Vec<usize> = perm.iter().map(|&axis| from[axis]).collect();
+            Strided::new(output_dims, &permuted).map(|at| input[at]).collect()
+        }
+        Op::Softmax { axis } => softmax(input, dims, *axis),
+    }
+}
+
+fn fully_connected(fc: &FullyConnected, input: &[f32]) -> Vec<f32> {
+    let (n, k) = (fc.weights.dims[0], fc.weights.dims[1]);
+    let rows = input.len() / k;
+    let mut result: Vec<f32> = fc.bias.iter().copied().cycle().take(rows * n).collect();
+    gemm([rows, k, n], input, (k as isize, 1), &fc.weights.data, (1, k as isize), &mut result);
+    result
+}
+
+/// `c += a * b` with `a` of `[m, k]` and `b` of `[k, n]` by strides, and `c` of `[m, n]`.
+#[expect(unsafe_code, reason = "matrixmultiply's interface is raw pointers; the extents are checked here")]
+fn gemm(
+    [m, k, n]: [usize; 3],
+    a: &[f32],
+    a_strides: (isize, isize),
+    b: &[f32],
+    b_strides: (isize, isize),
+    c: &mut [f32],
+) {
+    let extent = |rows: usize, columns: usize, (r, s): (isize, isize)| {
+        (rows - 1) * r as usize + (columns - 1) * s as usize + 1
+    };
+    if m == 0 || n == 0 || k == 0 {
+        return;
+    }
+    assert!(extent(m, k, a_strides) <= a.len() && extent(k, n, b_strides) <= b.len() && m * n <= c.len());
+    // SAFETY: every index that the strides can reach is inside the slices, as just asserted.
+    unsafe {
+        sgemm(
+            m,
+            k,
+            n,
+            1.0,
+            a.as_ptr(),
+            a_strides.0,
+            a_strides.1,
+            b.as_ptr(),
+            b_strides.0,
+            b_strides.1,
+            1.0,
+            c.as_mut_ptr(),
+            n as isize,
+            1,
+        );
+    }
+}
+
+fn softmax(input: &[f32], dims: &[usize], axis: usize) -> Vec<f32> {
+    let inner: usize = dims[axis + 1..].iter().product();
+    let channels = dims[axis];
+    let mut result = vec![0.0; input.len()];
+    for start in (0..input.len()).step_by(channels * inner) {
+        for i in start..start + inner {
+            let at = |c: usize| i + c * inner;
+            let largest = (0..channels).map(|c| input[at(c)]).fold(f32::NEG_INFINITY, f32::max);
+            let sum: f64 = (0..channels).map(|c| ((input[at(c)] - largest) as f64).exp()).sum();
+            for c in 0..channels {
+                result[at(c)] = (((input[at(c)] - largest) as f64).exp() / sum) as f32;
+            }
+        }
+    }
+    result
+}
+
+/// Row-major strides.
+pub fn strides(dims: &[usize]) -> Vec<usize> {
+    let mut strides = vec![1; dims.len()];
+    for axis in (1..dims.len()).rev() {
+        strides[axis - 1] = strides[axis] * dims[axis];
+    }
+    strides
+}
+
+/// Strides of a row-major tensor of `dims` for indices into `output`: 0 where it is broadcast.
+pub fn broadcast_strides(dims: &[usize], output: &[usize]) -> Vec<usize> {
+    let own = strides(dims);
+    let lead = output.len() - dims.len();
+    let stride = |axis: usize| match axis.checked_sub(lead) {
+        Some(axis) if dims[axis] != 1 => own[axis],
+        _ => 0,
+    };
+    (0..output.len()).map(stride).collect()
+}
+
+/// The positions of the elements of a strided tensor, in row-major order of its indices.
+pub struct Strided<'a> {
+    dims: &'a [usize],
+    strides: &'a [usize],
+    index: Vec<usize>,
+    at: usize,
+    left: usize,
+}
+
+impl<'a> Strided<'a> {
+    /// Over the indices of `dims`.
+    pub fn new(dims: &'a [usize], strides: &'a [usize]) -> Self {
+        Self { dims, strides, index: vec![0; dims.len()], at: 0, left: dims.iter().product() }
+    }
+}
+
+impl Iterator for Strided<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        self.left = self.left.checked_sub(1)?;
+        let at = self.at;
+        for axis in (0..self.dims.len()).rev() {
+            self.index[axis] += 1;
+            self.at += self.strides[axis];
+            if self.index[axis] < self.dims[axis] {
+                break;
+            }
+            self.at -= self.strides[axis] * self.dims[axis];
+            self.index[axis] = 0;
+        }
+        Some(at)
+    }
+}

@@ -1,0 +1,288 @@
+//! The packager's own small graph: what the ONNX nodes say, with every shape bound, constants as
+//! values, and the user's names kept, so that they survive into every message and report.
+//!
+//! Shapes are the model's own (`[N, C, H, W]` as ONNX has it); the order in which a device stores
+//! them is chosen when the graph is lowered.
+
+use std::sync::Arc;
+
+use crate::unary::Unary;
+
+/// An index into [`Graph::values`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ValueId(pub usize);
+
+/// An f32 constant, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// Sizes, outermost first.
+    pub dims: Vec<usize>,
+    /// Elements.
+    pub data: Arc<[f32]>,
+}
+
+impl Tensor {
+    /// A tensor of `dims`; `data` has their product.
+    pub fn new(dims: Vec<usize>, data: Vec<f32>) -> Self {
+        debug_assert_eq!(dims.iter().product::<usize>(), data.len());
+        Self { dims, data: data.into() }
+    }
+}
+
+/// A tensor of the graph.
+#[derive(Clone, Debug)]
+pub struct Value {
+    /// Its name in the ONNX file.
+    pub name: String,
+    /// Its shape.
+    pub dims: Vec<usize>,
+    /// Its elements, where they are known before the model runs.
+    pub constant: Option<Tensor>,
+}
+
+/// The bounds that a node's result is clamped to: a fused Relu or Clip.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Clamp {
+    /// Smallest result.
+    pub min: f32,
+    /// Largest result.
+    pub max: f32,
+}
+
+impl Clamp {
+    /// No bounds.
+    pub const NONE: Self = Self { min: f32::NEG_INFINITY, max: f32::INFINITY };
+
+    /// Both clamps after each other, `self` first.
+    pub fn then(self, next: Self) -> Self {
+        let through = |x: f32| x.max(next.min).min(next.max);
+        Self { min: through(self.min), max: through(self.max) }
+    }
+}
+
+/// Geometry of a window that slides over height and width. One-dimensional convolutions and
+/// poolings have height 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Height and width.
+    pub kernel: [usize; 2],
+    /// Vertical and horizontal stride.
+    pub stride: [usize; 2],
+    /// Vertical and horizontal dilation.
+    pub dilation: [usize; 2],
+    /// Top, left, bottom, right.
+    pub pads: [usize; 4],
+}
+
+/// A convolution's constants and geometry.
+#[derive(Clone, Debug)]
+pub struct Conv {
+    /// `[out_channels, in_channels / groups, kh, kw]`.
+    pub weights: Tensor,
+    /// `[out_channels]`.
+    pub bias: Vec<f32>,
+    /// Geometry.
+    pub window: Window,
+    /// Groups.
+    pub groups: usize,
+}
+
+/// A product with a constant matrix: `y[.., n] = sum over k of x[.., k] * weights[n, k] + bias[n]`.
+#[derive(Clone, Debug)]
+pub struct FullyConnected {
+    /// `[N, K]`.
+    pub weights: Tensor,
+    /// `[N]`.
+    pub bias: Vec<f32>,
+}
+
+/// Which element-wise operation of two tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BinaryKind {
+    /// `a + b`
+    Add,
+    /// `a - b`
+    Sub,
+    /// `a * b`
+    Mul,
+}
+
+/// Which pooling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolKind {
+    /// Largest value.
+    Max,
+    /// Mean; the flag says whether padding counts.
+    Average {
+        /// ONNX's `count_include_pad`.
+        count_include_pad: bool,
+    },
+}
+
+/// What a node computes.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// Convolution over `[N, C, H, W]`, `[N, C, W]` or `[N, C]` (then 1×1).
+    Conv(Conv),
+    /// Product with a constant matrix, over the last axis.
+    FullyConnected(FullyConnected),
+    /// `x * scale[c] + shift[c]` with the channels on axis 1: a batch normalization.
+    ChannelAffine {
+        /// `[C]`
+        scale: Vec<f32>,
+        /// `[C]`
+        shift: Vec<f32>,
+    },
+    /// Element-wise, with numpy's broadcasting.
+    Binary(BinaryKind),
+    /// A function of each element.
+    Unary(Unary),
+    /// Pooling over `[N, C, H, W]` or `[N, C, W]`.
+    Pool(PoolKind, Window),
+    /// Mean over adjacent axes.
+    ReduceMean {
+        /// First axis.
+        first: usize,
+        /// Number of axes.
+        count: usize,
+    },
+    /// A border of a constant.
+    Pad {
+        /// Before and after, for each axis.
+        pads: Vec<[usize; 2]>,
+        /// The constant.
+        value: f32,
+    },
+    /// Along one axis.
+    Concat {
+        /// The axis.
+        axis: usize,
+    },
+    /// The same elements under another shape: Reshape, Flatten, Squeeze, Unsqueeze.
+    Reshape,
+    /// Axis `i` of the result is axis `perm[i]` of the input.
+    Transpose {
+        /// The permutation.
+        perm: Vec<usize>,
+    },
+    /// Softmax over one axis.
+    Softmax {
+        /// The axis.
+        axis: usize,
+    },
+}
+
+/// One node.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Its name in the ONNX file (its first output's, where it has none).
+    pub name: String,
+    /// The operation of the ONNX file that it stands for: `Conv`, `BatchNormalization`, ….
+    pub onnx_op: String,
+    /// What it computes.
+    pub op: Op,
+    /// What it reads.
+    pub inputs: Vec<ValueId>,
+    /// What it makes.
+    pub output: ValueId,
+    /// What its result is clamped to.
+    pub clamp: Clamp,
+    /// Names of the ONNX nodes that passes have merged into it.
+    pub merged: Vec<String>,
+}
+
+/// A model. Nodes are in an order in which they can run.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    /// Every tensor.
+    pub values: Vec<Value>,
+    /// Every node.
+    pub nodes: Vec<Node>,
+    /// What the application gives.
+    pub inputs: Vec<ValueId>,
+    /// What the application gets.
+    pub outputs: Vec<ValueId>,
+}
+
+impl Graph {
+    /// A value.
+    pub fn value(&self, id: ValueId) -> &Value {
+        &self.values[id.0]
+    }
+
+    /// A value's shape.
+    pub fn dims(&self, id: ValueId) -> &[usize] {
+        &self.values[id.0].dims
+    }
+
+    /// Adds a value.
+    pub fn add_value(&mut self, name: impl Into<String>, dims: Vec<usize>) -> ValueId {
+        self.values.push(Value { name: name.into(), dims, constant: None });
+        ValueId(self.values.len() - 1)
+    }
+
+    /// The indices of the nodes that read a value.
+    pub fn consumers(&self, id: ValueId) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|&i| self.nodes[i].inputs.contains(&id)).collect()
+    }
+
+    /// The index of the node that makes a value.
+    pub fn producer(&self, id: ValueId) -> Option<usize> {
+        self.nodes.iter().position(|node| node.output == id)
+    }
+
+    /// The one node that reads what node `index` makes; `None` where there are several, or where it
+    /// is an output of the model.
+    pub fn only_consumer(&self, index: usize) -> Option<usize> {
+        let output = self.nodes[index].output;
+        if self.outputs.contains(&output) {
+            return None;
+        }
+        match self.consumers(output)[..] {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
+    /// Merges node `absorbed` into its input's producer `into`: `into` makes what `absorbed` made.
+    /// The node stays in the list until [`Graph::remove_dead`], with its result unused.
+    pub fn absorb(&mut self, into: usize, absorbed: usize) {
+        let (output, name) = (self.nodes[absorbed].output, self.nodes[absorbed].name.clone());
+        let merged = std::mem::take(&mut self.nodes[absorbed].merged);
+        let orphan = std::mem::replace(&mut self.nodes[into].output, output);
+        self.nodes[absorbed].output = orphan;
+        self.nodes[absorbed].inputs.clear();
+        self.nodes[into].merged.push(name);
+        self.nodes[into].merged.extend(merged);
+    }
+
+    /// Removes the nodes that no output of the model needs.
+    pub fn remove_dead(&mut self) {
+        let mut needed = vec![false; self.values.len()];
+        for output in &self.outputs {
+            needed[output.0] = true;
+        }
+        let mut keep = vec![false; self.nodes.len()];
+        for (index, node) in self.nodes.iter().enumerate().rev() {
+            keep[index] = needed[node.output.0];
+            if keep[index] {
+                node.inputs.iter().for_each(|input| needed[input.0] = true);
+            }
+        }
+        let mut index = 0;
+        self.nodes.retain(|_| {
+            index += 1;
+            keep[index - 1]
+        });
+    }
+}
+
+/// `[N, C, H, W]` of a tensor with the channels on axis 1 and up to two spatial axes.
+pub fn as_nchw(dims: &[usize]) -> Option<[usize; 4]> {
+    match *dims {
+        [n, c] => Some([n, c, 1, 1]),
+        [n, c, w] => Some([n, c, 1, w]),
+        [n, c, h, w] => Some([n, c, h, w]),
+        _ => None,
+    }
+}

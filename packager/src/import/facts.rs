@@ -1,0 +1,204 @@
+//! What is known of every value before the model runs: tract's shape inference and constant folding.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use tract_onnx::pb;
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::DimLike;
+use tract_onnx::tract_hir::infer::{Factoid, InferenceFact, InferenceModel, InferenceModelExt};
+
+use crate::error::{PackError, Result};
+use crate::graph;
+
+/// Shapes and constants by value name.
+pub(super) struct Facts {
+    model: InferenceModel,
+    outlets: HashMap<String, OutletId>,
+}
+
+impl Facts {
+    pub fn new(path: &Path, proto: &pb::ModelProto, shapes: &[(String, Vec<usize>)]) -> Result<Self> {
+        let analysis = |error: TractError| PackError::Analysis { reason: format!("{error:#}") };
+        let directory = path.parent().and_then(Path::to_str);
+        let parsed =
+            tract_onnx::onnx().with_ignore_value_info(true).parse(proto, directory).map_err(analysis)?;
+        if let Some(name) = parsed.unresolved_inputs.first() {
+            return Err(PackError::Analysis {
+                reason: format!("`{name}` is read, but neither an input, an initializer nor made by a node"),
+            });
+        }
+        let mut model = parsed.model;
+        for (name, dims) in shapes {
+            let Some(&outlet) = parsed.outlets_by_name.get(name) else { continue };
+            let fact = model.outlet_fact(outlet).map_err(analysis)?.clone();
+            let dt = fact.datum_type.concretize().unwrap_or(DatumType::F32);
+            model.set_outlet_fact(outlet, InferenceFact::dt_shape(dt, dims)).map_err(analysis)?;
+        }
+        model.analyse(false).map_err(analysis)?;
+        Ok(Self { model, outlets: parsed.outlets_by_name })
+    }
+
+    fn fact(&self, name: &str) -> Option<&InferenceFact> {
+        self.model.outlet_fact(*self.outlets.get(name)?).ok()
+    }
+
+    /// The shape of a value, if it is known in full.
+    pub fn dims(&self, name: &str) -> Option<Vec<usize>> {
+        let shape = self.fact(name)?.shape.concretize()?;
+        shape.iter().map(|dim| dim.to_usize().ok()).collect()
+    }
+
+    /// The elements of a value, if they are known.
+    pub fn constant(&self, name: &str) -> Option<std::sync::Arc<tract_onnx::prelude::Tensor>> {
+        self.fact(name)?.value.concretize()
+    }
+
+    /// A constant of a floating-point type (or integers, as numbers), as f32.
+    pub fn f32_constant(&self, name: &str) -> Option<graph::Tensor> {
+        let constant = self.constant(name)?;
+        let cast = constant.cast_to::<f32>().ok()?;
+        let data = cast.try_as_plain_ram().ok()?.as_slice::<f32>().ok()?.to_vec();
+        Some(graph::Tensor::new(constant.shape().to_vec(), data))
+    }
+
+    /// A constant of integers.
+    pub fn i64_constant(&self, name: &str) -> Option<Vec<i64>> {
+        let constant = self.constant(name)?;
+        let cast = constant.cast_to::<i64>().ok()?;
+        Some(cast.try_as_plain_ram().ok()?.as_slice::<i64>().ok()?.to_vec())
+    }
+}
+
+/// The inputs that the application gives: those of the graph that no initializer fills.
+pub(super) fn real_inputs(graph: &pb::GraphProto) -> impl Iterator<Item = &pb::ValueInfoProto> {
+    graph.input.iter().filter(|input| !graph.initializer.iter().any(|constant| constant.name == input.name))
+}
+
+/// The shape of every real input: as the file says, or as `--shape` says.
+pub(super) fn bind_shapes(
+    graph: &pb::GraphProto,
+    flags: &[(String, Vec<usize>)],
+) -> Result<Vec<(String, Vec<usize>)>> {
+    let names = || real_inputs(graph).map(|input| input.name.as_str()).collect::<Vec<_>>().join(", ");
+    if let Some((name, _)) = flags.iter().find(|(name, _)| !real_inputs(graph).any(|i| i.name == *name)) {
+        return Err(PackError::Shape {
+            name: name.clone(),
+            reason: format!("the model has no such input; its inputs are {}", names()),
+        });
+    }
+    real_inputs(graph).map(|input| bind_input(input, flags)).collect()
+}
+
+fn bind_input(input: &pb::ValueInfoProto, flags: &[(String, Vec<usize>)]) -> Result<(String, Vec<usize>)> {
+    let name = &input.name;
+    let (elem_type, dims) = declared(input)
+        .ok_or_else(|| PackError::Shape { name: name.clone(), reason: "the input is no tensor".into() })?;
+    if elem_type != pb::tensor_proto::DataType::Float as i32 {
+        let dtype = pb::tensor_proto::DataType::try_from(elem_type).map_or("unknown", |t| t.as_str_name());
+        return Err(PackError::Unsupported {
+            node: name.clone(),
+            op: "input".into(),
+            opset: 0,
+            reason: format!("has element type {dtype}"),
+            remedy: "edgepack takes models with FLOAT inputs: export the model with float32 inputs".into(),
+        });
+    }
+    let flag = flags.iter().find(|(flagged, _)| flagged == name).map(|(_, dims)| dims);
+    let bound = match (flag, dims) {
+        (Some(flag), Some(dims)) => {
+            let fits = flag.len() == dims.len()
+                && flag.iter().zip(&dims).all(|(&f, d)| d.fixed.is_none_or(|fixed| fixed == f));
+            if !fits {
+                return Err(PackError::Shape {
+                    name: name.clone(),
+                    reason: format!("{flag:?} does not fit the model's {}", show(&dims)),
+                });
+            }
+            flag.clone()
+        }
+        (Some(flag), None) => flag.clone(),
+        (None, Some(dims)) if dims.iter().all(|dim| dim.fixed.is_some()) => {
+            dims.iter().filter_map(|dim| dim.fixed).collect()
+        }
+        (None, Some(dims)) => {
+            // A free batch is most likely to be meant as 1; other dimensions stay visible as names.
+            let suggestion: Vec<String> = (dims.iter().enumerate())
+                .map(|(i, dim)| {
+                    dim.fixed.map_or_else(|| if i == 0 { "1".into() } else { dim.text() }, |f| f.to_string())
+                })
+                .collect();
+            return Err(PackError::FreeDimension {
+                input: name.clone(),
+                dims: show(&dims),
+                flag: format!("--shape {name}={}", suggestion.join(",")),
+            });
+        }
+        (None, None) => {
+            return Err(PackError::FreeDimension {
+                input: name.clone(),
+                dims: "of unknown rank".into(),
+                flag: format!("--shape {name}=1,…"),
+            });
+        }
+    };
+    if bound.contains(&0) {
+        return Err(PackError::Shape { name: name.clone(), reason: "a dimension is 0".into() });
+    }
+    Ok((name.clone(), bound))
+}
+
+/// One dimension of an input as the file declares it.
+struct Declared {
+    fixed: Option<usize>,
+    param: String,
+}
+
+impl Declared {
+    fn text(&self) -> String {
+        let name = if self.param.is_empty() { "?" } else { &self.param };
+        self.fixed.map_or_else(|| name.to_string(), |fixed| fixed.to_string())
+    }
+}
+
+fn show(dims: &[Declared]) -> String {
+    format!("[{}]", dims.iter().map(Declared::text).collect::<Vec<_>>().join(", "))
+}
+
+fn declared(input: &pb::ValueInfoProto) -> Option<(i32, Option<Vec<Declared>>)> {
+    use pb::tensor_shape_proto::dimension::Value;
+    let pb::type_proto::Value::TensorType(tensor) = input.r#type.as_ref()?.value.as_ref()?;
+    let dims = tensor.shape.as_ref().map(|shape| {
+        let declare = |dim: &pb::tensor_shape_proto::Dimension| match &dim.value {
+            Some(Value::DimValue(value)) if *value > 0 => {
+                Declared { fixed: Some(*value as usize), param: String::new() }
+            }
+            Some(Value::DimParam(param)) => Declared { fixed: None, param: param.clone() },
+            _ => Declared { fixed: None, param: String::new() },
+        };
+        shape.dim.iter().map(declare).collect()
+    });
+    Some((tensor.elem_type, dims))
+}
+
+/// Checks that every file of external data can be read; gives their total size.
+pub(super) fn check_external_data(path: &Path, graph: &pb::GraphProto) -> Result<u64> {
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let external = pb::tensor_proto::DataLocation::External as i32;
+    let mut files: HashMap<PathBuf, u64> = HashMap::new();
+    for tensor in graph.initializer.iter().filter(|tensor| tensor.data_location == Some(external)) {
+        let location = tensor.external_data.iter().find(|entry| entry.key == "location");
+        let file = directory.join(location.map_or("", |entry| entry.value.as_str()));
+        if files.contains_key(&file) {
+            continue;
+        }
+        match std::fs::metadata(&file) {
+            Ok(metadata) if metadata.is_file() => files.insert(file, metadata.len()),
+            other => {
+                let reason = other.map_or_else(|error| error.to_string(), |_| "it is no file".into());
+                return Err(PackError::ExternalData { tensor: tensor.name.clone(), path: file, reason });
+            }
+        };
+    }
+    Ok(files.values().sum())
+}

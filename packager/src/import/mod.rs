@@ -1,0 +1,272 @@
+//! ONNX to [`Graph`].
+//!
+//! The nodes are read from the parsed protobuf, so that the user's names survive; tract's analysis
+//! of the same file gives every shape, and every value that is known before the model runs.
+
+mod attributes;
+mod convolution;
+mod facts;
+pub mod nodes;
+mod reshape;
+
+use std::path::{Path, PathBuf};
+
+use tract_onnx::pb;
+
+use crate::error::{PackError, Result};
+use crate::graph::{Clamp, Graph, Node, Op, Tensor, Value, ValueId};
+use attributes::Attributes;
+use facts::Facts;
+
+/// A model as it was read: the graph, and where it came from.
+#[derive(Debug)]
+pub struct Model {
+    /// The graph.
+    pub graph: Graph,
+    /// The file.
+    pub path: PathBuf,
+    /// Size of the file (and of its external data).
+    pub file_bytes: u64,
+    /// BLAKE3 of the file, in hexadecimal.
+    pub hash: String,
+    /// Version of the operator set.
+    pub opset: i64,
+    /// What wrote the file.
+    pub producer: String,
+    /// Number of nodes in the file.
+    pub nodes: usize,
+    /// The shapes that every input was bound to.
+    pub shapes: Vec<(String, Vec<usize>)>,
+}
+
+/// Reads an ONNX file. `shapes` binds the inputs whose shapes the file leaves open.
+///
+/// # Errors
+/// Every way in which the file may be unusable, naming the node, input or initializer and what to do.
+pub fn import(path: &Path, shapes: &[(String, Vec<usize>)]) -> Result<Model> {
+    let bytes = std::fs::read(path).map_err(|source| PackError::Io { path: path.into(), source })?;
+    let proto = parse(path, &bytes)?;
+    let Some(onnx_graph) = &proto.graph else {
+        return Err(PackError::NotOnnx { path: path.into(), reason: "it holds no graph".into() });
+    };
+    let opset = opset(&proto);
+    let external_bytes = facts::check_external_data(path, onnx_graph)?;
+    nodes::check_supported(onnx_graph, opset)?;
+    let shapes = facts::bind_shapes(onnx_graph, shapes)?;
+    let facts = Facts::new(path, &proto, &shapes)?;
+    let mut importer = Importer { facts, opset, graph: Graph::default(), names: Default::default() };
+    importer.run(onnx_graph)?;
+    Ok(Model {
+        graph: importer.graph,
+        path: path.into(),
+        file_bytes: bytes.len() as u64 + external_bytes,
+        hash: blake3::hash(&bytes).to_hex().to_string(),
+        opset,
+        producer: format!("{} {}", proto.producer_name, proto.producer_version).trim().to_string(),
+        nodes: onnx_graph.node.len(),
+        shapes,
+    })
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<pb::ModelProto> {
+    use tract_onnx::prelude::Framework;
+    let not_onnx = |reason: String| PackError::NotOnnx { path: path.into(), reason };
+    let proto = tract_onnx::onnx()
+        .proto_model_for_read(&mut &bytes[..])
+        .map_err(|error| not_onnx(format!("{} ({} bytes)", root_cause(&error), bytes.len())))?;
+    match &proto.graph {
+        None => Err(not_onnx("it holds no graph".into())),
+        Some(graph) if graph.node.is_empty() => Err(not_onnx("its graph has no nodes".into())),
+        Some(graph) if graph.output.is_empty() => Err(not_onnx("its graph has no outputs".into())),
+        Some(_) => Ok(proto),
+    }
+}
+
+/// The innermost message of a chain of errors: what happened, without the way there.
+pub(crate) fn root_cause(error: &tract_onnx::prelude::TractError) -> String {
+    error.chain().last().map_or_else(|| error.to_string(), |cause| cause.to_string())
+}
+
+fn opset(proto: &pb::ModelProto) -> i64 {
+    let default = |domain: &str| domain.is_empty() || domain == "ai.onnx";
+    proto.opset_import.iter().find(|import| default(&import.domain)).map_or(1, |import| import.version)
+}
+
+/// The name of a node, or of its first output where it has none.
+fn node_name(node: &pb::NodeProto) -> String {
+    if node.name.is_empty() { node.output.first().cloned().unwrap_or_default() } else { node.name.clone() }
+}
+
+struct Importer {
+    facts: Facts,
+    opset: i64,
+    graph: Graph,
+    /// ONNX value name to value.
+    names: std::collections::HashMap<String, ValueId>,
+}
+
+impl Importer {
+    fn run(&mut self, onnx: &pb::GraphProto) -> Result<()> {
+        for input in facts::real_inputs(onnx) {
+            let dims = self.facts.dims(&input.name).unwrap_or_default();
+            let id = self.graph.add_value(&input.name, dims);
+            self.names.insert(input.name.clone(), id);
+            self.graph.inputs.push(id);
+        }
+        for node in &onnx.node {
+            let known = |name: &String| name.is_empty() || self.facts.constant(name).is_some();
+            // What tract could compute is a constant from here on.
+            if !node.output.iter().all(known) {
+                self.convert(node)?;
+            }
+        }
+        for output in &onnx.output {
+            let id = self.names.get(&output.name).copied();
+            let Some(id) = id.filter(|id| self.graph.value(*id).constant.is_none()) else {
+                return Err(PackError::Invalid {
+                    node: output.name.clone(),
+                    op: "output".into(),
+                    reason: "this output does not depend on any input; remove it from the model".into(),
+                });
+            };
+            self.graph.outputs.push(id);
+        }
+        Ok(())
+    }
+
+    fn convert(&mut self, node: &pb::NodeProto) -> Result<()> {
+        let context = Context { node, name: node_name(node), opset: self.opset };
+        let converter = nodes::converter(&node.op_type)
+            .ok_or_else(|| context.unsupported("is not supported", nodes::REMEDY))?;
+        converter(self, &context)
+    }
+
+    /// The value with this name; constants become values when they are first read.
+    fn value(&mut self, context: &Context<'_>, name: &str) -> Result<ValueId> {
+        if let Some(&id) = self.names.get(name) {
+            return Ok(id);
+        }
+        let constant = self.facts.f32_constant(name).ok_or_else(|| {
+            context.invalid(format!("reads `{name}`, which no node makes and which is no f32 constant"))
+        })?;
+        let value = Value { name: name.into(), dims: constant.dims.clone(), constant: Some(constant) };
+        self.graph.values.push(value);
+        let id = ValueId(self.graph.values.len() - 1);
+        self.names.insert(name.into(), id);
+        Ok(id)
+    }
+
+    /// Input `index` of a node as a value.
+    fn input(&mut self, context: &Context<'_>, index: usize) -> Result<ValueId> {
+        let name = context.input_name(index)?;
+        self.value(context, name)
+    }
+
+    /// Input `index` of a node as a constant; `None` where it is left out.
+    fn optional_constant(&mut self, context: &Context<'_>, index: usize) -> Result<Option<Tensor>> {
+        let Some(name) = context.node.input.get(index).filter(|name| !name.is_empty()) else {
+            return Ok(None);
+        };
+        let constant = self.facts.f32_constant(name).ok_or_else(|| {
+            context.unsupported(
+                &format!("computes its input `{name}` while the model runs"),
+                "edgepack needs it as a constant: export the model in inference mode with constants folded",
+            )
+        })?;
+        match constant.data.iter().position(|x| !x.is_finite()) {
+            Some(at) if !matches!(context.node.op_type.as_str(), "Clip") => {
+                Err(context
+                    .invalid(format!("its constant `{name}` has {} at element {at}", constant.data[at])))
+            }
+            _ => Ok(Some(constant)),
+        }
+    }
+
+    /// Input `index` of a node as a constant.
+    fn constant(&mut self, context: &Context<'_>, index: usize) -> Result<Tensor> {
+        context.input_name(index)?;
+        self.optional_constant(context, index)
+            .map(|constant| constant.expect("the input is named, so it is a constant or an error"))
+    }
+
+    /// Input `index` as a list of integers; `None` where it is left out.
+    fn integers(&mut self, context: &Context<'_>, index: usize) -> Result<Option<Vec<i64>>> {
+        let Some(name) = context.node.input.get(index).filter(|name| !name.is_empty()) else {
+            return Ok(None);
+        };
+        self.facts.i64_constant(name).map(Some).ok_or_else(|| {
+            context.unsupported(
+                &format!("computes its input `{name}` while the model runs"),
+                "edgepack needs it as a constant: export the model with static shapes",
+            )
+        })
+    }
+
+    /// The shape that tract found for output 0.
+    fn output_dims(&self, context: &Context<'_>) -> Result<Vec<usize>> {
+        let name = context.node.output.first().map_or("", |name| name.as_str());
+        self.facts.dims(name).ok_or_else(|| {
+            context.invalid(format!("the shape of its output `{name}` is not known before the model runs"))
+        })
+    }
+
+    /// Adds a node that makes the ONNX node's first output.
+    fn push(&mut self, context: &Context<'_>, op: Op, inputs: Vec<ValueId>) -> Result<()> {
+        let dims = self.output_dims(context)?;
+        let output = self.graph.add_value(&context.node.output[0], dims);
+        self.names.insert(context.node.output[0].clone(), output);
+        self.graph.nodes.push(Node {
+            name: context.name.clone(),
+            onnx_op: context.node.op_type.clone(),
+            op,
+            inputs,
+            output,
+            clamp: Clamp::NONE,
+            merged: Vec::new(),
+        });
+        Ok(())
+    }
+
+    /// Makes the ONNX node's first output another name of a value.
+    fn alias(&mut self, context: &Context<'_>, id: ValueId) {
+        self.names.insert(context.node.output[0].clone(), id);
+    }
+}
+
+/// The node that is being converted, and how to complain about it.
+struct Context<'a> {
+    node: &'a pb::NodeProto,
+    name: String,
+    opset: i64,
+}
+
+impl<'a> Context<'a> {
+    fn attributes(&self) -> Attributes<'a> {
+        Attributes::new(self.node)
+    }
+
+    fn input_name(&self, index: usize) -> Result<&'a str> {
+        match self.node.input.get(index) {
+            Some(name) if !name.is_empty() => Ok(name),
+            _ => Err(self.invalid(format!("its input {index} is missing"))),
+        }
+    }
+
+    fn invalid(&self, reason: impl Into<String>) -> PackError {
+        PackError::Invalid { node: self.name.clone(), op: self.node.op_type.clone(), reason: reason.into() }
+    }
+
+    fn unsupported(&self, reason: &str, remedy: &str) -> PackError {
+        PackError::Unsupported {
+            node: self.name.clone(),
+            op: if self.node.domain.is_empty() {
+                self.node.op_type.clone()
+            } else {
+                format!("{}.{}", self.node.domain, self.node.op_type)
+            },
+            opset: self.opset,
+            reason: reason.into(),
+            remedy: remedy.into(),
+        }
+    }
+}

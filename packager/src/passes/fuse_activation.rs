@@ -1,0 +1,19 @@
+//! A Relu or Clip after a node that requantizes its result is a bound of that requantization.
+
+use crate::graph::{Clamp, Graph, Op};
+
+pub(super) fn fuse_activation(graph: &mut Graph) {
+    for index in 0..graph.nodes.len() {
+        let Op::Unary(function) = &graph.nodes[index].op else { continue };
+        let Some((min, max)) = function.as_clamp() else { continue };
+        let Some(&input) = graph.nodes[index].inputs.first() else { continue };
+        let Some(before) = graph.producer(input) else { continue };
+        if graph.only_consumer(before) != Some(index) {
+            continue;
+        }
+        if matches!(graph.nodes[before].op, Op::Conv(_) | Op::FullyConnected(_) | Op::Binary(_)) {
+            graph.nodes[before].clamp = graph.nodes[before].clamp.then(Clamp { min, max });
+            graph.absorb(before, index);
+        }
+    }
+}

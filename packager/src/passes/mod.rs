@@ -1,0 +1,34 @@
+//! Rewrites of the graph, one file each; every one leaves the model's f32 function as it was.
+
+mod fold_affine;
+mod fold_batch_norm;
+mod fuse_activation;
+mod fuse_gate;
+mod fuse_pad;
+mod fuse_unary_chain;
+
+use crate::graph::Graph;
+
+/// A pass: its name and the function.
+pub type Pass = (&'static str, fn(&mut Graph));
+
+/// The passes in the order in which they run.
+pub static PASSES: &[Pass] = &[
+    ("fuse_pad", fuse_pad::fuse_pad),
+    ("fold_batch_norm", fold_batch_norm::fold_batch_norm),
+    ("fold_affine", fold_affine::fold_affine),
+    ("fuse_unary_chain", fuse_unary_chain::fuse_unary_chain),
+    ("fuse_gate", fuse_gate::fuse_gate),
+    ("fuse_activation", fuse_activation::fuse_activation),
+];
+
+/// Runs every pass, and removes what no output needs any more.
+pub fn run(graph: &mut Graph) {
+    for (_, pass) in PASSES {
+        pass(graph);
+        graph.remove_dead();
+    }
+}
+
+#[cfg(test)]
+mod tests;

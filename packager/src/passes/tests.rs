@@ -1,0 +1,149 @@
+//! Every pass, and all of them together, leave the function of a graph as it was.
+
+use super::*;
+use crate::evaluate::evaluate;
+use crate::graph::*;
+use crate::unary::Unary;
+
+/// A graph under construction, with pseudo-random constants.
+struct Build {
+    graph: Graph,
+    state: u64,
+}
+
+impl Build {
+    fn new(dims: &[usize]) -> (Self, ValueId) {
+        let mut build = Self { graph: Graph::default(), state: 7 };
+        let input = build.graph.add_value("input", dims.to_vec());
+        build.graph.inputs.push(input);
+        (build, input)
+    }
+
+    fn random(&mut self, n: usize) -> Vec<f32> {
+        let mut next = || {
+            self.state =
+                self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.state >> 40) as f32 / (1 << 24) as f32 * 2.0 - 1.0
+        };
+        (0..n).map(|_| next()).collect()
+    }
+
+    fn constant(&mut self, dims: &[usize]) -> ValueId {
+        let data = self.random(dims.iter().product());
+        let id = self.graph.add_value("constant", dims.to_vec());
+        self.graph.values[id.0].constant = Some(Tensor::new(dims.to_vec(), data));
+        id
+    }
+
+    fn node(&mut self, op: Op, inputs: &[ValueId], dims: &[usize]) -> ValueId {
+        let name = format!("node{}", self.graph.nodes.len());
+        let output = self.graph.add_value(&name, dims.to_vec());
+        let (inputs, onnx_op) = (inputs.to_vec(), "Test".to_string());
+        let clamp = Clamp::NONE;
+        self.graph.nodes.push(Node { name, onnx_op, op, inputs, output, clamp, merged: vec![] });
+        output
+    }
+
+    fn conv(&mut self, input: ValueId, channels: [usize; 2], pads: [usize; 4], dims: &[usize]) -> ValueId {
+        let weights = self.random(channels[0] * channels[1] * 9);
+        let bias = self.random(channels[1]);
+        let window = Window { kernel: [3, 3], stride: [1, 1], dilation: [1, 1], pads };
+        let weights = Tensor::new(vec![channels[1], channels[0], 3, 3], weights);
+        self.node(Op::Conv(Conv { weights, bias, window, groups: 1 }), &[input], dims)
+    }
+
+    fn batch_norm(&mut self, input: ValueId, channels: usize, dims: &[usize]) -> ValueId {
+        let (scale, shift) = (self.random(channels), self.random(channels));
+        self.node(Op::ChannelAffine { scale, shift }, &[input], dims)
+    }
+
+    /// Runs `pass` and checks that it changed the nodes to `expected`, and nothing of the result.
+    fn check(mut self, output: ValueId, pass: fn(&mut Graph), expected: &[&str]) {
+        self.graph.outputs.push(output);
+        let input = self.random(self.graph.dims(self.graph.inputs[0]).iter().product());
+        let before = evaluate(&self.graph, &[&input], |_, _| {});
+        pass(&mut self.graph);
+        self.graph.remove_dead();
+        let after = evaluate(&self.graph, &[&input], |_, _| {});
+        for (a, b) in before[0].iter().zip(&after[0]) {
+            assert!((a - b).abs() <= 1e-5 * (1.0 + a.abs()), "{a} became {b}");
+        }
+        assert_eq!(before[0].len(), after[0].len());
+        let kinds: Vec<&str> = self.graph.nodes.iter().map(kind).collect();
+        assert_eq!(kinds, expected);
+    }
+}
+
+fn kind(node: &Node) -> &'static str {
+    match node.op {
+        Op::Conv(ref conv) if conv.groups > 1 => "depthwise",
+        Op::Conv(_) if node.clamp != Clamp::NONE => "conv+clamp",
+        Op::Conv(_) => "conv",
+        Op::FullyConnected(_) => "fc",
+        Op::ChannelAffine { .. } => "affine",
+        Op::Binary(_) if node.clamp != Clamp::NONE => "binary+clamp",
+        Op::Binary(_) => "binary",
+        Op::Unary(_) => "unary",
+        Op::Pad { .. } => "pad",
+        _ => "other",
+    }
+}
+
+const RELU: Unary = Unary::Clip { min: 0.0, max: 0.5 };
+
+#[test]
+fn batch_norm_goes_into_the_convolution_before_it_and_stands_alone_elsewhere() {
+    let dims = [1, 4, 5, 6];
+    let (mut build, input) = Build::new(&[1, 3, 5, 6]);
+    let x = build.batch_norm(input, 3, &[1, 3, 5, 6]);
+    let x = build.conv(x, [3, 4], [1, 1, 1, 1], &dims);
+    let x = build.batch_norm(x, 4, &dims);
+    build.check(x, fold_batch_norm::fold_batch_norm, &["depthwise", "conv"]);
+}
+
+#[test]
+fn batch_norm_after_a_convolution_that_others_read_stays() {
+    let dims = [1, 4, 5, 6];
+    let (mut build, input) = Build::new(&[1, 3, 5, 6]);
+    let conv = build.conv(input, [3, 4], [1, 1, 1, 1], &dims);
+    let x = build.batch_norm(conv, 4, &dims);
+    let x = build.node(Op::Binary(BinaryKind::Add), &[conv, x], &dims);
+    build.check(x, fold_batch_norm::fold_batch_norm, &["conv", "depthwise", "binary"]);
+}
+
+#[test]
+fn constants_of_one_value_a_channel_become_weights() {
+    let dims = [1, 4, 5, 6];
+    let (mut build, input) = Build::new(&[1, 3, 5, 6]);
+    let x = build.conv(input, [3, 4], [0, 1, 2, 1], &dims);
+    let bias = build.constant(&[4, 1, 1]);
+    let x = build.node(Op::Binary(BinaryKind::Sub), &[bias, x], &dims);
+    let scale = build.constant(&[1, 4, 1, 1]);
+    let x = build.node(Op::Binary(BinaryKind::Mul), &[x, scale], &dims);
+    let x = build.node(Op::Unary(Unary::Affine { scale: -0.3, shift: 0.2 }), &[x], &dims);
+    let x = build.node(Op::Unary(RELU), &[x], &dims);
+    let x = build.node(Op::Binary(BinaryKind::Add), &[x, bias], &dims);
+    build.check(x, fold_affine::fold_affine, &["conv", "unary", "depthwise"]);
+}
+
+#[test]
+fn a_border_of_zeros_becomes_padding() {
+    let (mut build, input) = Build::new(&[1, 3, 5, 6]);
+    let pads = vec![[0, 0], [0, 0], [0, 1], [2, 0]];
+    let x = build.node(Op::Pad { pads, value: 0.0 }, &[input], &[1, 3, 6, 8]);
+    let x = build.conv(x, [3, 4], [1, 0, 0, 1], &[1, 4, 5, 7]);
+    build.check(x, fuse_pad::fuse_pad, &["conv"]);
+}
+
+#[test]
+fn activations_become_bounds_and_chains_become_one_table() {
+    let dims = [1, 4, 5, 6];
+    let (mut build, input) = Build::new(&[1, 3, 5, 6]);
+    let conv = build.conv(input, [3, 4], [1, 1, 1, 1], &dims);
+    let x = build.node(Op::Unary(RELU), &[conv], &dims);
+    let gate = build.node(Op::Unary(Unary::Affine { scale: 1.0, shift: 3.0 }), &[x], &dims);
+    let gate = build.node(Op::Unary(Unary::Clip { min: 0.0, max: 6.0 }), &[gate], &dims);
+    let gate = build.node(Op::Unary(Unary::Affine { scale: 1.0 / 6.0, shift: 0.0 }), &[gate], &dims);
+    let x = build.node(Op::Binary(BinaryKind::Mul), &[gate, x], &dims);
+    build.check(x, run, &["conv+clamp", "unary"]);
+}

@@ -1,0 +1,252 @@
+//! Functions of one number. On the device each is a table of 256 entries, so that nothing here
+//! needs to be fast, and none needs a kernel of its own.
+
+/// A function of one number, with ONNX's names and defaults.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Unary {
+    /// `x * scale + shift`: an addition or multiplication with a scalar.
+    Affine {
+        /// Factor.
+        scale: f32,
+        /// Summand.
+        shift: f32,
+    },
+    /// `min(max(x, min), max)`
+    Clip {
+        /// Lower bound.
+        min: f32,
+        /// Upper bound.
+        max: f32,
+    },
+    /// `x` or `alpha * x` below 0
+    LeakyRelu {
+        /// Slope below 0.
+        alpha: f32,
+    },
+    /// `min(max(alpha * x + beta, 0), 1)`
+    HardSigmoid {
+        /// Slope.
+        alpha: f32,
+        /// Value at 0.
+        beta: f32,
+    },
+    /// `x * min(max(x / 6 + 1/2, 0), 1)`
+    HardSwish,
+    /// `1 / (1 + e^-x)`
+    Sigmoid,
+    /// Hyperbolic tangent
+    Tanh,
+    /// `x` or `alpha * (e^x - 1)` below 0
+    Elu {
+        /// Factor below 0.
+        alpha: f32,
+    },
+    /// `gamma * x` or `gamma * alpha * (e^x - 1)` below 0
+    Selu {
+        /// Factor below 0.
+        alpha: f32,
+        /// Factor.
+        gamma: f32,
+    },
+    /// `x` or `alpha * (e^(x / alpha) - 1)` below 0
+    Celu {
+        /// Factor below 0.
+        alpha: f32,
+    },
+    /// `x` above `alpha`, else 0
+    ThresholdedRelu {
+        /// Threshold.
+        alpha: f32,
+    },
+    /// `ln(1 + e^x)`
+    Softplus,
+    /// `x / (1 + |x|)`
+    Softsign,
+    /// `x * tanh(softplus(x))`
+    Mish,
+    /// `x * (1 + erf(x / sqrt 2)) / 2`, or its approximation with tanh
+    Gelu {
+        /// Whether it is the approximation.
+        tanh: bool,
+    },
+    /// The error function
+    Erf,
+    /// `e^x`
+    Exp,
+    /// Natural logarithm
+    Log,
+    /// Square root
+    Sqrt,
+    /// `1 / x`
+    Reciprocal,
+    /// `|x|`
+    Abs,
+    /// `-x`
+    Neg,
+    /// Largest integer below
+    Floor,
+    /// Smallest integer above
+    Ceil,
+    /// Nearest integer, ties to even
+    Round,
+    /// -1, 0 or 1
+    Sign,
+    /// Sine
+    Sin,
+    /// Cosine
+    Cos,
+    /// `x^exponent`
+    Pow {
+        /// Exponent.
+        exponent: f32,
+    },
+    /// `x * f(x)`: SiLU and HardSwish as exporters write them.
+    Gated(Box<Unary>),
+    /// One after the other, first to last.
+    Chain(Vec<Unary>),
+}
+
+impl Unary {
+    /// The function's value, computed in f64 and rounded once.
+    pub fn apply(&self, x: f32) -> f32 {
+        self.apply_f64(x as f64) as f32
+    }
+
+    fn apply_f64(&self, x: f64) -> f64 {
+        let below = |alpha: f32, x: f64| if x < 0.0 { alpha as f64 * x.exp_m1() } else { x };
+        match *self {
+            Self::Affine { scale, shift } => x * scale as f64 + shift as f64,
+            Self::Clip { min, max } => x.max(min as f64).min(max as f64),
+            Self::LeakyRelu { alpha } => {
+                if x < 0.0 {
+                    alpha as f64 * x
+                } else {
+                    x
+                }
+            }
+            Self::HardSigmoid { alpha, beta } => (alpha as f64 * x + beta as f64).clamp(0.0, 1.0),
+            Self::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
+            Self::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+            Self::Tanh => x.tanh(),
+            Self::Elu { alpha } => below(alpha, x),
+            Self::Selu { alpha, gamma } => gamma as f64 * below(alpha, x),
+            Self::Celu { alpha } => {
+                let alpha = alpha as f64;
+                x.max(0.0) + (alpha * (x / alpha).exp_m1()).min(0.0)
+            }
+            Self::ThresholdedRelu { alpha } => {
+                if x > alpha as f64 {
+                    x
+                } else {
+                    0.0
+                }
+            }
+            Self::Softplus => softplus(x),
+            Self::Softsign => x / (1.0 + x.abs()),
+            Self::Mish => x * softplus(x).tanh(),
+            Self::Gelu { tanh: false } => x * (1.0 + erf(x / std::f64::consts::SQRT_2)) / 2.0,
+            Self::Gelu { tanh: true } => {
+                let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x * x);
+                x * (1.0 + inner.tanh()) / 2.0
+            }
+            Self::Erf => erf(x),
+            Self::Exp => x.exp(),
+            Self::Log => x.ln(),
+            Self::Sqrt => x.sqrt(),
+            Self::Reciprocal => 1.0 / x,
+            Self::Abs => x.abs(),
+            Self::Neg => -x,
+            Self::Floor => x.floor(),
+            Self::Ceil => x.ceil(),
+            Self::Round => x.round_ties_even(),
+            Self::Sign => {
+                if x == 0.0 {
+                    0.0
+                } else {
+                    x.signum()
+                }
+            }
+            Self::Sin => x.sin(),
+            Self::Cos => x.cos(),
+            Self::Pow { exponent } => x.powf(exponent as f64),
+            Self::Gated(ref inner) => x * inner.apply_f64(x),
+            Self::Chain(ref functions) => functions.iter().fold(x, |x, function| function.apply_f64(x)),
+        }
+    }
+
+    /// The bounds, if the function only clamps.
+    pub fn as_clamp(&self) -> Option<(f32, f32)> {
+        match *self {
+            Self::Clip { min, max } => Some((min, max)),
+            _ => None,
+        }
+    }
+
+    /// This function, and then `next`.
+    pub fn then(self, next: Self) -> Self {
+        let mut functions = match self {
+            Self::Chain(functions) => functions,
+            other => vec![other],
+        };
+        match next {
+            Self::Chain(more) => functions.extend(more),
+            other => functions.push(other),
+        }
+        Self::Chain(functions)
+    }
+}
+
+fn softplus(x: f64) -> f64 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
+/// The error function, within 1e-15 of the truth: its Maclaurin series for small arguments, the
+/// continued fraction of erfc (Abramowitz and Stegun, 7.1.5 and 7.1.14) for large ones.
+fn erf(x: f64) -> f64 {
+    let z = x.abs();
+    let value = if z < 2.5 {
+        let (mut term, mut sum, mut n) = (z, z, 0.0);
+        while term.abs() > 1e-17 * sum.abs() {
+            n += 1.0;
+            term *= -z * z / n;
+            sum += term / (2.0 * n + 1.0);
+        }
+        sum * std::f64::consts::FRAC_2_SQRT_PI
+    } else if z < 6.0 {
+        let fraction = (1..=80).rev().fold(z, |fraction, k| z + k as f64 / 2.0 / fraction);
+        1.0 - (-z * z).exp() / (fraction * std::f64::consts::PI.sqrt())
+    } else {
+        1.0
+    };
+    value.copysign(x)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_values() {
+        let close = |a: f32, b: f32| assert!((a - b).abs() < 1e-6, "{a} is not {b}");
+        close(Unary::Erf.apply(0.5), 0.520_499_9);
+        close(Unary::Erf.apply(-3.0), -0.999_977_9);
+        close(Unary::Gelu { tanh: false }.apply(1.0), 0.841_344_7);
+        close(Unary::HardSwish.apply(-1.0), -1.0 / 3.0);
+        close(Unary::Softplus.apply(-20.0), 2.061_153_6e-9);
+        close(Unary::Mish.apply(1.0), 0.865_098_4);
+        close(Unary::Selu { alpha: 1.673_263_2, gamma: 1.050_701 }.apply(-1.0), -1.111_330_7);
+        close(Unary::Round.apply(2.5), 2.0);
+    }
+
+    #[test]
+    fn a_gated_chain_is_hard_swish() {
+        let chain = Unary::Affine { scale: 1.0, shift: 3.0 }
+            .then(Unary::Clip { min: 0.0, max: 6.0 })
+            .then(Unary::Affine { scale: 1.0 / 6.0, shift: 0.0 });
+        let gated = Unary::Gated(Box::new(chain));
+        for i in -50..50 {
+            let x = i as f32 / 10.0;
+            assert!((gated.apply(x) - Unary::HardSwish.apply(x)).abs() < 1e-6);
+        }
+    }
+}
