@@ -1,1 +1,33 @@
-//! stub
+//! The harness of edgepack: labelled data and its preprocessing, the FP32 baseline, and the
+//! comparison of a device's outputs and latency with that baseline.
+//!
+//! The library prints nothing: results are values, long work reports to a [`Progress`].
+//!
+//! ```no_run
+//! use edgepack_harness::{DataSet, InputSpec, Preprocessing, baseline};
+//!
+//! # fn main() -> Result<(), edgepack_harness::Error> {
+//! let input = InputSpec { name: "input".into(), dims: vec![1, 3, 224, 224] };
+//! let preprocessing = Preprocessing { mean: vec![127.0], std: vec![128.0], ..Default::default() };
+//! let data = DataSet::open("images/".as_ref(), &input, &preprocessing, Some(100))?;
+//! let mut fp32 = baseline::open("model.onnx".as_ref(), std::slice::from_ref(&input), 1)?;
+//! for sample in data.iter() {
+//!     let outputs = fp32.run(&sample?.values)?;
+//!     println!("{} values", outputs[0].len());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub mod baseline;
+mod data;
+mod error;
+mod preprocess;
+mod progress;
+
+pub use data::{DataSet, ImageLayout, InputSpec, Sample};
+pub use error::Error;
+pub use preprocess::{Channels, Preprocessing, Resize, parse_size};
+pub use progress::Progress;

@@ -1,0 +1,88 @@
+//! tract, for where ONNX Runtime is not installed.
+
+use std::path::{Path, PathBuf};
+
+use tract_onnx::prelude::*;
+
+use super::Baseline;
+use crate::{Error, InputSpec};
+
+/// The version pinned in the workspace's manifest.
+const ENGINE: &str = "tract 0.23.9";
+
+/// A model optimised by tract. It runs on one thread.
+pub(super) struct Tract {
+    model: PathBuf,
+    runnable: Arc<TypedRunnableModel>,
+    dims: Vec<usize>,
+    outputs: Vec<String>,
+    why: String,
+}
+
+impl Tract {
+    pub(super) fn open(model: &Path, input: &InputSpec, why: String) -> Result<Tract, Error> {
+        let fail = |reason: String| Error::Baseline { model: model.into(), engine: ENGINE.into(), reason };
+        let build = || -> TractResult<(Arc<TypedRunnableModel>, Vec<String>)> {
+            let mut graph = tract_onnx::onnx().model_for_path(model)?;
+            let names: Vec<&str> =
+                graph.inputs.iter().map(|outlet| graph.nodes[outlet.node].name.as_str()).collect();
+            if names != [input.name.as_str()] {
+                tract_onnx::tract_core::internal::bail!(
+                    "its inputs are {names:?}, not the one `{}`",
+                    input.name
+                );
+            }
+            graph.set_input_fact(0, f32::fact(input.dims.as_slice()).into())?;
+            let name = |outlet: &OutletId| match graph.outlet_label(*outlet) {
+                Some(label) => label.to_string(),
+                None => graph.nodes[outlet.node].name.clone(),
+            };
+            let outputs = graph.outputs.iter().map(name).collect();
+            Ok((graph.into_optimized()?.into_runnable()?, outputs))
+        };
+        let (runnable, outputs) = build().map_err(|error| fail(format!("{error:#}")))?;
+        Ok(Tract { model: model.into(), runnable, dims: input.dims.clone(), outputs, why })
+    }
+}
+
+impl Baseline for Tract {
+    fn engine(&self) -> &str {
+        ENGINE
+    }
+
+    fn output_names(&self) -> &[String] {
+        &self.outputs
+    }
+
+    fn run(&mut self, input: &[f32]) -> Result<Vec<Vec<f32>>, Error> {
+        let run = || -> TractResult<Vec<Vec<f32>>> {
+            let input = Tensor::from_shape(&self.dims, input)?;
+            let outputs = self.runnable.run(tvec!(input.into()))?;
+            let values = |output: &TValue| {
+                let output = output.cast_to::<f32>()?;
+                let output = output.to_plain_array_view::<f32>()?;
+                Ok(output.iter().copied().collect())
+            };
+            outputs.iter().map(values).collect()
+        };
+        run().map_err(|error| Error::Baseline {
+            model: self.model.clone(),
+            engine: ENGINE.into(),
+            reason: format!("{error:#}"),
+        })
+    }
+
+    fn why(&self) -> &str {
+        &self.why
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn engine_is_the_version_that_the_workspace_pins() {
+        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
+        let pinned = super::ENGINE.replace("tract ", "tract-onnx = \"=") + "\"";
+        assert!(std::fs::read_to_string(manifest).unwrap().contains(&pinned), "{pinned}");
+    }
+}

@@ -1,0 +1,241 @@
+//! Labelled samples: folders of images, arrays of NumPy, seeded random numbers.
+
+mod array;
+mod images;
+mod npy;
+mod random;
+
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Preprocessing};
+use array::{Array, Elements};
+
+/// The input of a model: its name and its shape for one sample.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputSpec {
+    /// The model's name of it.
+    pub name: String,
+    /// Its shape with every dimension bound; a batch, where there is one, is 1.
+    pub dims: Vec<usize>,
+}
+
+/// How an image lies in an input of shape `[1, C, H, W]` or `[1, H, W, C]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageLayout {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Channels: 1 to 4.
+    pub channels: usize,
+    /// Whether the model's shape is `[1, C, H, W]`.
+    pub channels_first: bool,
+}
+
+impl ImageLayout {
+    /// The layout of an input, `None` where it is not that of an image. The axis of 1 or 3 is the
+    /// channels, else the axis of 2 or 4; where both could be, it is the first, as usual in ONNX.
+    pub fn of(dims: &[usize]) -> Option<ImageLayout> {
+        let &[1, first, middle, last] = dims else { return None };
+        let channels_first = if [1, 3].contains(&first) {
+            true
+        } else if [1, 3].contains(&last) {
+            false
+        } else if [2, 4].contains(&first) {
+            true
+        } else if [2, 4].contains(&last) {
+            false
+        } else {
+            return None;
+        };
+        Some(if channels_first {
+            ImageLayout { height: middle, width: last, channels: first, channels_first }
+        } else {
+            ImageLayout { height: first, width: middle, channels: last, channels_first }
+        })
+    }
+}
+
+impl InputSpec {
+    /// Number of values of one sample.
+    pub fn elems(&self) -> usize {
+        self.dims.iter().product()
+    }
+}
+
+/// One sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// What the model takes: preprocessed, in the model's own layout.
+    pub values: Vec<f32>,
+    /// The pixels `[H, W, C]` in RGB order, where the source is pixels. For an input that is no image:
+    /// the bytes as they lie in the array.
+    pub pixels: Option<Vec<u8>>,
+    /// The index of the right class.
+    pub label: Option<u32>,
+    /// The image's file name, or the array's name and the index.
+    pub name: String,
+}
+
+/// Labelled samples, decoded one at a time.
+#[derive(Debug)]
+pub struct DataSet {
+    path: PathBuf,
+    input: InputSpec,
+    preprocessing: Preprocessing,
+    source: Source,
+    len: usize,
+}
+
+#[derive(Debug)]
+enum Source {
+    Images { layout: ImageLayout, images: Vec<images::Labelled> },
+    Array { array: Array, labels: Option<Vec<u32>> },
+    Random { seed: u64 },
+}
+
+impl DataSet {
+    /// Opens the samples at `path`, at most the first `limit` of them.
+    ///
+    /// - A folder of images (JPEG, PNG, BMP, PNM), sorted by name, with a `labels.csv` in it where
+    ///   there are labels; or one image.
+    /// - A `.csv` of `file,label` lines, files relative to it.
+    /// - A `.npy`, samples along the first axis; a `.npz` with samples `x` and labels `y`, or with one
+    ///   array of any name; or `file.npz:NAME`, whose labels are the array of that name with the last
+    ///   `x` a `y`. Arrays of u8 are pixels in RGB order, `[N, H, W, C]` or in the model's own layout;
+    ///   arrays of f32, f64 and i8 are what the model takes, in its own layout, and are not
+    ///   preprocessed.
+    ///
+    /// Images are decoded one at a time; arrays are held in memory as they lie in the file.
+    ///
+    /// # Errors
+    /// Whatever is not as above; arrays are checked as a whole, images as they are decoded.
+    pub fn open(
+        path: &Path,
+        input: &InputSpec,
+        preprocessing: &Preprocessing,
+        limit: Option<usize>,
+    ) -> Result<DataSet, Error> {
+        let limit = limit.unwrap_or(usize::MAX);
+        let source = Source::open(path, input, limit)?;
+        let channels = ImageLayout::of(&input.dims).map_or(1, |layout| layout.channels);
+        preprocessing.validate(channels)?;
+        let (len, looked_for) = match &source {
+            Source::Images { images, .. } => {
+                (images.len(), "files .jpg, .jpeg, .png, .bmp, .ppm, .pgm, .pnm")
+            }
+            Source::Array { array, .. } => (array.samples, "the first axis counts the samples"),
+            Source::Random { .. } => (0, ""),
+        };
+        if len == 0 {
+            return Err(Error::Empty { path: path.into(), looked_for });
+        }
+        let (path, input, preprocessing) = (path.into(), input.clone(), preprocessing.clone());
+        Ok(DataSet { path, input, preprocessing, source, len })
+    }
+
+    /// `len` samples of normally distributed numbers, the same for the same seed on every computer.
+    /// For work on latency: a model calibrated with them is of no use.
+    pub fn random(input: &InputSpec, seed: u64, len: usize) -> DataSet {
+        DataSet {
+            path: format!("random (seed {seed})").into(),
+            input: input.clone(),
+            preprocessing: Preprocessing::default(),
+            source: Source::Random { seed },
+            len,
+        }
+    }
+
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no samples, which only [`DataSet::random`] can give.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether the source is u8 pixels: then samples have `pixels`, and the preprocessing applies.
+    pub fn is_pixels(&self) -> bool {
+        match &self.source {
+            Source::Images { .. } => true,
+            Source::Array { array, .. } => matches!(array.elements, Elements::U8(_)),
+            Source::Random { .. } => false,
+        }
+    }
+
+    /// Whether any sample has a label.
+    pub fn has_labels(&self) -> bool {
+        match &self.source {
+            Source::Images { images, .. } => images.iter().any(|image| image.label.is_some()),
+            Source::Array { labels, .. } => labels.is_some(),
+            Source::Random { .. } => false,
+        }
+    }
+
+    /// The input that the samples are for.
+    pub fn input(&self) -> &InputSpec {
+        &self.input
+    }
+
+    /// The sample at `index`.
+    pub fn get(&self, index: usize) -> Result<Sample, Error> {
+        if index >= self.len {
+            return Err(Error::NoSuchSample { path: self.path.clone(), index, len: self.len });
+        }
+        match &self.source {
+            Source::Images { layout, images } => {
+                let images::Labelled { path, label } = &images[index];
+                let pixels = self.preprocessing.load(path, &self.input, layout)?;
+                let values = self.preprocessing.apply(&pixels, layout);
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                Ok(Sample { values, pixels: Some(pixels), label: *label, name })
+            }
+            Source::Array { array, labels } => {
+                let (values, pixels) = array.get(index, &self.input, &self.preprocessing);
+                let label = labels.as_ref().map(|labels| labels[index]);
+                Ok(Sample { values, pixels, label, name: format!("{}[{index}]", array.name) })
+            }
+            Source::Random { seed } => {
+                let values = random::normal(*seed, index as u64, self.input.elems());
+                Ok(Sample { values, pixels: None, label: None, name: format!("random[{index}]") })
+            }
+        }
+    }
+
+    /// Every sample in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Result<Sample, Error>> + '_ {
+        (0..self.len).map(|index| self.get(index))
+    }
+}
+
+impl Source {
+    fn open(path: &Path, input: &InputSpec, limit: usize) -> Result<Source, Error> {
+        let (file, array) = array::split_name(path);
+        let metadata = std::fs::metadata(&file).map_err(Error::io(&file))?;
+        let extension = file.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
+        let images = if metadata.is_dir() {
+            images::folder(&file, limit)?
+        } else {
+            match extension.as_deref() {
+                Some("csv") => images::listed(&file, limit)?,
+                Some("npy" | "npz") => {
+                    let (array, labels) = array::open(&file, array.as_deref(), input, limit)?;
+                    return Ok(Source::Array { array, labels });
+                }
+                Some(_) if images::is_image(&file) => vec![images::Labelled { path: file, label: None }],
+                _ => return Err(Error::NotADataSet { path: file }),
+            }
+        };
+        let layout = ImageLayout::of(&input.dims).ok_or_else(|| Error::NotAnImageInput {
+            path: path.into(),
+            input: input.name.clone(),
+            dims: input.dims.clone(),
+        })?;
+        Ok(Source::Images { layout, images })
+    }
+}
+
+#[cfg(test)]
+mod tests;
