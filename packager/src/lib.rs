@@ -14,9 +14,13 @@
 //! it; the runtime knows nothing of this crate.
 #![deny(unsafe_code)]
 
+pub mod calibrate;
 pub mod error;
 pub mod evaluate;
 pub mod graph;
 pub mod import;
+pub mod lower;
+pub mod memory;
 pub mod passes;
+pub mod quantize;
 pub mod unary;

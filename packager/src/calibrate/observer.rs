@@ -1,0 +1,162 @@
+//! From what was seen of a tensor to the range that its int8 values stand for.
+
+use super::Histogram;
+
+/// How a range is chosen. Values outside it saturate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Observer {
+    /// Everything that was seen.
+    MinMax,
+    /// All but the most extreme share of the values, half of it at each end; in percent.
+    Percentile(f64),
+    /// The range with the least mean squared error of the quantized values, found by shrinking each
+    /// end in turn (Sung et al., "Resiliency of Deep Neural Networks under Quantization", 2015).
+    Mse,
+}
+
+impl std::str::FromStr for Observer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=').unwrap_or((text, "")) {
+            ("min-max", "") => Ok(Self::MinMax),
+            ("mse", "") => Ok(Self::Mse),
+            ("percentile", "") => Ok(Self::Percentile(99.99)),
+            ("percentile", percent) => match percent.parse() {
+                Ok(percent) if (50.0..=100.0).contains(&percent) => Ok(Self::Percentile(percent)),
+                _ => Err(format!("`{percent}` is no percentile between 50 and 100")),
+            },
+            _ => Err(format!("`{text}` is none of min-max, mse, percentile, percentile=99.9")),
+        }
+    }
+}
+
+impl std::fmt::Display for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::MinMax => f.write_str("min-max"),
+            Self::Percentile(percent) => write!(f, "percentile={percent}"),
+            Self::Mse => f.write_str("mse"),
+        }
+    }
+}
+
+impl Observer {
+    /// The range `[min, max]`; it holds 0, so that 0 is exact.
+    pub fn range(&self, histogram: &Histogram) -> [f32; 2] {
+        if histogram.is_empty() {
+            return [0.0, 0.0];
+        }
+        let full = [histogram.min.min(0.0), histogram.max.max(0.0)];
+        match *self {
+            Self::MinMax => full,
+            Self::Percentile(percent) => percentile(histogram, full, percent),
+            Self::Mse => least_squares(histogram, full),
+        }
+    }
+}
+
+fn percentile(histogram: &Histogram, full: [f32; 2], percent: f64) -> [f32; 2] {
+    let spare = histogram.total() as f64 * (100.0 - percent) / 200.0;
+    let bins: Vec<_> = histogram.bins().collect();
+    let half = histogram.bin_width() / 2.0;
+    let low = cut(bins.iter(), spare) - half;
+    let high = cut(bins.iter().rev(), spare) + half;
+    [low.clamp(full[0], 0.0), high.clamp(0.0, full[1])]
+}
+
+/// The bin at which more than `spare` values have been passed.
+fn cut<'a>(bins: impl Iterator<Item = &'a (f32, u64)>, spare: f64) -> f32 {
+    let mut passed = 0.0;
+    for (middle, count) in bins {
+        passed += *count as f64;
+        if passed > spare {
+            return *middle;
+        }
+    }
+    0.0
+}
+
+/// Steps in which an end is tried between its extreme and zero.
+const STEPS: usize = 64;
+
+fn least_squares(histogram: &Histogram, full: [f32; 2]) -> [f32; 2] {
+    let bins: Vec<_> = histogram.bins().collect();
+    let mut best = full;
+    let mut least = squared_error(&bins, full);
+    // Two rounds: the best end on one side depends a little on the other.
+    for _ in 0..2 {
+        for end in [1, 0] {
+            for step in 1..STEPS {
+                let mut range = best;
+                range[end] = full[end] * step as f32 / STEPS as f32;
+                let error = squared_error(&bins, range);
+                if error < least {
+                    (least, best) = (error, range);
+                }
+            }
+        }
+    }
+    best
+}
+
+/// Sum of squared errors when the values are clamped to the range and rounded to 256 levels.
+fn squared_error(bins: &[(f32, u64)], [min, max]: [f32; 2]) -> f64 {
+    let scale = (max - min) / 255.0;
+    if scale <= 0.0 {
+        return f64::INFINITY;
+    }
+    let zero_point = (-min / scale).round();
+    let error = |&(x, count): &(f32, u64)| {
+        let q = ((x / scale).round() + zero_point).clamp(0.0, 255.0);
+        let difference = ((q - zero_point) * scale - x) as f64;
+        // Values spread over a bin: where the levels are finer than it, rounding errs by scale²/12.
+        (difference * difference).max((scale as f64).powi(2) / 12.0) * count as f64
+    };
+    bins.iter().map(error).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_outlier() -> Histogram {
+        let mut histogram = Histogram::default();
+        let values: Vec<f32> = (0..20_000).map(|i| ((i * 7919) % 20_000) as f32 / 10_000.0 - 1.0).collect();
+        histogram.observe(&values);
+        histogram.observe(&[40.0]);
+        histogram
+    }
+
+    #[test]
+    fn observers_that_clip_drop_an_outlier_and_min_max_keeps_it() {
+        let histogram = with_outlier();
+        assert_eq!(Observer::MinMax.range(&histogram), [-1.0, 40.0]);
+        for observer in [Observer::Mse, Observer::Percentile(99.9)] {
+            let [min, max] = observer.range(&histogram);
+            assert!((-1.01..=-0.8).contains(&min), "{observer}: {min}");
+            assert!(max < 39.0, "{observer}: {max}");
+        }
+        let [_, max] = Observer::Percentile(99.9).range(&histogram);
+        assert!(max < 1.1, "{max}");
+    }
+
+    #[test]
+    fn ranges_hold_zero() {
+        let mut histogram = Histogram::default();
+        histogram.observe(&[3.0, 4.0, 5.0]);
+        for observer in [Observer::MinMax, Observer::Mse, Observer::Percentile(99.0)] {
+            let [min, max] = observer.range(&histogram);
+            assert_eq!(min, 0.0);
+            assert!(max > 4.0);
+        }
+    }
+
+    #[test]
+    fn names_parse() {
+        assert_eq!("percentile=99.9".parse(), Ok(Observer::Percentile(99.9)));
+        assert_eq!("mse".parse(), Ok(Observer::Mse));
+        assert!("percentile=3".parse::<Observer>().is_err());
+        assert!("max".parse::<Observer>().is_err());
+    }
+}

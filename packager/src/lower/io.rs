@@ -1,0 +1,142 @@
+//! The inputs and outputs of a plan.
+
+use edgepack_format::plan;
+
+use super::layout::{Order, right_aligned};
+use super::{LoweredInput, LoweredOutput, Lowering};
+use crate::error::Result;
+use crate::evaluate::strides;
+use crate::graph::{Op, ValueId};
+
+/// How raw u8 pixels become an input: `value = (pixel - mean[c]) / std[c]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PixelSource {
+    /// The model's axis of the channels: 1 or 3.
+    pub channel_axis: usize,
+    /// One for each channel of the model.
+    pub mean: Vec<f32>,
+    /// One for each channel of the model.
+    pub std: Vec<f32>,
+    /// Whether the model's channels are BGR, and pixels RGB.
+    pub reverse_channels: bool,
+    /// The preprocessing of image files, as JSON.
+    pub from_image: String,
+}
+
+impl PixelSource {
+    /// The least and the largest value that a pixel can become.
+    pub fn range(&self) -> [f32; 2] {
+        let values = (self.mean.iter().zip(&self.std)).flat_map(|(m, s)| [-m / s, (255.0 - m) / s]);
+        values.fold([f32::INFINITY, f32::NEG_INFINITY], |[min, max], x| [min.min(x), max.max(x)])
+    }
+}
+
+impl Lowering<'_> {
+    pub(super) fn input(&mut self, id: ValueId, pixels: Option<&PixelSource>) -> Result<()> {
+        let dims = self.dims(id);
+        let name = &self.graph.value(id).name;
+        let order = match pixels {
+            Some(pixels) if pixels.channel_axis == 1 => Order::channels_last(dims.len()),
+            Some(_) => Order::identity(dims.len()),
+            None if dims.len() > 4 => Order::identity(dims.len()),
+            None => self.wanted(id),
+        };
+        let own = strides(dims);
+        let too_large = || self.too_large(name);
+        let (arena_dims, model_strides) = if dims.len() > 4 {
+            (vec![self.elems(id)], vec![1])
+        } else {
+            (order.stored_dims(dims), order.0.iter().map(|&axis| own[axis]).collect())
+        };
+        let quant = self.quant(id);
+        let arena_dims: [u32; 4] = right_aligned(&arena_dims, 1).ok_or_else(too_large)?;
+        let model_strides = right_aligned(&model_strides, 0).ok_or_else(too_large)?;
+        let buffer = self.value_buffer(id)?;
+        let pixels = match pixels {
+            None => None,
+            Some(source) => {
+                let channel =
+                    |c: usize| move |p: i32| quant.quantize((p as f32 - source.mean[c]) / source.std[c]);
+                let tables = self.i8_constant((0..source.mean.len()).flat_map(|c| (0..256).map(channel(c))));
+                let [_, h, w, c] = arena_dims;
+                Some((
+                    plan::Pixels {
+                        tables,
+                        reverse_channels: source.reverse_channels,
+                        strides: [h * w * c, w * c, c, 1],
+                        from_image: "",
+                    },
+                    source.from_image.clone(),
+                ))
+            }
+        };
+        let (pixels, from_image) = pixels.unzip();
+        self.lowered.inputs.push(LoweredInput {
+            name: name.clone(),
+            from_image,
+            input: plan::Input {
+                name: "",
+                dims: self.plan_dims(id)?,
+                buffer,
+                quant: plan::Quant { scale: quant.scale, zero_point: quant.zero_point as i8 },
+                arena_dims,
+                strides: model_strides,
+                pixels,
+            },
+        });
+        self.store(id, buffer, order);
+        Ok(())
+    }
+
+    /// The order in which a value's first reader will want it.
+    fn wanted(&self, id: ValueId) -> Order {
+        let rank = self.dims(id).len();
+        let Some(&reader) = self.graph.consumers(id).first() else { return Order::identity(rank) };
+        let node = &self.graph.nodes[reader];
+        match &node.op {
+            Op::Conv(_) | Op::Pool(..) => Order::channels_last(rank),
+            Op::Unary(_) => self.wanted(node.output),
+            Op::Transpose { perm } => {
+                // Axis `i` of the result is axis `perm[i]` of this value.
+                Order(self.wanted(node.output).0.iter().map(|&axis| perm[axis]).collect())
+            }
+            _ => Order::identity(rank),
+        }
+    }
+
+    pub(super) fn output(&mut self, id: ValueId) -> Result<()> {
+        let name = self.graph.value(id).name.clone();
+        let identity = Order::identity(self.dims(id).len());
+        let mut buffer = self.ordered(&name, id, &identity)?;
+        if !self.is_wide(id) {
+            let output = self.buffer(&name, self.elems(id) * 4)?;
+            let quant = self.quant(id);
+            let table = self.f32_constant((-128..=127).map(|q| quant.dequantize(q)));
+            let lookup = plan::Lookup { input: buffer, output, table, to_f32: true };
+            self.step(&name, &[format!("{name} (dequantized)")], plan::Op::Lookup(lookup));
+            buffer = output;
+        }
+        let output = plan::Output {
+            name: "",
+            dims: self.plan_dims(id)?,
+            buffer,
+            dtype: plan::OutputType::F32,
+            quant: None,
+            exact: true,
+        };
+        self.lowered.outputs.push(LoweredOutput { name, output });
+        Ok(())
+    }
+
+    fn plan_dims(&self, id: ValueId) -> Result<plan::Dims> {
+        let dims = self.dims(id);
+        let mut sizes = [1; plan::MAX_RANK];
+        if dims.len() > sizes.len() {
+            return Err(self.too_large(&self.graph.value(id).name));
+        }
+        for (size, &dim) in sizes.iter_mut().zip(dims) {
+            *size = dim as u32;
+        }
+        Ok(plan::Dims { rank: dims.len() as u8, sizes })
+    }
+}

@@ -1,0 +1,251 @@
+//! The graph becomes steps over virtual buffers: in a plan's [`Span`]s, `offset` is the number of a
+//! buffer until [`crate::memory`] gives every buffer its place.
+
+mod io;
+pub mod layout;
+mod nodes;
+mod products;
+
+use std::collections::HashMap;
+
+use edgepack_format::plan::{self, Span};
+
+use crate::error::{PackError, Result};
+use crate::graph::{Graph, Node, ValueId};
+use crate::quantize::{Quant, Scheme};
+pub use io::PixelSource;
+use layout::Order;
+
+/// A step before its buffers have places.
+#[derive(Clone, Debug)]
+pub struct LoweredStep {
+    /// The node's name.
+    pub name: String,
+    /// The ONNX operation, and the nodes merged into it, for reports.
+    pub nodes: Vec<String>,
+    /// Buffer of the scratch memory; 0 bytes where there is none.
+    pub scratch: Span,
+    /// What it does; `offset` of every arena span is a buffer's number.
+    pub op: plan::Op,
+}
+
+/// An input before it has a place.
+#[derive(Clone, Debug)]
+pub struct LoweredInput {
+    /// Its name.
+    pub name: String,
+    /// JSON of the preprocessing, where it takes pixels.
+    pub from_image: Option<String>,
+    /// Everything else, with an empty name.
+    pub input: plan::Input<'static>,
+}
+
+/// An output before it has a place.
+#[derive(Clone, Debug)]
+pub struct LoweredOutput {
+    /// Its name.
+    pub name: String,
+    /// Everything else, with an empty name.
+    pub output: plan::Output<'static>,
+}
+
+/// A lowered graph.
+#[derive(Clone, Debug, Default)]
+pub struct Lowered {
+    /// Bytes of every virtual buffer.
+    pub buffers: Vec<u32>,
+    /// The steps in order.
+    pub steps: Vec<LoweredStep>,
+    /// The inputs.
+    pub inputs: Vec<LoweredInput>,
+    /// The outputs.
+    pub outputs: Vec<LoweredOutput>,
+    /// The weights section.
+    pub constants: Vec<u8>,
+    /// Multiply-adds of one inference.
+    pub macs: u64,
+}
+
+/// A stored copy of a value.
+#[derive(Clone, Debug)]
+struct Stored {
+    buffer: Span,
+    order: Order,
+}
+
+/// Constants start at multiples of this many bytes.
+const CONSTANT_ALIGN: usize = 64;
+
+struct Lowering<'a> {
+    graph: &'a Graph,
+    scheme: &'a Scheme,
+    lowered: Lowered,
+    stored: HashMap<ValueId, Vec<Stored>>,
+    constants: HashMap<Vec<u8>, Span>,
+}
+
+/// Lowers a graph. `pixels` says, for each input, how raw pixels become it.
+///
+/// # Errors
+/// Tensors beyond what a plan can describe (4 GiB, 6 dimensions).
+pub fn lower(graph: &Graph, scheme: &Scheme, pixels: &[Option<PixelSource>]) -> Result<Lowered> {
+    let mut lowering = Lowering {
+        graph,
+        scheme,
+        lowered: Lowered::default(),
+        stored: HashMap::new(),
+        constants: HashMap::new(),
+    };
+    for (index, &input) in graph.inputs.iter().enumerate() {
+        lowering.input(input, pixels.get(index).and_then(Option::as_ref))?;
+    }
+    for node in &graph.nodes {
+        lowering.node(node)?;
+    }
+    for &output in &graph.outputs {
+        lowering.output(output)?;
+    }
+    Ok(lowering.lowered)
+}
+
+impl<'a> Lowering<'a> {
+    fn too_large(&self, name: &str) -> PackError {
+        PackError::Quantize {
+            node: name.into(),
+            reason: "a tensor is beyond what a package describes (4 GiB, 6 dimensions, broadcasting \
+                     over 4): make it smaller or reshape it"
+                .into(),
+        }
+    }
+
+    fn dims(&self, id: ValueId) -> &'a [usize] {
+        self.graph.dims(id)
+    }
+
+    fn elems(&self, id: ValueId) -> usize {
+        self.dims(id).iter().product()
+    }
+
+    fn quant(&self, id: ValueId) -> Quant {
+        self.scheme.quants[id.0].unwrap_or(Quant { scale: 1.0, zero_point: 0 })
+    }
+
+    fn is_wide(&self, id: ValueId) -> bool {
+        self.scheme.wide[id.0]
+    }
+
+    /// A new buffer for so many bytes.
+    fn buffer(&mut self, name: &str, bytes: usize) -> Result<Span> {
+        let bytes = u32::try_from(bytes).map_err(|_| self.too_large(name))?;
+        self.lowered.buffers.push(bytes);
+        Ok(Span { offset: self.lowered.buffers.len() as u32 - 1, bytes })
+    }
+
+    /// A new buffer for a value.
+    fn value_buffer(&mut self, id: ValueId) -> Result<Span> {
+        let elem_bytes = if self.is_wide(id) { 4 } else { 1 };
+        self.buffer(&self.graph.value(id).name, self.elems(id) * elem_bytes)
+    }
+
+    fn store(&mut self, id: ValueId, buffer: Span, order: Order) {
+        self.stored.entry(id).or_default().push(Stored { buffer, order });
+    }
+
+    /// The first stored copy of a value.
+    fn any(&self, id: ValueId) -> Result<Stored> {
+        let stored = self.stored.get(&id).and_then(|copies| copies.first());
+        stored.cloned().ok_or_else(|| PackError::Quantize {
+            node: self.graph.value(id).name.clone(),
+            reason: "a constant is used where edgepack needs a tensor computed by the model: \
+                     fold it into the model when exporting"
+                .into(),
+        })
+    }
+
+    /// A copy of a value in the wanted order, made by a transposition where there is none yet.
+    fn ordered(&mut self, name: &str, id: ValueId, order: &Order) -> Result<Span> {
+        let any = self.any(id)?;
+        let dims = self.dims(id);
+        let copies = &self.stored[&id];
+        if let Some(stored) = copies.iter().find(|stored| stored.order.same(order, dims)) {
+            return Ok(stored.buffer);
+        }
+        let output = self.value_buffer(id)?;
+        let (from, to) = (any.order.strides(dims), order.strides(dims));
+        let block = order.0.iter().map(|&axis| (dims[axis], from[axis], to[axis])).collect::<Vec<_>>();
+        let elem_bytes = if self.is_wide(id) { 4 } else { 1 };
+        let copy = self.copy(name, any.buffer, output, &block, [0, 0], elem_bytes)?;
+        self.step(name, &[format!("{name} (transposed)")], plan::Op::Copy(copy));
+        self.store(id, output, order.clone());
+        Ok(output)
+    }
+
+    /// A strided copy of a block of `(size, input stride, output stride)`, outermost first.
+    fn copy(
+        &self,
+        name: &str,
+        input: Span,
+        output: Span,
+        block: &[(usize, usize, usize)],
+        [input_start, output_start]: [usize; 2],
+        elem_bytes: u8,
+    ) -> Result<plan::Copy> {
+        let dims: Vec<usize> = block.iter().map(|axis| axis.0).collect();
+        let strides = [block.iter().map(|a| a.1).collect(), block.iter().map(|a| a.2).collect()];
+        let (dims, strides) = layout::collapse(&dims, &strides);
+        let aligned =
+            |values: &[usize], fill| layout::right_aligned(values, fill).ok_or_else(|| self.too_large(name));
+        Ok(plan::Copy {
+            input,
+            output,
+            elem_bytes,
+            dims: aligned(&dims, 1)?,
+            input_start: input_start as u32,
+            input_strides: aligned(&strides[0], 0)?,
+            output_start: output_start as u32,
+            output_strides: aligned(&strides[1], 0)?,
+            table: None,
+        })
+    }
+
+    /// A constant of the weights section; equal ones are kept once.
+    fn constant(&mut self, bytes: Vec<u8>) -> Span {
+        if let Some(span) = self.constants.get(&bytes) {
+            return *span;
+        }
+        let section = &mut self.lowered.constants;
+        section.resize(section.len().next_multiple_of(CONSTANT_ALIGN), 0);
+        let span = Span { offset: section.len() as u32, bytes: bytes.len() as u32 };
+        section.extend_from_slice(&bytes);
+        self.constants.insert(bytes, span);
+        span
+    }
+
+    fn i8_constant(&mut self, values: impl IntoIterator<Item = i8>) -> Span {
+        self.constant(values.into_iter().map(|v| v as u8).collect())
+    }
+
+    fn f32_constant(&mut self, values: impl IntoIterator<Item = f32>) -> Span {
+        self.constant(values.into_iter().flat_map(f32::to_le_bytes).collect())
+    }
+
+    fn step(&mut self, name: &str, nodes: &[String], op: plan::Op) {
+        let scratch = Span { offset: 0, bytes: 0 };
+        self.lowered.steps.push(LoweredStep { name: name.into(), nodes: nodes.to_vec(), scratch, op });
+    }
+
+    /// A step for a whole node.
+    fn node_step(&mut self, node: &Node, op: plan::Op) {
+        let mut nodes = vec![node.name.clone()];
+        nodes.extend(node.merged.iter().cloned());
+        self.step(&node.name, &nodes, op);
+    }
+
+    /// The output range of a node: int8's, tightened by its clamp.
+    fn range(&self, node: &Node) -> plan::Range {
+        let quant = self.quant(node.output);
+        let bound = |x: f32, unbounded: i8| if x.is_finite() { quant.quantize(x) } else { unbounded };
+        let (min, max) = (bound(node.clamp.min, -128), bound(node.clamp.max, 127));
+        plan::Range { zero_point: quant.zero_point as i8, min: min.min(max), max }
+    }
+}

@@ -1,0 +1,287 @@
+//! Every node that is no product.
+
+use edgepack_format::plan::{self, Operand};
+
+use super::layout::{self, Order};
+use super::{Lowering, Stored};
+use crate::error::Result;
+use crate::evaluate::broadcast_strides;
+use crate::graph::{BinaryKind, Node, Op, PoolKind, ValueId, Window, as_nchw};
+use crate::quantize::Quant;
+use crate::unary::Unary;
+
+/// One operand of a node of two.
+struct BinaryOperand {
+    operand: Operand,
+    /// By axis of the output: distance in elements, 0 where it is broadcast.
+    strides: Vec<usize>,
+    quant: Quant,
+}
+
+impl Lowering<'_> {
+    pub(super) fn node(&mut self, node: &Node) -> Result<()> {
+        match &node.op {
+            Op::Conv(conv) => self.conv(node, conv),
+            Op::FullyConnected(fc) => self.fully_connected(node, fc),
+            // A pass has made convolutions of these; their meaning is that of one with two operands.
+            Op::ChannelAffine { .. } => Err(self.too_large(&node.name)),
+            Op::Binary(kind) => self.binary(node, *kind),
+            Op::Unary(function) => self.unary(node, function),
+            Op::Pool(kind, window) => self.pool(node, *kind, window),
+            Op::ReduceMean { first, count } => self.reduce_mean(node, *first, *count),
+            Op::Pad { pads, value } => self.pad(node, pads, *value),
+            Op::Concat { axis } => self.concat(node, *axis),
+            Op::Reshape => {
+                let input = node.inputs[0];
+                let identity = Order::identity(self.dims(input).len());
+                let buffer = self.ordered(&node.name, input, &identity)?;
+                self.store(node.output, buffer, Order::identity(self.dims(node.output).len()));
+                Ok(())
+            }
+            Op::Transpose { perm } => {
+                for stored in self.stored.get(&node.inputs[0]).cloned().unwrap_or_default() {
+                    self.store(node.output, stored.buffer, stored.order.transposed(perm));
+                }
+                self.any(node.output).map(|_| ())
+            }
+            Op::Softmax { axis } => self.softmax(node, *axis),
+        }
+    }
+
+    fn unary(&mut self, node: &Node, function: &Unary) -> Result<()> {
+        let Stored { buffer, order } = self.any(node.inputs[0])?;
+        let from = self.quant(node.inputs[0]);
+        let to_f32 = self.is_wide(node.output);
+        let results = (-128..=127).map(|q| {
+            let y = function.apply(from.dequantize(q)).max(node.clamp.min).min(node.clamp.max);
+            // Outside its domain a function has no value; calibration has seen none of it.
+            if y.is_nan() { 0.0 } else { y }
+        });
+        let table = if to_f32 {
+            self.f32_constant(results.map(|y| y.clamp(f32::MIN, f32::MAX)))
+        } else {
+            let quant = self.quant(node.output);
+            self.i8_constant(results.map(|y| quant.quantize(y)))
+        };
+        let output = self.value_buffer(node.output)?;
+        self.node_step(node, plan::Op::Lookup(plan::Lookup { input: buffer, output, table, to_f32 }));
+        self.store(node.output, output, order);
+        Ok(())
+    }
+
+    fn binary(&mut self, node: &Node, kind: BinaryKind) -> Result<()> {
+        let output_dims = self.dims(node.output);
+        // The output is stored as the operand that has its shape, so that at least that one is walked
+        // through in order.
+        let like = |id: &&ValueId| self.dims(**id) == output_dims && self.stored.contains_key(id);
+        let order = match node.inputs.iter().find(like) {
+            Some(&id) => self.any(id)?.order,
+            None => Order::identity(output_dims.len()),
+        };
+        let [lhs, rhs] = [0, 1].map(|i| self.operand(node, node.inputs[i]));
+        let (lhs, rhs) = (lhs?, rhs?);
+        let stored = |by_axis: &[usize]| order.0.iter().map(|&axis| by_axis[axis]).collect::<Vec<_>>();
+        let own = stored(&order.strides(output_dims));
+        let (dims, strides) = layout::collapse(
+            &order.stored_dims(output_dims),
+            &[own, stored(&lhs.strides), stored(&rhs.strides)],
+        );
+        let to = self.quant(node.output).scale as f64;
+        let ratio = |scale: f64| (scale / to) as f32;
+        let (left, right) = (lhs.quant.scale as f64, rhs.quant.scale as f64);
+        let add = |lhs_multiplier, rhs_multiplier| plan::BinaryOp::Add { lhs_multiplier, rhs_multiplier };
+        let op = match kind {
+            BinaryKind::Add => add(ratio(left), ratio(right)),
+            BinaryKind::Sub => add(ratio(left), -ratio(right)),
+            BinaryKind::Mul => plan::BinaryOp::Mul { multiplier: ratio(left * right) },
+        };
+        let too_large = || self.too_large(&node.name);
+        let binary = plan::Binary {
+            op,
+            lhs: lhs.operand,
+            rhs: rhs.operand,
+            lhs_zero_point: lhs.quant.zero_point as i8,
+            rhs_zero_point: rhs.quant.zero_point as i8,
+            range: self.range(node),
+            dims: layout::right_aligned(&dims, 1).ok_or_else(too_large)?,
+            lhs_strides: layout::right_aligned(&strides[1], 0).ok_or_else(too_large)?,
+            rhs_strides: layout::right_aligned(&strides[2], 0).ok_or_else(too_large)?,
+            output: self.value_buffer(node.output)?,
+        };
+        self.node_step(node, plan::Op::Binary(binary));
+        self.store(node.output, binary.output, order);
+        Ok(())
+    }
+
+    fn operand(&mut self, node: &Node, id: ValueId) -> Result<BinaryOperand> {
+        let output_dims = self.dims(node.output);
+        let dims = self.dims(id);
+        let lead = output_dims.len() - dims.len();
+        if let Some(constant) = &self.graph.value(id).constant {
+            let range = constant.data.iter().fold([0.0_f32; 2], |[min, max], &x| [min.min(x), max.max(x)]);
+            let quant = Quant::over(range);
+            let operand =
+                Operand::Constant(self.i8_constant(constant.data.iter().map(|&x| quant.quantize(x))));
+            return Ok(BinaryOperand { operand, strides: broadcast_strides(dims, output_dims), quant });
+        }
+        let stored = self.any(id)?;
+        let own = stored.order.strides(dims);
+        let stride = |axis: usize| match axis.checked_sub(lead) {
+            Some(axis) if dims[axis] != 1 => own[axis],
+            _ => 0,
+        };
+        let strides = (0..output_dims.len()).map(stride).collect();
+        Ok(BinaryOperand { operand: Operand::Arena(stored.buffer), strides, quant: self.quant(id) })
+    }
+
+    fn pool(&mut self, node: &Node, kind: PoolKind, window: &Window) -> Result<()> {
+        let input = node.inputs[0];
+        let order = Order::channels_last(self.dims(input).len());
+        let from = self.ordered(&node.name, input, &order)?;
+        let nhwc = |[n, c, h, w]: [usize; 4]| [n, h, w, c].map(|d| d as u32);
+        let input_dims = as_nchw(self.dims(input)).map(nhwc).ok_or_else(|| self.too_large(&node.name))?;
+        let output_dims =
+            as_nchw(self.dims(node.output)).map(nhwc).ok_or_else(|| self.too_large(&node.name))?;
+        let op = match kind {
+            PoolKind::Max => plan::PoolOp::Max,
+            PoolKind::Average { count_include_pad } => self.average(node, count_include_pad),
+        };
+        let pool = plan::Pool {
+            op,
+            input: from,
+            output: self.value_buffer(node.output)?,
+            input_dims,
+            output_dims,
+            kernel: window.kernel.map(|d| d as u32),
+            stride: window.stride.map(|d| d as u32),
+            dilation: window.dilation.map(|d| d as u32),
+            pads: window.pads.map(|d| d as u32),
+        };
+        self.node_step(node, plan::Op::Pool(pool));
+        self.store(node.output, pool.output, order);
+        Ok(())
+    }
+
+    fn average(&self, node: &Node, count_include_pad: bool) -> plan::PoolOp {
+        let (from, to) = (self.quant(node.inputs[0]), self.quant(node.output));
+        plan::PoolOp::Average {
+            input_zero_point: from.zero_point as i8,
+            multiplier: (from.scale as f64 / to.scale as f64) as f32,
+            count_include_pad,
+            range: self.range(node),
+        }
+    }
+
+    /// A mean over adjacent axes is a pooling over `[outer, reduced, 1, inner]`.
+    fn reduce_mean(&mut self, node: &Node, first: usize, count: usize) -> Result<()> {
+        let input = node.inputs[0];
+        let dims = self.dims(input);
+        let is_reduced = |axis: &usize| (first..first + count).contains(axis);
+        let together = |order: &Order| {
+            let marks: Vec<bool> = order.significant(dims).iter().map(is_reduced).collect();
+            marks.windows(2).filter(|pair| pair[0] != pair[1]).count()
+                + (marks.first() == Some(&true)) as usize
+                <= 2
+        };
+        let order = Some(self.any(input)?.order).filter(together).unwrap_or(Order::identity(dims.len()));
+        let from = self.ordered(&node.name, input, &order)?;
+        let significant = order.significant(dims);
+        let start = significant.iter().position(is_reduced).unwrap_or(significant.len());
+        let end = start + significant[start..].iter().take_while(|axis| is_reduced(axis)).count();
+        let size = |axes: &[usize]| axes.iter().map(|&axis| dims[axis]).product::<usize>() as u32;
+        let (outer, reduced) = (size(&significant[..start]), size(&significant[start..end]));
+        let inner = size(&significant[end..]);
+        let pool = plan::Pool {
+            op: self.average(node, false),
+            input: from,
+            output: self.value_buffer(node.output)?,
+            input_dims: [outer, reduced, 1, inner],
+            output_dims: [outer, 1, 1, inner],
+            kernel: [reduced, 1],
+            stride: [1, 1],
+            dilation: [1, 1],
+            pads: [0; 4],
+        };
+        // The axes that are left keep their order; whether ONNX keeps the others as 1 or drops them.
+        let left = order.0.iter().copied().filter(|axis| !is_reduced(axis));
+        let output_order = if self.dims(node.output).len() == dims.len() {
+            Order(left.chain(first..first + count).collect())
+        } else {
+            Order(left.map(|axis| if axis < first { axis } else { axis - count }).collect())
+        };
+        self.node_step(node, plan::Op::Pool(pool));
+        self.store(node.output, pool.output, output_order);
+        Ok(())
+    }
+
+    fn pad(&mut self, node: &Node, pads: &[[usize; 2]], value: f32) -> Result<()> {
+        let input = node.inputs[0];
+        let Stored { buffer, order } = self.any(input)?;
+        let output = self.value_buffer(node.output)?;
+        let fill = plan::Fill { output, value: self.quant(node.output).quantize(value) };
+        self.node_step(node, plan::Op::Fill(fill));
+        let (dims, output_dims) = (self.dims(input), self.dims(node.output));
+        let (from, to) = (order.strides(dims), order.strides(output_dims));
+        let start = pads.iter().zip(&to).map(|(pad, stride)| pad[0] * stride).sum();
+        let block: Vec<_> = order.0.iter().map(|&axis| (dims[axis], from[axis], to[axis])).collect();
+        let copy = self.copy(&node.name, buffer, output, &block, [0, start], 1)?;
+        self.node_step(node, plan::Op::Copy(copy));
+        self.store(node.output, output, order);
+        Ok(())
+    }
+
+    fn concat(&mut self, node: &Node, axis: usize) -> Result<()> {
+        let output_dims = self.dims(node.output);
+        let order = self.any(node.inputs[0])?.order;
+        let to = order.strides(output_dims);
+        let output = self.value_buffer(node.output)?;
+        let to_quant = self.quant(node.output);
+        let mut position = 0;
+        for &input in &node.inputs {
+            let dims = self.dims(input);
+            let stored = self.any(input)?;
+            let from = stored.order.strides(dims);
+            let block: Vec<_> = order.0.iter().map(|&axis| (dims[axis], from[axis], to[axis])).collect();
+            let start = position * to[axis];
+            let mut copy = self.copy(&node.name, stored.buffer, output, &block, [0, start], 1)?;
+            let quant = self.quant(input);
+            if quant != to_quant {
+                let table = (-128..=127).map(|q| to_quant.quantize(quant.dequantize(q)));
+                copy.table = Some(self.i8_constant(table));
+            }
+            self.node_step(node, plan::Op::Copy(copy));
+            position += dims[axis];
+        }
+        self.store(node.output, output, order);
+        Ok(())
+    }
+
+    fn softmax(&mut self, node: &Node, axis: usize) -> Result<()> {
+        let input = node.inputs[0];
+        let dims = self.dims(input);
+        let order = self.any(input)?.order;
+        let order = match order.significant(dims).last() {
+            Some(&last) if last == axis => order,
+            _ => order.with_last(axis),
+        };
+        let from = self.ordered(&node.name, input, &order)?;
+        let source = if self.is_wide(input) {
+            plan::SoftmaxInput::F32(from)
+        } else {
+            let scale = self.quant(input).scale as f64;
+            let table = self.f32_constant((0..256).map(|d| (-(d as f64) * scale).exp() as f32));
+            plan::SoftmaxInput::I8 { input: from, table }
+        };
+        let output = self.value_buffer(node.output)?;
+        let target = if self.is_wide(node.output) {
+            plan::SoftmaxOutput::F32(output)
+        } else {
+            let multiplier = 1.0 / self.quant(node.output).scale;
+            plan::SoftmaxOutput::I8 { output, multiplier, range: self.range(node) }
+        };
+        let softmax = plan::Softmax { input: source, output: target, channels: dims[axis] as u32 };
+        self.node_step(node, plan::Op::Softmax(softmax));
+        self.store(node.output, output, order);
+        Ok(())
+    }
+}

@@ -1,0 +1,156 @@
+//! Convolutions and matrix products.
+
+use edgepack_format::plan;
+use edgepack_kernels::conv::{ConvShape, rows};
+
+use super::Lowering;
+use super::layout::Order;
+use crate::error::{PackError, Result};
+use crate::graph::{Conv, FullyConnected, Node, as_nchw};
+use crate::quantize::quantize_weights;
+
+/// A product ready to be a step: the geometry, and the weights in canonical order.
+struct Product {
+    shape: ConvShape,
+    /// `[out_channels, kh, kw, in_channels / groups]`, also for depthwise ones.
+    weights: Vec<f32>,
+}
+
+impl Lowering<'_> {
+    pub(super) fn conv(&mut self, node: &Node, conv: &Conv) -> Result<()> {
+        let input = node.inputs[0];
+        let order = Order::channels_last(self.dims(input).len());
+        let from = self.ordered(&node.name, input, &order)?;
+        let [batch, in_channels, in_h, in_w] =
+            as_nchw(self.dims(input)).ok_or_else(|| self.too_large(&node.name))?;
+        let [_, out_channels, out_h, out_w] =
+            as_nchw(self.dims(node.output)).ok_or_else(|| self.too_large(&node.name))?;
+        let w = &conv.window;
+        let shape = ConvShape {
+            batch,
+            in_h,
+            in_w,
+            in_channels,
+            out_h,
+            out_w,
+            out_channels,
+            kernel_h: w.kernel[0],
+            kernel_w: w.kernel[1],
+            stride_h: w.stride[0],
+            stride_w: w.stride[1],
+            dilation_h: w.dilation[0],
+            dilation_w: w.dilation[1],
+            pad_top: w.pads[0],
+            pad_left: w.pads[1],
+            groups: conv.groups,
+        };
+        // ONNX has [out, in, kh, kw]; the device wants the channels of a tap together.
+        let (k, taps) = (shape.group_in_channels(), shape.taps());
+        let data = &conv.weights.data;
+        let mut weights = Vec::with_capacity(data.len());
+        for n in 0..out_channels {
+            for tap in 0..taps {
+                weights.extend((0..k).map(|c| data[(n * k + c) * taps + tap]));
+            }
+        }
+        self.product(node, from, Product { shape, weights }, &conv.bias, order)
+    }
+
+    pub(super) fn fully_connected(&mut self, node: &Node, fc: &FullyConnected) -> Result<()> {
+        let input = node.inputs[0];
+        let dims = self.dims(input);
+        let last = dims.len() - 1;
+        let stored = self.any(input)?;
+        // Rows may be stored in any order, as long as each is contiguous.
+        let order = match stored.order.significant(dims).last() {
+            Some(&axis) if axis == last || dims[last] == 1 => stored.order.with_last(last),
+            _ => Order::identity(dims.len()),
+        };
+        let from = self.ordered(&node.name, input, &order)?;
+        let (out_channels, in_channels) = (fc.weights.dims[0], fc.weights.dims[1]);
+        let rows = self.elems(input) / in_channels;
+        let shape = ConvShape {
+            batch: 1,
+            in_h: 1,
+            in_w: rows,
+            in_channels,
+            out_h: 1,
+            out_w: rows,
+            out_channels,
+            kernel_h: 1,
+            kernel_w: 1,
+            stride_h: 1,
+            stride_w: 1,
+            dilation_h: 1,
+            dilation_w: 1,
+            pad_top: 0,
+            pad_left: 0,
+            groups: 1,
+        };
+        self.product(node, from, Product { shape, weights: fc.weights.data.to_vec() }, &fc.bias, order)
+    }
+
+    fn product(
+        &mut self,
+        node: &Node,
+        input: plan::Span,
+        product: Product,
+        bias: &[f32],
+        order: Order,
+    ) -> Result<()> {
+        let shape = product.shape;
+        let from = self.quant(node.inputs[0]);
+        let quantized = quantize_weights(&product.weights, bias, from);
+        if let Some(channel) = quantized.overflow() {
+            return Err(PackError::Quantize {
+                node: node.name.clone(),
+                reason: format!(
+                    "output channel {channel} sums {} products, which could overflow 32 bits: split the layer",
+                    shape.taps() * shape.group_in_channels()
+                ),
+            });
+        }
+        let wide = self.is_wide(node.output);
+        let to = if wide { 1.0 } else { self.quant(node.output).scale as f64 };
+        let multiplier = (quantized.scales.iter())
+            .map(|&scale| (from.scale as f64 * scale as f64 / to).max(f32::MIN_POSITIVE as f64) as f32);
+        let weights = if shape.is_depthwise() {
+            // [C, taps] to [taps, C].
+            let (channels, taps) = (shape.out_channels, shape.taps());
+            (0..taps * channels).map(|i| quantized.weights[i % channels * taps + i / channels]).collect()
+        } else {
+            quantized.weights
+        };
+        let op = plan::Conv {
+            input,
+            output: self.value_buffer(node.output)?,
+            input_dims: [shape.batch, shape.in_h, shape.in_w, shape.in_channels].map(|d| d as u32),
+            output_dims: [shape.batch, shape.out_h, shape.out_w, shape.out_channels].map(|d| d as u32),
+            kernel: [shape.kernel_h as u32, shape.kernel_w as u32],
+            stride: [shape.stride_h as u32, shape.stride_w as u32],
+            dilation: [shape.dilation_h as u32, shape.dilation_w as u32],
+            pad: [shape.pad_top as u32, shape.pad_left as u32],
+            groups: shape.groups as u32,
+            input_zero_point: from.zero_point as i8,
+            multiplier: self.f32_constant(multiplier),
+            weights: self.i8_constant(weights),
+            bias: self.constant(quantized.bias.iter().flat_map(|b| b.to_le_bytes()).collect()),
+            range: (!wide).then(|| self.range(node)),
+        };
+        // The most that any kernel of any processor asks for: one plan serves them all.
+        let scratch = rows()
+            .iter()
+            .filter(|row| row.accepts(&shape))
+            .map(|row| row.scratch_bytes(&shape))
+            .max()
+            .unwrap_or(0);
+        let scratch = self.buffer(&node.name, scratch)?;
+        self.lowered.macs += shape.macs();
+        self.node_step(node, plan::Op::Conv(op));
+        if let Some(step) = self.lowered.steps.last_mut() {
+            step.scratch = scratch;
+        }
+        self.store(node.output, op.output, order);
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! Which parts of the arena a step reads and writes.
+
+use edgepack_format::plan::{Op, Operand, SoftmaxInput, SoftmaxOutput, Span};
+
+/// What a step does with a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reads all of it.
+    Read,
+    /// Writes all of it.
+    Write,
+    /// Writes a part of it.
+    WritePart,
+}
+
+/// The spans of the arena that a step touches, without its scratch memory; reads first.
+pub fn arena_spans(op: &Op) -> Vec<(Access, Span)> {
+    let mut spans = Vec::new();
+    let mut op = *op;
+    visit(&mut op, &mut |access, span| spans.push((access, *span)));
+    spans
+}
+
+/// Gives every span of the arena another offset.
+pub fn relocate(op: &mut Op, mut place: impl FnMut(Span) -> u32) {
+    visit(op, &mut |_, span| span.offset = place(*span));
+}
+
+fn visit(op: &mut Op, see: &mut impl FnMut(Access, &mut Span)) {
+    match op {
+        Op::Conv(conv) => {
+            see(Access::Read, &mut conv.input);
+            see(Access::Write, &mut conv.output);
+        }
+        Op::Binary(binary) => {
+            for operand in [&mut binary.lhs, &mut binary.rhs] {
+                if let Operand::Arena(span) = operand {
+                    see(Access::Read, span);
+                }
+            }
+            see(Access::Write, &mut binary.output);
+        }
+        Op::Lookup(lookup) => {
+            see(Access::Read, &mut lookup.input);
+            see(Access::Write, &mut lookup.output);
+        }
+        Op::Pool(pool) => {
+            see(Access::Read, &mut pool.input);
+            see(Access::Write, &mut pool.output);
+        }
+        Op::Softmax(softmax) => {
+            match &mut softmax.input {
+                SoftmaxInput::I8 { input, .. } | SoftmaxInput::F32(input) => see(Access::Read, input),
+            }
+            match &mut softmax.output {
+                SoftmaxOutput::I8 { output, .. } | SoftmaxOutput::F32(output) => see(Access::Write, output),
+            }
+        }
+        Op::Fill(fill) => see(Access::Write, &mut fill.output),
+        Op::Copy(copy) => {
+            see(Access::Read, &mut copy.input);
+            see(Access::WritePart, &mut copy.output);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! A scale and a zero point for every tensor, int8 weights for every product.
+//!
+//! Activations are int8, asymmetric, one scale a tensor; weights int8, symmetric, one scale an
+//! output channel; biases int32 at the product of both scales (Jacob et al., "Quantization and
+//! Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", 2018; Nagel et al.,
+//! "A White Paper on Neural Network Quantization", 2021, section 2).
+
+mod weights;
+
+pub use weights::{QuantizedWeights, quantize_weights};
+
+use crate::calibrate::{Observer, Statistics};
+use crate::graph::{Graph, Op, PoolKind, ValueId};
+
+/// `real = (q - zero_point) * scale`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quant {
+    /// Finite and positive.
+    pub scale: f32,
+    /// In [-128, 127].
+    pub zero_point: i32,
+}
+
+impl Quant {
+    /// The scale and zero point that spread 256 levels over `[min, max]`, which holds 0.
+    pub fn over([min, max]: [f32; 2]) -> Self {
+        let scale = (max - min) / 255.0;
+        // A tensor that is always 0 (or nearly) needs some scale, and any will do.
+        if !scale.is_normal() {
+            return Self { scale: 1.0, zero_point: 0 };
+        }
+        let zero_point = (-128.0 - min / scale).round_ties_even() as i32;
+        Self { scale, zero_point: zero_point.clamp(-128, 127) }
+    }
+
+    /// The nearest int8 value.
+    pub fn quantize(&self, x: f32) -> i8 {
+        let q = (x as f64 / self.scale as f64).round_ties_even() + self.zero_point as f64;
+        q.clamp(-128.0, 127.0) as i8
+    }
+
+    /// What an int8 value stands for.
+    pub fn dequantize(&self, q: i32) -> f32 {
+        (q - self.zero_point) as f32 * self.scale
+    }
+}
+
+/// How the values of a graph are represented on the device.
+#[derive(Clone, Debug)]
+pub struct Scheme {
+    /// By value: the int8 representation; `None` for f32 values, constants and what is not used.
+    pub quants: Vec<Option<Quant>>,
+    /// By value: whether it stays f32. These are results that nothing multiplies any more: what a
+    /// last layer's accumulators say, and the softmax of it.
+    pub wide: Vec<bool>,
+}
+
+/// Chooses the representation of every value. `input_ranges` overrides what was seen of the inputs
+/// (where pixels have known bounds).
+pub fn choose_scheme(
+    graph: &Graph,
+    statistics: &Statistics,
+    observer: Observer,
+    input_ranges: &[Option<[f32; 2]>],
+) -> Scheme {
+    let wide = wide_values(graph);
+    let mut quants: Vec<Option<Quant>> = vec![None; graph.values.len()];
+    let range = |id: ValueId| Quant::over(observer.range(&statistics.histograms[id.0]));
+    for (index, &id) in graph.inputs.iter().enumerate() {
+        let known = input_ranges.get(index).copied().flatten();
+        quants[id.0] = Some(known.map_or_else(|| range(id), Quant::over));
+    }
+    for node in &graph.nodes {
+        let output = node.output;
+        if !wide[output.0] {
+            quants[output.0] = match node.op {
+                // These move or select values, so that the scale stays.
+                Op::Reshape | Op::Transpose { .. } | Op::Pad { .. } | Op::Pool(PoolKind::Max, _) => {
+                    quants[node.inputs[0].0]
+                }
+                // Probabilities: the whole of [0, 1), whatever calibration saw.
+                Op::Softmax { .. } => Some(Quant { scale: 1.0 / 256.0, zero_point: -128 }),
+                _ => Some(range(output)),
+            };
+        }
+    }
+    Scheme { quants, wide }
+}
+
+/// The values that stay f32: made by a product, table or softmax, and read by nothing but the
+/// application, a softmax, or a change of shape of which the same holds.
+fn wide_values(graph: &Graph) -> Vec<bool> {
+    let mut wide = vec![false; graph.values.len()];
+    // Backwards, so that a value's readers are decided before it is.
+    for (index, node) in graph.nodes.iter().enumerate().rev() {
+        let readers = graph.consumers(node.output);
+        let softmax = |i: &usize| matches!(graph.nodes[*i].op, Op::Softmax { .. });
+        let moved = |i: &usize| {
+            matches!(graph.nodes[*i].op, Op::Reshape | Op::Transpose { .. }) && wide[graph.nodes[*i].output.0]
+        };
+        let read_wide = readers.iter().all(|i| softmax(i) || moved(i));
+        let is_read = !readers.is_empty() || graph.outputs.contains(&node.output);
+        let clamped = node.clamp != crate::graph::Clamp::NONE;
+        let can_be_made = match node.op {
+            Op::Conv(_) | Op::FullyConnected(_) => !clamped,
+            Op::Unary(_) | Op::Softmax { .. } => true,
+            Op::Reshape | Op::Transpose { .. } => made_wide(graph, index),
+            _ => false,
+        };
+        wide[node.output.0] = read_wide && is_read && can_be_made;
+    }
+    // A change of shape is wide only if what it reads is; the loop above asked its maker, which may
+    // have turned out to have other readers.
+    for node in &graph.nodes {
+        if matches!(node.op, Op::Reshape | Op::Transpose { .. }) && !wide[node.inputs[0].0] {
+            wide[node.output.0] = false;
+        }
+    }
+    wide
+}
+
+fn made_wide(graph: &Graph, index: usize) -> bool {
+    let Some(before) = graph.producer(graph.nodes[index].inputs[0]) else { return false };
+    let node = &graph.nodes[before];
+    match node.op {
+        Op::Conv(_) | Op::FullyConnected(_) => node.clamp == crate::graph::Clamp::NONE,
+        Op::Unary(_) | Op::Softmax { .. } => true,
+        Op::Reshape | Op::Transpose { .. } => made_wide(graph, before),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_is_exact_and_ends_are_within_half_a_step() {
+        for range in [[-1.0, 1.0], [0.0, 6.0], [-3.0, 0.0], [-0.1, 12.0], [0.0, 1e-30]] {
+            let quant = Quant::over(range);
+            assert_eq!(quant.dequantize(quant.quantize(0.0) as i32), 0.0);
+            for end in range {
+                let error = (quant.dequantize(quant.quantize(end) as i32) - end).abs();
+                assert!(error <= quant.scale * 0.501, "{range:?}: {end} is off by {error}");
+            }
+        }
+        assert_eq!(Quant::over([0.0, 0.0]).quantize(0.0), 0);
+    }
+
+    #[test]
+    fn pixels_over_a_power_of_two_are_exact() {
+        let quant = Quant::over([-127.0 / 128.0, 1.0]);
+        assert_eq!(quant, Quant { scale: 1.0 / 128.0, zero_point: -1 });
+        for pixel in 0..256 {
+            assert_eq!(quant.quantize((pixel as f32 - 127.0) / 128.0) as i32, pixel - 128);
+        }
+    }
+}
