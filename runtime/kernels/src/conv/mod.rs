@@ -9,6 +9,8 @@
 //! Where the input position is outside, `x` is the input's zero point. `bias` already carries
 //! `-zero_point * sum(weights[n])`, so that real zeros contribute nothing.
 
+#[cfg(test)]
+mod conformance;
 mod gemm;
 mod pack;
 pub mod reference;
