@@ -17,6 +17,8 @@ pub mod reference;
 mod table;
 
 #[cfg(target_arch = "x86_64")]
+mod x86_avx2;
+#[cfg(target_arch = "x86_64")]
 mod x86_avx512vnni;
 
 pub use table::{Row, rows, select};
@@ -229,13 +231,13 @@ impl BoundRow {
                 if bytes.len() != layout.packed_bytes(shape) {
                     return Err(ArgsError::Length);
                 }
-                if bytes.as_ptr() as usize % 64 != 0 {
+                if !bytes.as_ptr().addr().is_multiple_of(64) {
                     return Err(ArgsError::Alignment);
                 }
             }
             _ => return Err(ArgsError::Weights),
         }
-        if args.scratch.as_ptr() as usize % 64 != 0 && self.row.scratch_bytes(shape) > 0 {
+        if self.row.scratch_bytes(shape) > 0 && !args.scratch.as_ptr().addr().is_multiple_of(64) {
             return Err(ArgsError::Alignment);
         }
         // SAFETY: `new` saw a token for the row's extensions, and every length and alignment that

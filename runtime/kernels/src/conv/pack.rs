@@ -54,7 +54,7 @@ impl Layout {
 
     /// Whether the driver gathers values instead of pointing into the tensor.
     pub(super) fn gathers(&self, shape: &ConvShape) -> bool {
-        shape.group_in_channels() % self.k_multiple != 0
+        !shape.group_in_channels().is_multiple_of(self.k_multiple)
     }
 
     /// Taps of a tile and the input values of each.

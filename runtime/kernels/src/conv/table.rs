@@ -84,6 +84,14 @@ static ROWS: &[Row] = &[
         run: compiled!(target_arch = "x86_64", super::x86_avx512vnni::conv),
     },
     Row {
+        name: "conv_s8s8s32_4x16_avx2",
+        isa: IsaSet::AVX2,
+        depthwise: false,
+        layout: Some(&pack::NR16_KR2),
+        tile_pixels: 4,
+        run: compiled!(target_arch = "x86_64", super::x86_avx2::conv),
+    },
+    Row {
         name: "conv_s8s8s32_scalar",
         isa: IsaSet::SCALAR,
         depthwise: false,

@@ -91,19 +91,28 @@ unsafe fn block<const M: usize, const P: usize>(tile: &Tile, first: usize) {
                 }
             }
         }
+        let mut masks = [0; P];
+        let mut multipliers = [_mm512_setzero_ps(); P];
         for p in 0..P {
             let live = (tile.live_channels - first - p * NR).min(NR);
-            let mask = (0xffff_u32 >> (NR - live)) as __mmask16;
-            let multiplier = _mm512_loadu_ps(panel.add(p * tile.panel_bytes + NR * 4).cast());
-            for m in 0..tile.live_pixels.min(M) {
-                let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[m][p]), multiplier);
+            masks[p] = (0xffff_u32 >> (NR - live)) as __mmask16;
+            multipliers[p] = _mm512_loadu_ps(panel.add(p * tile.panel_bytes + NR * 4).cast());
+        }
+        for (m, sums) in acc.iter().enumerate() {
+            // Not the loop's bound: then the accumulators would be indexed by a variable, and so
+            // would have to live in memory.
+            if m >= tile.live_pixels {
+                break;
+            }
+            for (p, &sum) in sums.iter().enumerate() {
+                let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multipliers[p]);
                 let at = m * tile.out_stride + first + p * NR;
                 match tile.out {
                     TileOutput::I8(out, range) => {
                         let bytes = _mm512_cvtepi32_epi8(quantize(scaled, range));
-                        _mm_mask_storeu_epi8(out.add(at), mask, bytes);
+                        _mm_mask_storeu_epi8(out.add(at), masks[p], bytes);
                     }
-                    TileOutput::F32(out) => _mm512_mask_storeu_ps(out.add(at), mask, scaled),
+                    TileOutput::F32(out) => _mm512_mask_storeu_ps(out.add(at), masks[p], scaled),
                 }
             }
         }
