@@ -1,1 +1,1 @@
-//! stub
+//! Suites that cross the crates of edgepack: see `tests/tests`.

@@ -1,0 +1,80 @@
+//! `edgepack kernels`.
+
+use comfy_table::Table;
+use comfy_table::presets::ASCII_MARKDOWN;
+use edgepack_kernels::conv;
+use edgepack_kernels::isa::IsaSet;
+use serde::Serialize;
+
+use super::options::Format;
+use super::{Context, Outcome};
+
+/// List the kernels, and which of them a board or this machine uses.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Example:\n  edgepack kernels --target rpi5")]
+pub(super) struct Args {
+    /// Board whose choice is marked (this machine's where it is left out)
+    #[arg(long, value_name = "BOARD")]
+    target: Option<String>,
+}
+
+#[derive(Serialize)]
+struct KernelLine {
+    name: &'static str,
+    isa: String,
+    layout: Option<&'static str>,
+    compiled: bool,
+    /// Whether the board's processor can run it.
+    runs: bool,
+    /// Whether it is the first choice of its kind there.
+    chosen: bool,
+}
+
+pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
+    let (place, isa) = match &args.target {
+        Some(name) => {
+            let board = edgepack_targets::Board::find(name)?;
+            let isa = IsaSet::parse(&board.isa)
+                .map_err(|word| anyhow::anyhow!("target {name}: `{word}` is no instruction set"))?;
+            (name.clone(), isa)
+        }
+        None => ("this machine".into(), edgepack_engine::isa::detect()?.set()),
+    };
+    let mut kinds_taken = [false; 2];
+    let lines: Vec<KernelLine> = conv::rows()
+        .iter()
+        .map(|row| {
+            let runs = isa.contains(row.isa);
+            let taken = &mut kinds_taken[row.depthwise as usize];
+            let chosen = runs && !std::mem::replace(taken, *taken || runs);
+            KernelLine {
+                name: row.name,
+                isa: row.isa.to_string(),
+                layout: row.layout.map(|layout| layout.key),
+                compiled: row.is_compiled(),
+                runs,
+                chosen,
+            }
+        })
+        .collect();
+    match context.format {
+        Format::Json => println!("{}", serde_json::to_string(&lines)?),
+        Format::Text => {
+            println!("{place}: {isa}");
+            let mut table = Table::new();
+            table.load_preset(ASCII_MARKDOWN).set_header(["kernel", "needs", "layout", "in this build", "on it"]);
+            for line in &lines {
+                let use_ = if line.chosen { "chosen" } else if line.runs { "runs" } else { "" };
+                table.add_row([
+                    line.name,
+                    &line.isa,
+                    line.layout.unwrap_or("canonical"),
+                    if line.compiled { "yes" } else { "" },
+                    use_,
+                ]);
+            }
+            println!("{table}");
+        }
+    }
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,88 @@
+//! Options that several commands share.
+
+use clap::ValueEnum;
+use edgepack_harness::{Channels, Preprocessing, Resize, parse_size};
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people
+    Text,
+    /// For machines: one JSON document on stdout
+    Json,
+}
+
+/// From image files and pixels to the values that the model takes.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Preprocessing (value = (pixel - mean) / std, pixels are 0 to 255)")]
+pub(super) struct PreprocessingArgs {
+    /// Resize images: the shorter side (256), or height x width (224x224)
+    #[arg(long, value_name = "SIZE")]
+    resize: Option<Resize>,
+    /// Centre crop: a side (224), or height x width
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    crop: Option<[u32; 2]>,
+    /// Mean: one number, or one for each channel of the model, by commas
+    #[arg(long, value_name = "M,…", value_delimiter = ',', allow_negative_numbers = true)]
+    mean: Vec<f32>,
+    /// Standard deviation: one number, or one for each channel of the model, by commas
+    #[arg(long, value_name = "S,…", value_delimiter = ',', allow_negative_numbers = true)]
+    std: Vec<f32>,
+    /// Order of the model's channels
+    #[arg(long, value_name = "rgb|bgr", default_value = "rgb", value_parser = parse_channels)]
+    channels: Channels,
+}
+
+impl PreprocessingArgs {
+    pub fn get(&self) -> Preprocessing {
+        Preprocessing {
+            resize: self.resize,
+            crop: self.crop,
+            mean: self.mean.clone(),
+            std: self.std.clone(),
+            channels: self.channels,
+        }
+    }
+}
+
+fn parse_channels(text: &str) -> Result<Channels, String> {
+    match text {
+        "rgb" => Ok(Channels::Rgb),
+        "bgr" => Ok(Channels::Bgr),
+        _ => Err("give rgb or bgr".into()),
+    }
+}
+
+/// `NAME=1,3,224,224`.
+pub(super) fn parse_shape(text: &str) -> Result<(String, Vec<usize>), String> {
+    let (name, dims) = text.rsplit_once('=').ok_or("give NAME=1,3,224,224")?;
+    let dims = dims
+        .split([',', 'x'])
+        .map(|dim| match dim.trim().parse() {
+            Ok(0) | Err(_) => Err(format!("`{dim}` is no dimension")),
+            Ok(dim) => Ok(dim),
+        })
+        .collect::<Result<_, _>>()?;
+    Ok((name.to_string(), dims))
+}
+
+/// `1234567` as `1.18 MiB`.
+pub(super) fn human_bytes(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        _ => format!("{:.2} MiB", bytes as f64 / 1_048_576.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_parse() {
+        assert_eq!(parse_shape("a=b=1,3"), Ok(("a=b".into(), vec![1, 3])));
+        assert_eq!(parse_shape("x=2x3"), Ok(("x".into(), vec![2, 3])));
+        assert!(parse_shape("x").is_err() && parse_shape("x=1,N").is_err() && parse_shape("x=0").is_err());
+    }
+}

@@ -1,0 +1,109 @@
+//! `edgepack pack`.
+
+use std::path::PathBuf;
+
+use edgepack_packager::calibrate::Observer;
+use edgepack_packager::pack::{CalibrationSource, PackOptions, PackReport, pack};
+
+use super::options::{Format, PreprocessingArgs, human_bytes, parse_shape};
+use super::progress::Shown;
+use super::{Context, Outcome};
+
+/// Quantize an ONNX model into a package.
+#[derive(clap::Args, Debug)]
+#[command(after_help = help())]
+pub(super) struct Args {
+    /// The ONNX model
+    model: PathBuf,
+    /// The package to write
+    #[arg(long, short, value_name = "OUT.epk")]
+    output: PathBuf,
+    /// Samples: a folder of images, a .csv of file,label lines, a .npy, a .npz (x, y), or `random`
+    /// (seeded; for work on latency only)
+    #[arg(long, value_name = "DATA")]
+    calibration: String,
+    /// Use at most so many samples
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    calibration_limit: usize,
+    /// Seed of `--calibration random`
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    seed: u64,
+    /// Shape of an input whose dimensions the model leaves open; may be repeated
+    #[arg(long, value_name = "NAME=1,3,224,224", value_parser = parse_shape)]
+    shape: Vec<(String, Vec<usize>)>,
+    /// How the range of a tensor is chosen: min-max, mse, percentile, percentile=99.9
+    #[arg(long, value_name = "NAME", default_value_t = DEFAULT_OBSERVER)]
+    observer: Observer,
+    /// Board that the package is for: its kernels' layouts are prepacked (`edgepack targets`)
+    #[arg(long, value_name = "BOARD")]
+    target: Option<String>,
+    /// Add weights prepacked in this layout (`edgepack kernels` lists them); may be repeated
+    #[arg(long, value_name = "LAYOUT")]
+    prepack: Vec<String>,
+    #[command(flatten)]
+    preprocessing: PreprocessingArgs,
+}
+
+/// What measured best over the models of the README's table.
+pub(super) const DEFAULT_OBSERVER: Observer = Observer::MinMax;
+
+fn help() -> String {
+    let ops: Vec<&str> = edgepack_packager::import::nodes::supported_ops().collect();
+    format!(
+        "Example:\n  edgepack pack mobilenet.onnx -o mobilenet.epk --calibration images/ --shape input=1,3,224,224 \
+         \\\n      --resize 256 --crop 224 --mean 123.675,116.28,103.53 --std 58.395,57.12,57.375\n\n\
+         Supported operations: {}",
+        ops.join(", ")
+    )
+}
+
+pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
+    if let Some(target) = &args.target {
+        edgepack_targets::Board::find(target)?;
+    }
+    for key in &args.prepack {
+        if edgepack_kernels::conv::Layout::by_key(key).is_none() {
+            anyhow::bail!("--prepack {key}: no kernel has this layout; `edgepack kernels` lists them");
+        }
+    }
+    let calibration = match args.calibration.as_str() {
+        "random" => CalibrationSource::Random { seed: args.seed },
+        path => CalibrationSource::Data(path.into()),
+    };
+    let options = PackOptions {
+        model: args.model.clone(),
+        output: args.output.clone(),
+        shapes: args.shape.clone(),
+        calibration,
+        calibration_limit: args.calibration_limit,
+        preprocessing: args.preprocessing.get(),
+        observer: args.observer,
+        target: args.target.clone(),
+        prepack: args.prepack.clone(),
+    };
+    let report = pack(&options, &mut Shown::new(context))?;
+    match context.format {
+        Format::Json => println!("{}", serde_json::to_string(&report)?),
+        Format::Text => print(&report),
+    }
+    Ok(Outcome::Done)
+}
+
+pub(super) fn print(report: &PackReport) {
+    println!(
+        "{}: {} ({:.1} % of the model's {}), arena {}, {:.1} M multiply-adds, {} steps for {} nodes",
+        report.package.display(),
+        human_bytes(report.package_bytes),
+        100.0 * report.package_bytes as f64 / report.model_bytes.max(1) as f64,
+        human_bytes(report.model_bytes),
+        human_bytes(report.arena_bytes.into()),
+        report.macs as f64 / 1e6,
+        report.steps,
+        report.nodes,
+    );
+    if report.calibration_random {
+        println!("calibrated with random numbers: good for latency, its outputs mean nothing");
+    } else {
+        println!("calibrated on {} samples, observer {}", report.calibration_samples, report.observer);
+    }
+}

@@ -1,0 +1,200 @@
+//! The whole road from an ONNX file to a package.
+
+use std::path::{Path, PathBuf};
+
+use edgepack_harness::{Channels, DataSet, ImageLayout, InputSpec, Preprocessing, Progress};
+use serde::Serialize;
+
+use crate::calibrate::{Observer, Statistics, calibrate};
+use crate::emit::{self, Emission, Provenance};
+use crate::error::{PackError, Result};
+use crate::graph::Graph;
+use crate::import::{Model, import};
+use crate::lower::{PixelSource, lower};
+use crate::quantize::choose_scheme;
+use crate::{memory, passes};
+
+/// Where the samples for calibration come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CalibrationSource {
+    /// A folder of images, a .csv, .npy or .npz.
+    Data(PathBuf),
+    /// Seeded random numbers: for work on latency only. The package says so.
+    Random {
+        /// The seed.
+        seed: u64,
+    },
+}
+
+/// What `edgepack pack` was asked for.
+#[derive(Clone, Debug)]
+pub struct PackOptions {
+    /// The ONNX file.
+    pub model: PathBuf,
+    /// The package.
+    pub output: PathBuf,
+    /// Shapes of inputs that the model leaves open.
+    pub shapes: Vec<(String, Vec<usize>)>,
+    /// Samples.
+    pub calibration: CalibrationSource,
+    /// At most so many samples.
+    pub calibration_limit: usize,
+    /// From pixels to the model's input.
+    pub preprocessing: Preprocessing,
+    /// How ranges are chosen.
+    pub observer: Observer,
+    /// Board that the package is for.
+    pub target: Option<String>,
+    /// Keys of the layouts that prepacked sections are added for.
+    pub prepack: Vec<String>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct PackReport {
+    /// The package.
+    pub package: PathBuf,
+    /// Its size.
+    pub package_bytes: u64,
+    /// Size of the ONNX file.
+    pub model_bytes: u64,
+    /// The arena on the device.
+    pub arena_bytes: u32,
+    /// Multiply-adds of one inference.
+    pub macs: u64,
+    /// ONNX nodes.
+    pub nodes: usize,
+    /// Steps of the plan.
+    pub steps: usize,
+    /// Samples of the calibration.
+    pub calibration_samples: usize,
+    /// Whether these were random numbers.
+    pub calibration_random: bool,
+    /// The observer.
+    pub observer: String,
+}
+
+/// Packages a model.
+///
+/// # Errors
+/// [`PackError`]; nothing is written then.
+pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackReport> {
+    progress.start("reading the model", 1);
+    let mut model = import(&options.model, &options.shapes)?;
+    passes::run(&mut model.graph);
+    progress.advance(1);
+    let data = open_data(&model, options)?;
+    let pixels: Vec<Option<PixelSource>> =
+        data.iter().map(|data| pixel_source(data, &options.preprocessing)).collect();
+    let statistics = statistics(&model.graph, &data, progress)?;
+    progress.start("quantizing and planning", 1);
+    let ranges: Vec<_> = pixels.iter().map(|source| source.as_ref().map(PixelSource::range)).collect();
+    let scheme = choose_scheme(&model.graph, &statistics, options.observer, &ranges);
+    let lowered = lower(&model.graph, &scheme, &pixels)?;
+    let plan = memory::plan(&lowered).ok_or_else(|| PackError::Quantize {
+        node: model.path.display().to_string(),
+        reason: "the arena would exceed 4 GiB: pack with smaller shapes".into(),
+    })?;
+    memory::check::check(&lowered, &plan).map_err(|reason| PackError::SelfTest { reason })?;
+    let first = (data.iter().map(|data| data.get(0).map(|sample| sample.values)))
+        .collect::<std::result::Result<Vec<_>, _>>()
+        .map_err(|error| PackError::Calibration { reason: error.to_string() })?;
+    progress.advance(1);
+    progress.start("writing and testing the package", 1);
+    let provenance = provenance(&model, options, &statistics);
+    let emission = Emission { lowered: &lowered, plan: &plan, provenance, prepack: &options.prepack, first };
+    let package_bytes = emit::emit(&options.output, &emission)?;
+    progress.advance(1);
+    Ok(PackReport {
+        package: options.output.clone(),
+        package_bytes,
+        model_bytes: model.file_bytes,
+        arena_bytes: plan.arena_bytes,
+        macs: lowered.macs,
+        nodes: model.nodes,
+        steps: lowered.steps.len(),
+        calibration_samples: statistics.samples,
+        calibration_random: matches!(options.calibration, CalibrationSource::Random { .. }),
+        observer: options.observer.to_string(),
+    })
+}
+
+/// One data set for each input.
+fn open_data(model: &Model, options: &PackOptions) -> Result<Vec<DataSet>> {
+    let specs: Vec<InputSpec> = (model.shapes.iter())
+        .map(|(name, dims)| InputSpec { name: name.clone(), dims: dims.clone() })
+        .collect();
+    match (&options.calibration, &specs[..]) {
+        (CalibrationSource::Random { seed }, specs) => {
+            let samples = options.calibration_limit.min(RANDOM_SAMPLES);
+            Ok((0..).zip(specs).map(|(i, spec)| DataSet::random(spec, seed + i, samples)).collect())
+        }
+        (CalibrationSource::Data(path), [spec]) => {
+            DataSet::open(path, spec, &options.preprocessing, Some(options.calibration_limit))
+                .map(|data| vec![data])
+                .map_err(|error| PackError::Calibration { reason: error.to_string() })
+        }
+        (CalibrationSource::Data(_), specs) => Err(PackError::Calibration {
+            reason: format!(
+                "the model has {} inputs ({}); calibration data is for models of one input. \
+                 Use --calibration random for work on latency",
+                specs.len(),
+                specs.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>().join(", ")
+            ),
+        }),
+    }
+}
+
+/// Random samples tell nothing of a model, so that a few are enough.
+const RANDOM_SAMPLES: usize = 8;
+
+fn pixel_source(data: &DataSet, preprocessing: &Preprocessing) -> Option<PixelSource> {
+    let layout = ImageLayout::of(&data.input().dims).filter(|_| data.is_pixels())?;
+    let per_channel = |values: &[f32], default: f32| -> Vec<f32> {
+        let value = |c: usize| values.get(if values.len() > 1 { c } else { 0 }).copied().unwrap_or(default);
+        (0..layout.channels).map(value).collect()
+    };
+    Some(PixelSource {
+        channel_axis: if layout.channels_first { 1 } else { 3 },
+        mean: per_channel(&preprocessing.mean, 0.0),
+        std: per_channel(&preprocessing.std, 1.0),
+        reverse_channels: preprocessing.channels == Channels::Bgr,
+        from_image: serde_json::to_string(preprocessing).unwrap_or_default(),
+    })
+}
+
+fn statistics(graph: &Graph, data: &[DataSet], progress: &mut dyn Progress) -> Result<Statistics> {
+    let samples = data.iter().map(DataSet::len).min().unwrap_or(0);
+    progress.start("calibrating", samples as u64);
+    let sample = |i: usize| -> std::result::Result<Vec<Vec<f32>>, edgepack_harness::Error> {
+        data.iter().map(|data| data.get(i).map(|sample| sample.values)).collect()
+    };
+    let mut done = 0;
+    calibrate(graph, (0..samples).map(sample), |samples| {
+        progress.advance((samples - done) as u64);
+        done = samples;
+    })
+}
+
+fn provenance(model: &Model, options: &PackOptions, statistics: &Statistics) -> Provenance {
+    let file_name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Provenance {
+        tool: format!("edgepack {}", env!("CARGO_PKG_VERSION")),
+        model: file_name(&model.path),
+        model_blake3: model.hash.clone(),
+        model_bytes: model.file_bytes,
+        model_producer: model.producer.clone(),
+        opset: model.opset,
+        onnx_nodes: model.nodes,
+        shapes: model.shapes.iter().cloned().collect(),
+        calibration: match &options.calibration {
+            CalibrationSource::Data(path) => file_name(path),
+            CalibrationSource::Random { seed } => format!("random (seed {seed})"),
+        },
+        calibration_random: matches!(options.calibration, CalibrationSource::Random { .. }),
+        calibration_samples: statistics.samples,
+        observer: options.observer.to_string(),
+        preprocessing: options.preprocessing.clone(),
+        target: options.target.clone(),
+    }
+}
