@@ -24,10 +24,12 @@
 pub mod baseline;
 mod data;
 mod error;
+mod metrics;
 mod preprocess;
 mod progress;
 
 pub use data::{DataSet, ImageLayout, InputSpec, Sample};
 pub use error::Error;
+pub use metrics::{Accuracy, AccuracySummary, Latency, argmax};
 pub use preprocess::{Channels, Preprocessing, Resize, parse_size};
 pub use progress::Progress;

@@ -264,3 +264,49 @@ impl FromStr for Channels {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_what_the_documentation_shows() {
+        let preprocessing = Preprocessing {
+            resize: Some(Resize::Shorter(256)),
+            crop: Some([224, 224]),
+            mean: vec![127.0],
+            std: vec![128.0],
+            channels: Channels::Rgb,
+        };
+        let json = r#"{"resize":"256","crop":[224,224],"mean":[127.0],"std":[128.0],"channels":"rgb"}"#;
+        assert_eq!(serde_json::to_string(&preprocessing).unwrap(), json);
+        assert_eq!(serde_json::from_str::<Preprocessing>(json).unwrap(), preprocessing);
+        assert_eq!(serde_json::from_str::<Preprocessing>("{}").unwrap(), Preprocessing::default());
+        assert!(serde_json::from_str::<Preprocessing>(r#"{"sharpen":1}"#).is_err());
+    }
+
+    #[test]
+    fn sizes_are_read_and_nonsense_is_refused() {
+        assert_eq!("256".parse::<Resize>().unwrap(), Resize::Shorter(256));
+        assert_eq!("224x192".parse::<Resize>().unwrap(), Resize::Exact([224, 192]));
+        assert_eq!(parse_size("224").unwrap(), [224, 224]);
+        for text in ["", "x", "0", "224x", "-1", "20000", "2x2x2"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn preprocessing_that_means_nothing_is_refused() {
+        let fails = |preprocessing: Preprocessing, channels, part: &str| {
+            let error = preprocessing.validate(channels).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        };
+        fails(Preprocessing { mean: vec![1.0, 2.0], ..Default::default() }, 3, "2 values for 3 channels");
+        fails(Preprocessing { mean: vec![f32::NAN], ..Default::default() }, 3, "mean");
+        fails(Preprocessing { std: vec![0.0], ..Default::default() }, 3, "std");
+        fails(Preprocessing { channels: Channels::Bgr, ..Default::default() }, 1, "bgr");
+        fails(Preprocessing { crop: Some([0, 1]), ..Default::default() }, 1, "crop");
+        fails(Preprocessing { resize: Some(Resize::Shorter(1 << 20)), ..Default::default() }, 1, "resize");
+        Preprocessing { mean: vec![1.0; 3], std: vec![2.0], ..Default::default() }.validate(3).unwrap();
+    }
+}

@@ -94,7 +94,7 @@ mod tests {
         let text = "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }          \n";
         let wanted = Header { dtype: "<f4".into(), fortran_order: false, shape: vec![3, 4] };
         assert_eq!(parse(text), Some(wanted));
-        assert_eq!(parse("{'descr': '|u1', 'fortran_order': True, 'shape': (), }").unwrap().shape, []);
+        assert!(parse("{'descr': '|u1', 'fortran_order': True, 'shape': (), }").unwrap().shape.is_empty());
         let one = parse("{'descr': '|u1', 'fortran_order': True, 'shape': (7,), }").unwrap();
         assert_eq!((one.shape, one.fortran_order), (vec![7], true));
     }
