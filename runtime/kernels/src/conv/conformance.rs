@@ -5,6 +5,7 @@
 //! `EDGEPACK_EXPECT_ISA`, where set, is what must be detected: a cross run that silently lost an
 //! extension fails instead of skipping.
 
+mod detect;
 mod memory;
 
 use core::fmt::Write;
@@ -66,7 +67,7 @@ fn rows_beside_forbidden_pages_touch_nothing_else() {
 
 /// The extensions of the running processor, lowered by `EDGEPACK_ISA`.
 fn token() -> IsaToken {
-    let detected = detect();
+    let detected = detect::detect();
     let lowered = match env::var("EDGEPACK_ISA") {
         Ok(text) => detected.intersection(IsaSet::parse(&text).expect("EDGEPACK_ISA names extensions")),
         Err(_) => detected,
@@ -77,50 +78,6 @@ fn token() -> IsaToken {
     }
     // SAFETY: a subset of what detection has found.
     unsafe { IsaToken::assume(lowered) }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn detect() -> IsaSet {
-    use std::is_x86_feature_detected as has;
-    let mut set = IsaSet::SCALAR;
-    if has!("avx2") {
-        set = IsaSet::AVX2;
-        if has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("avx512vnni") {
-            set = set.union(IsaSet::AVX512_VNNI);
-        }
-    }
-    set
-}
-
-#[cfg(target_arch = "aarch64")]
-fn detect() -> IsaSet {
-    use std::arch::is_aarch64_feature_detected as has;
-    let mut set = IsaSet::NEON;
-    if has!("dotprod") {
-        set = set.union(IsaSet::DOTPROD);
-        if has!("i8mm") {
-            set = set.union(IsaSet::I8MM);
-        }
-    }
-    set
-}
-
-#[cfg(target_arch = "arm")]
-fn detect() -> IsaSet {
-    use core::ffi::c_ulong;
-    unsafe extern "C" {
-        fn getauxval(kind: c_ulong) -> c_ulong;
-    }
-    const AT_HWCAP: c_ulong = 16;
-    const HWCAP_NEON: c_ulong = 1 << 12;
-    // SAFETY: reads a value that the kernel gave the process.
-    let hwcap = unsafe { getauxval(AT_HWCAP) };
-    if hwcap & HWCAP_NEON != 0 { IsaSet::NEON32 } else { IsaSet::SCALAR }
-}
-
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm")))]
-fn detect() -> IsaSet {
-    IsaSet::SCALAR
 }
 
 /// What an input is filled with.
