@@ -187,6 +187,22 @@ pub enum Error {
         /// Its reason.
         reason: String,
     },
+    /// The outputs of a package and of the baseline do not fit together.
+    #[error("output `{output}`: {reason}")]
+    Outputs {
+        /// The package's output.
+        output: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A device failed.
+    #[error("device {device}: {reason}")]
+    Device {
+        /// The device.
+        device: String,
+        /// Its reason, and what to do.
+        reason: String,
+    },
 }
 
 impl Error {

@@ -22,12 +22,15 @@
 #![forbid(unsafe_code)]
 
 pub mod baseline;
+mod compare;
 mod data;
+pub mod device;
 mod error;
 mod metrics;
 mod preprocess;
 mod progress;
 
+pub use compare::{BaselineReport, CompareOptions, Comparison, DeviceReport, compare, measure_baseline};
 pub use data::{DataSet, ImageLayout, InputSpec, Sample};
 pub use error::Error;
 pub use metrics::{Accuracy, AccuracySummary, Latency, argmax};

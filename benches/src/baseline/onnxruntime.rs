@@ -138,7 +138,7 @@ impl Baseline for OnnxRuntime {
         let values = |name: &String| {
             outputs
                 .get(name)
-                .and_then(|value| numbers(value))
+                .and_then(numbers)
                 .ok_or_else(|| fail(format!("output `{name}` does not hold numbers that can be compared")))
         };
         self.outputs.iter().map(values).collect()
