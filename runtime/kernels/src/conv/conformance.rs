@@ -421,7 +421,7 @@ fn select_over_shapes_and_processors_gives_these_rows() {
     let snapshot = [
         ("scalar", "conv_s8s8s32_scalar", "depthwise_s8s8s32_scalar"),
         ("avx2", "conv_s8s8s32_4x16_avx2", "depthwise_s8s8s32_scalar"),
-        ("avx512vnni", "conv_s8s8s32_6x64_avx512vnni", "depthwise_s8s8s32_scalar"),
+        ("avx512vnni", "conv_s8s8s32_6x64_avx512vnni", "depthwise_s8s8s32_1x64_avx512vnni"),
     ];
     for (isa, conv_row, depthwise_row) in snapshot {
         let set = IsaSet::parse(isa).unwrap();

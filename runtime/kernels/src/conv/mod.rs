@@ -20,6 +20,10 @@ mod table;
 mod x86_avx2;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx512vnni;
+#[cfg(target_arch = "x86_64")]
+mod x86_avx512vnni_depthwise;
+#[cfg(target_arch = "x86_64")]
+mod x86_depthwise;
 
 pub use table::{Row, rows, select};
 

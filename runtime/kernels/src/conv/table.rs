@@ -100,6 +100,14 @@ static ROWS: &[Row] = &[
         run: Some(reference::conv_scalar),
     },
     Row {
+        name: "depthwise_s8s8s32_1x64_avx512vnni",
+        isa: IsaSet::AVX512_VNNI,
+        depthwise: true,
+        layout: None,
+        tile_pixels: 1,
+        run: compiled!(target_arch = "x86_64", super::x86_avx512vnni_depthwise::depthwise),
+    },
+    Row {
         name: "depthwise_s8s8s32_scalar",
         isa: IsaSet::SCALAR,
         depthwise: true,

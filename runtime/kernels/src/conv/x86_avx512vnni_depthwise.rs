@@ -1,0 +1,230 @@
+//! Depthwise by AVX512-VNNI: 64 channels × 4 taps are four `vpdpbusd`.
+//!
+//! Per quad: four loads, their top bits flipped (`x + 128`; the bias carries the correction), eight
+//! unpacks, four multiply-adds. For 3×3 the twelve registers of weights stay in registers over a
+//! line. Blocks of fewer than 64 channels are loaded and stored under a mask, which keeps off memory
+//! that is not theirs.
+
+use core::arch::x86_64::*;
+
+use super::ConvArgs;
+use super::gemm::TileOutput;
+use super::x86_depthwise::{self, Block, Canonical, Kernel, Line};
+use crate::requantize::OutputRange;
+
+const WIDTH: usize = 64;
+
+static KERNEL: Kernel = Kernel { widths: &[WIDTH], prepare, line };
+
+/// # Safety
+/// As the table's `RunFn`.
+pub(super) unsafe fn depthwise(args: &mut ConvArgs<'_>) {
+    // SAFETY: the caller's promise.
+    unsafe { x86_depthwise::run(args, &KERNEL) }
+}
+
+/// # Safety
+/// As [`Kernel::prepare`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn prepare(block: &mut Block, canonical: &Canonical) {
+    let mask = mask(block.channels);
+    let mut correction = [_mm512_setzero_si512(); 4];
+    for quad in 0..block.quads {
+        let mut taps = [_mm512_setzero_si512(); 4];
+        for (tap, to) in (quad * 4..canonical.taps).zip(&mut taps) {
+            // SAFETY: the tap exists, and the mask leaves the block's channels.
+            *to = unsafe { _mm512_maskz_loadu_epi8(mask, canonical.weights.add(tap * canonical.stride)) };
+        }
+        for (i, weights) in interleave(taps).into_iter().enumerate() {
+            correction[i] = _mm512_dpbusd_epi32(correction[i], _mm512_set1_epi8(-128), weights);
+            // SAFETY: four registers are one quad of weights.
+            unsafe { _mm512_storeu_si512(block.weights[quad].as_mut_ptr().add(i * 64).cast(), weights) };
+        }
+    }
+    for (i, correction) in correction.into_iter().enumerate() {
+        // SAFETY: four registers are all biases.
+        unsafe {
+            let bias: *mut __m512i = block.bias.as_mut_ptr().add(i * 16).cast();
+            _mm512_storeu_si512(bias, _mm512_sub_epi32(_mm512_loadu_si512(bias), correction));
+        }
+    }
+}
+
+/// # Safety
+/// As [`Line`] documents; the processor has AVX-512 F, BW, VL and VNNI.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn line(block: &Block, line: &mut Line) {
+    // SAFETY: the caller's promise; the constants are the block's taps and quads.
+    unsafe {
+        match (line.tap_count(), block.channels) {
+            (9, WIDTH) => fixed::<9, 3, true>(block, line),
+            (9, _) => fixed::<9, 3, false>(block, line),
+            (25, WIDTH) => fixed::<25, 7, true>(block, line),
+            (25, _) => fixed::<25, 7, false>(block, line),
+            (_, WIDTH) => any::<true>(block, line),
+            _ => any::<false>(block, line),
+        }
+    }
+}
+
+/// A line with `T` taps in `Q` quads; `FULL` where the block has 64 channels.
+///
+/// # Safety
+/// As `line`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+unsafe fn fixed<const T: usize, const Q: usize, const FULL: bool>(block: &Block, line: &mut Line) {
+    let mask = mask(block.channels);
+    // Copied, since a store to the output might change what is behind a reference.
+    let mut weights = [[_mm512_setzero_si512(); 4]; Q];
+    for (quad, weights) in weights.iter_mut().enumerate() {
+        *weights = registers(&block.weights[quad]);
+    }
+    let bias: [__m512i; 4] = registers(as_bytes(&block.bias));
+    for ox in 0..line.pixels() {
+        // SAFETY: `T` is the shape's number of taps; each has the block's channels.
+        unsafe {
+            line.point_at(ox, T);
+            let mut acc = bias;
+            for (quad, weights) in weights.iter().enumerate() {
+                let mut x = [_mm512_setzero_si512(); 4];
+                for (x, &tap) in x.iter_mut().zip(&line.taps[quad * 4..T]) {
+                    *x = load::<FULL>(tap, mask);
+                }
+                multiply(&mut acc, x, weights);
+            }
+            store::<FULL>(acc, block, line.out.add(ox * line.stride()), mask);
+        }
+    }
+}
+
+/// A line with any number of taps.
+///
+/// # Safety
+/// As `line`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+unsafe fn any<const FULL: bool>(block: &Block, line: &mut Line) {
+    let mask = mask(block.channels);
+    for ox in 0..line.pixels() {
+        // SAFETY: every tap, also of the last quad, has the block's channels.
+        unsafe {
+            line.point_at(ox, line.tap_count());
+            let mut acc = registers(as_bytes(&block.bias));
+            for (taps, weights) in line.taps.chunks_exact(4).zip(&block.weights[..block.quads]) {
+                let mut x = [_mm512_setzero_si512(); 4];
+                for (x, &tap) in x.iter_mut().zip(taps) {
+                    *x = load::<FULL>(tap, mask);
+                }
+                multiply(&mut acc, x, &registers(weights));
+            }
+            store::<FULL>(acc, block, line.out.add(ox * line.stride()), mask);
+        }
+    }
+}
+
+/// The block's activations of one tap, as unsigned.
+///
+/// # Safety
+/// `tap` has 64 readable values, or as many as `mask` selects where not `FULL`.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+unsafe fn load<const FULL: bool>(tap: *const i8, mask: __mmask64) -> __m512i {
+    // SAFETY: the caller's promise.
+    let x = unsafe { if FULL { _mm512_loadu_si512(tap.cast()) } else { _mm512_maskz_loadu_epi8(mask, tap) } };
+    _mm512_xor_si512(x, _mm512_set1_epi8(-128))
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+#[inline]
+fn multiply(acc: &mut [__m512i; 4], x: [__m512i; 4], weights: &[__m512i; 4]) {
+    for ((acc, x), &weights) in acc.iter_mut().zip(interleave(x)).zip(weights) {
+        *acc = _mm512_dpbusd_epi32(*acc, x, weights);
+    }
+}
+
+/// From four taps of 64 channels to the order of the accumulators.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn interleave(taps: [__m512i; 4]) -> [__m512i; 4] {
+    let [a, b, c, d] = taps;
+    let (ab_low, ab_high) = (_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b));
+    let (cd_low, cd_high) = (_mm512_unpacklo_epi8(c, d), _mm512_unpackhi_epi8(c, d));
+    [
+        _mm512_unpacklo_epi16(ab_low, cd_low),
+        _mm512_unpackhi_epi16(ab_low, cd_low),
+        _mm512_unpacklo_epi16(ab_high, cd_high),
+        _mm512_unpackhi_epi16(ab_high, cd_high),
+    ]
+}
+
+/// # Safety
+/// `out` has room for the block's channels: 64 where `FULL`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[inline]
+unsafe fn store<const FULL: bool>(acc: [__m512i; 4], block: &Block, out: TileOutput, mask: __mmask64) {
+    match out {
+        TileOutput::I8(out, range) => {
+            let bytes = requantize(acc, &block.multiplier, range);
+            // SAFETY: the caller's promise.
+            unsafe {
+                if FULL {
+                    _mm512_storeu_si512(out.cast(), bytes);
+                } else {
+                    _mm512_mask_storeu_epi8(out, mask, bytes);
+                }
+            }
+        }
+        TileOutput::F32(out) => {
+            let mut all = [0; WIDTH];
+            // SAFETY: four registers fill `all`; the rest is the caller's promise.
+            unsafe {
+                for (i, acc) in acc.into_iter().enumerate() {
+                    _mm512_storeu_si512(all.as_mut_ptr().add(i * 16).cast(), acc);
+                }
+                block.store_f32(&all, out);
+            }
+        }
+    }
+}
+
+/// [`OutputRange::requantize`] of 64 channels. The upper bound is applied before rounding, since
+/// `vcvtps2dq` turns what is too large into the smallest integer; that is right for what is too
+/// small, and so the lower bound can wait until it needs one instruction: packing saturates, and
+/// rounding keeps the order.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn requantize(acc: [__m512i; 4], multiplier: &[f32; WIDTH], range: OutputRange) -> __m512i {
+    let high = _mm512_set1_ps((range.max - range.zero_point) as f32);
+    let mut rounded = [_mm512_setzero_si512(); 4];
+    for (i, (rounded, acc)) in rounded.iter_mut().zip(acc).enumerate() {
+        // SAFETY: 16 of the 64 multipliers.
+        let multiplier = unsafe { _mm512_loadu_ps(multiplier.as_ptr().add(i * 16)) };
+        let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier);
+        *rounded = _mm512_cvtps_epi32(_mm512_min_ps(scaled, high));
+    }
+    let zero_point = _mm512_set1_epi16(range.zero_point as i16);
+    let low = _mm512_adds_epi16(_mm512_packs_epi32(rounded[0], rounded[1]), zero_point);
+    let high = _mm512_adds_epi16(_mm512_packs_epi32(rounded[2], rounded[3]), zero_point);
+    _mm512_max_epi8(_mm512_packs_epi16(low, high), _mm512_set1_epi8(range.min as i8))
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn registers(bytes: &[u8; 256]) -> [__m512i; 4] {
+    let mut all = [_mm512_setzero_si512(); 4];
+    for (i, register) in all.iter_mut().enumerate() {
+        // SAFETY: 64 of the 256 bytes.
+        *register = unsafe { _mm512_loadu_si512(bytes.as_ptr().add(i * 64).cast()) };
+    }
+    all
+}
+
+fn as_bytes(values: &[i32; WIDTH]) -> &[u8; 256] {
+    // SAFETY: the same 256 bytes, which are initialised and need less alignment.
+    unsafe { &*values.as_ptr().cast() }
+}
+
+fn mask(channels: usize) -> __mmask64 {
+    u64::MAX >> (WIDTH - channels)
+}
