@@ -420,7 +420,7 @@ fn select_over_shapes_and_processors_gives_these_rows() {
     // What is chosen for a convolution of any kind, and for a depthwise one.
     let snapshot = [
         ("scalar", "conv_s8s8s32_scalar", "depthwise_s8s8s32_scalar"),
-        ("avx2", "conv_s8s8s32_4x16_avx2", "depthwise_s8s8s32_scalar"),
+        ("avx2", "conv_s8s8s32_4x16_avx2", "depthwise_s8s8s32_1x32_avx2"),
         ("avx512vnni", "conv_s8s8s32_6x64_avx512vnni", "depthwise_s8s8s32_1x64_avx512vnni"),
     ];
     for (isa, conv_row, depthwise_row) in snapshot {

@@ -19,6 +19,8 @@ mod table;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx2;
 #[cfg(target_arch = "x86_64")]
+mod x86_avx2_depthwise;
+#[cfg(target_arch = "x86_64")]
 mod x86_avx512vnni;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx512vnni_depthwise;

@@ -1,0 +1,223 @@
+//! Depthwise by AVX2: 32 channels × 4 taps at a time.
+//!
+//! `vpmaddubsw` adds two products of an unsigned and a signed byte into int16, saturating. Given
+//! `|x|` and the weight with the sign of `x` it cannot saturate: `|x| <= 128` and `|w| <= 127`, so
+//! that two products are at most 32 512. `vpmaddwd` by ones then adds pairs of pairs in int32. (Intel
+//! SDM vol. 2, VPMADDUBSW, VPSIGNB.) Half the instructions of widening both sides to int16.
+//!
+//! Blocks are 32 channels, 16 where there are fewer than 32, and fewer than 16 go over the stack.
+
+use core::arch::x86_64::*;
+
+use super::ConvArgs;
+use super::gemm::TileOutput;
+use super::x86_depthwise::{self, Block, Canonical, Kernel, Line};
+use crate::requantize::OutputRange;
+
+/// Channels of a register.
+const WIDTH: usize = 32;
+
+static KERNEL: Kernel = Kernel { widths: &[WIDTH, 16], prepare, line };
+
+/// # Safety
+/// As the table's `RunFn`.
+pub(super) unsafe fn depthwise(args: &mut ConvArgs<'_>) {
+    // SAFETY: the caller's promise.
+    unsafe { x86_depthwise::run(args, &KERNEL) }
+}
+
+/// # Safety
+/// As [`Kernel::prepare`].
+#[target_feature(enable = "avx2")]
+unsafe fn prepare(block: &mut Block, canonical: &Canonical) {
+    for quad in 0..block.quads {
+        let mut taps = [_mm256_setzero_si256(); 4];
+        for (tap, to) in (quad * 4..canonical.taps).zip(&mut taps) {
+            // SAFETY: the tap exists, with the block's channels.
+            *to = unsafe { load::<0>(canonical.weights.add(tap * canonical.stride), block.channels) };
+        }
+        for (i, weights) in interleave(taps).into_iter().enumerate() {
+            // SAFETY: four registers are within one quad of weights.
+            unsafe { _mm256_storeu_si256(block.weights[quad].as_mut_ptr().add(i * 32).cast(), weights) };
+        }
+    }
+}
+
+/// # Safety
+/// As [`Line`] documents; the processor has AVX2.
+#[target_feature(enable = "avx2")]
+unsafe fn line(block: &Block, line: &mut Line) {
+    // SAFETY: the caller's promise; the constants are the block's taps, quads and channels.
+    unsafe {
+        match (line.tap_count(), block.channels) {
+            (9, WIDTH) => fixed::<9, 3, WIDTH>(block, line),
+            (9, 16) => fixed::<9, 3, 16>(block, line),
+            (25, WIDTH) => fixed::<25, 7, WIDTH>(block, line),
+            (25, 16) => fixed::<25, 7, 16>(block, line),
+            (_, WIDTH) => any::<WIDTH>(block, line),
+            (_, 16) => any::<16>(block, line),
+            _ => any::<0>(block, line),
+        }
+    }
+}
+
+/// A line with `T` taps in `Q` quads, for a block of `C` channels.
+///
+/// # Safety
+/// As `line`.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn fixed<const T: usize, const Q: usize, const C: usize>(block: &Block, line: &mut Line) {
+    for ox in 0..line.pixels() {
+        // SAFETY: `T` is the shape's number of taps; each has the block's channels.
+        unsafe {
+            line.point_at(ox, T);
+            let mut acc = biases(block);
+            for quad in 0..Q {
+                let mut x = [_mm256_setzero_si256(); 4];
+                for (x, &tap) in x.iter_mut().zip(&line.taps[quad * 4..T]) {
+                    *x = load::<C>(tap, C);
+                }
+                multiply(&mut acc, x, &block.weights[quad]);
+            }
+            store::<C>(acc, block, line.out.add(ox * line.stride()));
+        }
+    }
+}
+
+/// A line with any number of taps.
+///
+/// # Safety
+/// As `line`.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn any<const C: usize>(block: &Block, line: &mut Line) {
+    for ox in 0..line.pixels() {
+        // SAFETY: every tap, also of the last quad, has the block's channels.
+        unsafe {
+            line.point_at(ox, line.tap_count());
+            let mut acc = biases(block);
+            for (taps, weights) in line.taps.chunks_exact(4).zip(&block.weights[..block.quads]) {
+                let mut x = [_mm256_setzero_si256(); 4];
+                for (x, &tap) in x.iter_mut().zip(taps) {
+                    *x = load::<C>(tap, block.channels);
+                }
+                multiply(&mut acc, x, weights);
+            }
+            store::<C>(acc, block, line.out.add(ox * line.stride()));
+        }
+    }
+}
+
+/// The values of one tap: 32, 16, or `channels` where `C` is 0; the rest is 0.
+///
+/// # Safety
+/// `tap` has that many readable values; `channels` is at most 32.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn load<const C: usize>(tap: *const i8, channels: usize) -> __m256i {
+    // SAFETY: the caller's promise; `all` has 32 bytes.
+    unsafe {
+        match C {
+            WIDTH => _mm256_loadu_si256(tap.cast()),
+            16 => _mm256_zextsi128_si256(_mm_loadu_si128(tap.cast())),
+            _ => {
+                let mut all = [0i8; WIDTH];
+                all.as_mut_ptr().copy_from_nonoverlapping(tap, channels);
+                _mm256_loadu_si256(all.as_ptr().cast())
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn multiply(acc: &mut [__m256i; 4], x: [__m256i; 4], weights: &[u8; 256]) {
+    for (i, (acc, x)) in acc.iter_mut().zip(interleave(x)).enumerate() {
+        // SAFETY: 32 of the 256 bytes.
+        let weights = unsafe { _mm256_loadu_si256(weights.as_ptr().add(i * 32).cast()) };
+        let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(weights, x));
+        *acc = _mm256_add_epi32(*acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    }
+}
+
+/// From four taps of 32 channels to the order of the accumulators.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn interleave(taps: [__m256i; 4]) -> [__m256i; 4] {
+    let [a, b, c, d] = taps;
+    let (ab_low, ab_high) = (_mm256_unpacklo_epi8(a, b), _mm256_unpackhi_epi8(a, b));
+    let (cd_low, cd_high) = (_mm256_unpacklo_epi8(c, d), _mm256_unpackhi_epi8(c, d));
+    [
+        _mm256_unpacklo_epi16(ab_low, cd_low),
+        _mm256_unpackhi_epi16(ab_low, cd_low),
+        _mm256_unpacklo_epi16(ab_high, cd_high),
+        _mm256_unpackhi_epi16(ab_high, cd_high),
+    ]
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn biases(block: &Block) -> [__m256i; 4] {
+    let mut all = [_mm256_setzero_si256(); 4];
+    for (i, register) in all.iter_mut().enumerate() {
+        // SAFETY: 8 of the 64 biases.
+        *register = unsafe { _mm256_loadu_si256(block.bias.as_ptr().add(i * 8).cast()) };
+    }
+    all
+}
+
+/// # Safety
+/// `out` has room for the block's channels: 32 or 16 where that is `C`.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn store<const C: usize>(acc: [__m256i; 4], block: &Block, out: TileOutput) {
+    match out {
+        TileOutput::I8(out, range) => {
+            let bytes = requantize(acc, &block.multiplier, range);
+            // SAFETY: the caller's promise; `all` has 32 bytes.
+            unsafe {
+                match C {
+                    WIDTH => _mm256_storeu_si256(out.cast(), bytes),
+                    16 => _mm_storeu_si128(out.cast(), _mm256_castsi256_si128(bytes)),
+                    _ => {
+                        let mut all = [0i8; WIDTH];
+                        _mm256_storeu_si256(all.as_mut_ptr().cast(), bytes);
+                        out.copy_from_nonoverlapping(all.as_ptr(), block.channels);
+                    }
+                }
+            }
+        }
+        TileOutput::F32(out) => {
+            let mut all = [0; 64];
+            // SAFETY: four registers are half of `all`; the rest is the caller's promise.
+            unsafe {
+                for (i, acc) in acc.into_iter().enumerate() {
+                    _mm256_storeu_si256(all.as_mut_ptr().add(i * 8).cast(), acc);
+                }
+                block.store_f32(&all, out);
+            }
+        }
+    }
+}
+
+/// [`OutputRange::requantize`] of 32 channels. The upper bound is applied before rounding, since
+/// `vcvtps2dq` turns what is too large into the smallest integer; that is right for what is too
+/// small, and so the lower bound can wait until it needs one instruction: packing saturates, and
+/// rounding keeps the order.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn requantize(acc: [__m256i; 4], multiplier: &[f32; 64], range: OutputRange) -> __m256i {
+    let high = _mm256_set1_ps((range.max - range.zero_point) as f32);
+    let mut rounded = [_mm256_setzero_si256(); 4];
+    for (i, (rounded, acc)) in rounded.iter_mut().zip(acc).enumerate() {
+        // SAFETY: 8 of the 64 multipliers.
+        let multiplier = unsafe { _mm256_loadu_ps(multiplier.as_ptr().add(i * 8)) };
+        let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(acc), multiplier);
+        *rounded = _mm256_cvtps_epi32(_mm256_min_ps(scaled, high));
+    }
+    let zero_point = _mm256_set1_epi16(range.zero_point as i16);
+    let low = _mm256_adds_epi16(_mm256_packs_epi32(rounded[0], rounded[1]), zero_point);
+    let high = _mm256_adds_epi16(_mm256_packs_epi32(rounded[2], rounded[3]), zero_point);
+    _mm256_max_epi8(_mm256_packs_epi16(low, high), _mm256_set1_epi8(range.min as i8))
+}
