@@ -17,7 +17,7 @@ use crate::requantize::OutputRange;
 /// Channels of a register.
 const WIDTH: usize = 32;
 
-static KERNEL: Kernel = Kernel { widths: &[WIDTH, 16], prepare, line };
+static KERNEL: Kernel = Kernel { widths: &[WIDTH, 16], columns: false, prepare, line };
 
 /// # Safety
 /// As the table's `RunFn`.
@@ -32,9 +32,11 @@ pub(super) unsafe fn depthwise(args: &mut ConvArgs<'_>) {
 unsafe fn prepare(block: &mut Block, canonical: &Canonical) {
     for quad in 0..block.quads {
         let mut taps = [_mm256_setzero_si256(); 4];
-        for (tap, to) in (quad * 4..canonical.taps).zip(&mut taps) {
-            // SAFETY: the tap exists, with the block's channels.
-            *to = unsafe { load::<0>(canonical.weights.add(tap * canonical.stride), block.channels) };
+        for (to, tap) in taps.iter_mut().zip(canonical.quad(quad, block.columns)) {
+            if let Some(tap) = tap {
+                // SAFETY: the tap exists, with the block's channels.
+                *to = unsafe { load::<0>(tap, block.channels) };
+            }
         }
         for (i, weights) in interleave(taps).into_iter().enumerate() {
             // SAFETY: four registers are within one quad of weights.
@@ -75,8 +77,10 @@ unsafe fn fixed<const T: usize, const Q: usize, const C: usize>(block: &Block, l
             let mut acc = biases(block);
             for quad in 0..Q {
                 let mut x = [_mm256_setzero_si256(); 4];
-                for (x, &tap) in x.iter_mut().zip(&line.taps[quad * 4..T]) {
-                    *x = load::<C>(tap, C);
+                for (i, x) in x.iter_mut().enumerate() {
+                    if quad * 4 + i < T {
+                        *x = load::<C>(line.taps[quad * 4 + i], C);
+                    }
                 }
                 multiply(&mut acc, x, &block.weights[quad]);
             }

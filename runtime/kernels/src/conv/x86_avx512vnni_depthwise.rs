@@ -14,7 +14,7 @@ use crate::requantize::OutputRange;
 
 const WIDTH: usize = 64;
 
-static KERNEL: Kernel = Kernel { widths: &[WIDTH], prepare, line };
+static KERNEL: Kernel = Kernel { widths: &[WIDTH], columns: true, prepare, line };
 
 /// # Safety
 /// As the table's `RunFn`.
@@ -31,9 +31,11 @@ unsafe fn prepare(block: &mut Block, canonical: &Canonical) {
     let mut correction = [_mm512_setzero_si512(); 4];
     for quad in 0..block.quads {
         let mut taps = [_mm512_setzero_si512(); 4];
-        for (tap, to) in (quad * 4..canonical.taps).zip(&mut taps) {
-            // SAFETY: the tap exists, and the mask leaves the block's channels.
-            *to = unsafe { _mm512_maskz_loadu_epi8(mask, canonical.weights.add(tap * canonical.stride)) };
+        for (to, tap) in taps.iter_mut().zip(canonical.quad(quad, block.columns)) {
+            if let Some(tap) = tap {
+                // SAFETY: the tap exists, and the mask leaves the block's channels.
+                *to = unsafe { _mm512_maskz_loadu_epi8(mask, tap) };
+            }
         }
         for (i, weights) in interleave(taps).into_iter().enumerate() {
             correction[i] = _mm512_dpbusd_epi32(correction[i], _mm512_set1_epi8(-128), weights);
@@ -54,28 +56,99 @@ unsafe fn prepare(block: &mut Block, canonical: &Canonical) {
 /// As [`Line`] documents; the processor has AVX-512 F, BW, VL and VNNI.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn line(block: &Block, line: &mut Line) {
-    // SAFETY: the caller's promise; the constants are the block's taps and quads.
+    let full = block.channels == WIDTH;
+    // SAFETY: the caller's promise; the constants are the kernel's.
     unsafe {
-        match (line.tap_count(), block.channels) {
-            (9, WIDTH) => fixed::<9, 3, true>(block, line),
-            (9, _) => fixed::<9, 3, false>(block, line),
-            (25, WIDTH) => fixed::<25, 7, true>(block, line),
-            (25, _) => fixed::<25, 7, false>(block, line),
-            (_, WIDTH) => any::<true>(block, line),
+        match (line.out, block.columns, line.tap_count()) {
+            (TileOutput::I8(out, range), true, 9) if full => columns::<3, 1, true>(block, line, out, range),
+            (TileOutput::I8(out, range), true, 9) => columns::<3, 1, false>(block, line, out, range),
+            (TileOutput::I8(out, range), true, 25) if full => columns::<5, 2, true>(block, line, out, range),
+            (TileOutput::I8(out, range), true, 25) => columns::<5, 2, false>(block, line, out, range),
+            (TileOutput::I8(out, range), false, 9) if full => fixed::<9, 3, true>(block, line, out, range),
+            (TileOutput::I8(out, range), false, 9) => fixed::<9, 3, false>(block, line, out, range),
+            _ if full => any::<true>(block, line),
             _ => any::<false>(block, line),
         }
+    }
+}
+
+/// A line of a `K` × `K` kernel at stride 1, column by column of the padded input; a column's taps
+/// are `Q` quads. `FULL` where the block has 64 channels.
+///
+/// Column `c` adds to the pixels `c - K + 1 ..= c`, whose accumulators wait in `waiting`, and
+/// completes the first of them. So each column is loaded and interleaved once, not `K` times.
+///
+/// # Safety
+/// As `line`; `out` is where its pixel 0 goes.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+unsafe fn columns<const K: usize, const Q: usize, const FULL: bool>(
+    block: &Block,
+    line: &Line,
+    out: *mut i8,
+    range: OutputRange,
+) {
+    let mask = mask(block.channels);
+    let shape = line.shape();
+    let epilogue = Epilogue::new(block, range);
+    let bias: [__m512i; 4] = registers(as_bytes(&block.bias));
+    // Copied, since a store to the output might change what is behind a reference.
+    let mut weights = [[[_mm512_setzero_si512(); 4]; Q]; K];
+    for (kx, weights) in weights.iter_mut().enumerate() {
+        for (q, weights) in weights.iter_mut().enumerate() {
+            *weights = registers(&block.weights[kx * Q + q]);
+        }
+    }
+    // SAFETY: `K` is the kernel's height.
+    let (rows, masks) = unsafe { line.rows::<K>() };
+    let mut waiting = [bias; K];
+    for column in 0..shape.out_w + K - 1 {
+        let x = column.wrapping_sub(shape.pad_left);
+        for q in 0..Q {
+            let mut taps = [_mm512_setzero_si512(); 4];
+            for (i, tap) in taps.iter_mut().enumerate() {
+                let ky = q * 4 + i;
+                if ky < K {
+                    let offset = x.wrapping_mul(shape.in_channels) & masks[ky];
+                    let from = if x < shape.in_w { rows[ky].wrapping_add(offset) } else { line.zero() };
+                    // SAFETY: pixel `x` of an input line, or zero points.
+                    *tap = unsafe { load::<FULL>(from, mask) };
+                }
+            }
+            let taps = interleave(taps);
+            for (waiting, weights) in waiting.iter_mut().zip(&weights) {
+                for i in 0..4 {
+                    waiting[i] = _mm512_dpbusd_epi32(waiting[i], taps[i], weights[q][i]);
+                }
+            }
+        }
+        if let Some(ox) = column.checked_sub(K - 1) {
+            // SAFETY: pixel `ox` of the line.
+            unsafe {
+                store::<FULL>(epilogue.requantize(waiting[K - 1]), out.add(ox * shape.in_channels), mask)
+            };
+        }
+        for kx in (1..K).rev() {
+            waiting[kx] = waiting[kx - 1];
+        }
+        waiting[0] = bias;
     }
 }
 
 /// A line with `T` taps in `Q` quads; `FULL` where the block has 64 channels.
 ///
 /// # Safety
-/// As `line`.
+/// As `line`; `out` is where its pixel 0 goes.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
-unsafe fn fixed<const T: usize, const Q: usize, const FULL: bool>(block: &Block, line: &mut Line) {
+unsafe fn fixed<const T: usize, const Q: usize, const FULL: bool>(
+    block: &Block,
+    line: &mut Line,
+    out: *mut i8,
+    range: OutputRange,
+) {
     let mask = mask(block.channels);
-    // Copied, since a store to the output might change what is behind a reference.
+    let epilogue = Epilogue::new(block, range);
     let mut weights = [[_mm512_setzero_si512(); 4]; Q];
     for (quad, weights) in weights.iter_mut().enumerate() {
         *weights = registers(&block.weights[quad]);
@@ -88,12 +161,14 @@ unsafe fn fixed<const T: usize, const Q: usize, const FULL: bool>(block: &Block,
             let mut acc = bias;
             for (quad, weights) in weights.iter().enumerate() {
                 let mut x = [_mm512_setzero_si512(); 4];
-                for (x, &tap) in x.iter_mut().zip(&line.taps[quad * 4..T]) {
-                    *x = load::<FULL>(tap, mask);
+                for (i, x) in x.iter_mut().enumerate() {
+                    if quad * 4 + i < T {
+                        *x = load::<FULL>(line.taps[quad * 4 + i], mask);
+                    }
                 }
                 multiply(&mut acc, x, weights);
             }
-            store::<FULL>(acc, block, line.out.add(ox * line.stride()), mask);
+            store::<FULL>(epilogue.requantize(acc), out.add(ox * line.stride()), mask);
         }
     }
 }
@@ -118,7 +193,18 @@ unsafe fn any<const FULL: bool>(block: &Block, line: &mut Line) {
                 }
                 multiply(&mut acc, x, &registers(weights));
             }
-            store::<FULL>(acc, block, line.out.add(ox * line.stride()), mask);
+            match line.out.add(ox * line.stride()) {
+                TileOutput::I8(out, range) => {
+                    store::<FULL>(Epilogue::new(block, range).requantize(acc), out, mask);
+                }
+                TileOutput::F32(out) => {
+                    let mut all = [0; WIDTH];
+                    for (i, acc) in acc.into_iter().enumerate() {
+                        _mm512_storeu_si512(all.as_mut_ptr().add(i * 16).cast(), acc);
+                    }
+                    block.store_f32(&all, out);
+                }
+            }
         }
     }
 }
@@ -160,30 +246,15 @@ fn interleave(taps: [__m512i; 4]) -> [__m512i; 4] {
 
 /// # Safety
 /// `out` has room for the block's channels: 64 where `FULL`.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-unsafe fn store<const FULL: bool>(acc: [__m512i; 4], block: &Block, out: TileOutput, mask: __mmask64) {
-    match out {
-        TileOutput::I8(out, range) => {
-            let bytes = requantize(acc, &block.multiplier, range);
-            // SAFETY: the caller's promise.
-            unsafe {
-                if FULL {
-                    _mm512_storeu_si512(out.cast(), bytes);
-                } else {
-                    _mm512_mask_storeu_epi8(out, mask, bytes);
-                }
-            }
-        }
-        TileOutput::F32(out) => {
-            let mut all = [0; WIDTH];
-            // SAFETY: four registers fill `all`; the rest is the caller's promise.
-            unsafe {
-                for (i, acc) in acc.into_iter().enumerate() {
-                    _mm512_storeu_si512(all.as_mut_ptr().add(i * 16).cast(), acc);
-                }
-                block.store_f32(&all, out);
-            }
+unsafe fn store<const FULL: bool>(bytes: __m512i, out: *mut i8, mask: __mmask64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if FULL {
+            _mm512_storeu_si512(out.cast(), bytes);
+        } else {
+            _mm512_mask_storeu_epi8(out, mask, bytes);
         }
     }
 }
@@ -192,21 +263,42 @@ unsafe fn store<const FULL: bool>(acc: [__m512i; 4], block: &Block, out: TileOut
 /// `vcvtps2dq` turns what is too large into the smallest integer; that is right for what is too
 /// small, and so the lower bound can wait until it needs one instruction: packing saturates, and
 /// rounding keeps the order.
-#[target_feature(enable = "avx512f,avx512bw")]
-#[inline]
-fn requantize(acc: [__m512i; 4], multiplier: &[f32; WIDTH], range: OutputRange) -> __m512i {
-    let high = _mm512_set1_ps((range.max - range.zero_point) as f32);
-    let mut rounded = [_mm512_setzero_si512(); 4];
-    for (i, (rounded, acc)) in rounded.iter_mut().zip(acc).enumerate() {
-        // SAFETY: 16 of the 64 multipliers.
-        let multiplier = unsafe { _mm512_loadu_ps(multiplier.as_ptr().add(i * 16)) };
-        let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier);
-        *rounded = _mm512_cvtps_epi32(_mm512_min_ps(scaled, high));
+struct Epilogue {
+    multiplier: [__m512; 4],
+    high: __m512,
+    zero_point: __m512i,
+    low: __m512i,
+}
+
+impl Epilogue {
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    fn new(block: &Block, range: OutputRange) -> Self {
+        let mut multiplier = [_mm512_setzero_ps(); 4];
+        for (i, multiplier) in multiplier.iter_mut().enumerate() {
+            // SAFETY: 16 of the 64 multipliers.
+            *multiplier = unsafe { _mm512_loadu_ps(block.multiplier.as_ptr().add(i * 16)) };
+        }
+        Self {
+            multiplier,
+            high: _mm512_set1_ps((range.max - range.zero_point) as f32),
+            zero_point: _mm512_set1_epi16(range.zero_point as i16),
+            low: _mm512_set1_epi8(range.min as i8),
+        }
     }
-    let zero_point = _mm512_set1_epi16(range.zero_point as i16);
-    let low = _mm512_adds_epi16(_mm512_packs_epi32(rounded[0], rounded[1]), zero_point);
-    let high = _mm512_adds_epi16(_mm512_packs_epi32(rounded[2], rounded[3]), zero_point);
-    _mm512_max_epi8(_mm512_packs_epi16(low, high), _mm512_set1_epi8(range.min as i8))
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    fn requantize(&self, acc: [__m512i; 4]) -> __m512i {
+        let mut rounded = [_mm512_setzero_si512(); 4];
+        for (i, (rounded, acc)) in rounded.iter_mut().zip(acc).enumerate() {
+            let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), self.multiplier[i]);
+            *rounded = _mm512_cvtps_epi32(_mm512_min_ps(scaled, self.high));
+        }
+        let low = _mm512_adds_epi16(_mm512_packs_epi32(rounded[0], rounded[1]), self.zero_point);
+        let high = _mm512_adds_epi16(_mm512_packs_epi32(rounded[2], rounded[3]), self.zero_point);
+        _mm512_max_epi8(_mm512_packs_epi16(low, high), self.low)
+    }
 }
 
 #[target_feature(enable = "avx512f")]

@@ -28,6 +28,8 @@ const STRIP_BYTES: usize = 24 * 1024;
 pub(super) struct Kernel {
     /// Block widths, descending; a narrower remainder is one block of its own.
     pub widths: &'static [usize],
+    /// Whether `line` knows [`Block::columns`].
+    pub columns: bool,
     /// Fills [`Block::weights`] and corrects [`Block::bias`].
     ///
     /// # Safety
@@ -55,16 +57,37 @@ pub(super) struct Block {
     pub width: usize,
     /// Quads of taps; the last one may be partly empty, with weights of zero.
     pub quads: usize,
+    /// Whether quads are made of each column's taps instead of all taps in turn: where the stride is
+    /// 1, a column that has been interleaved once then serves every pixel that reads it.
+    pub columns: bool,
 }
 
 /// The canonical weights of one block.
 pub(super) struct Canonical {
     /// Tap 0, the block's first channel.
-    pub weights: *const i8,
+    weights: *const i8,
     /// From one tap to the next.
-    pub stride: usize,
-    /// Taps.
-    pub taps: usize,
+    stride: usize,
+    kernel_h: usize,
+    kernel_w: usize,
+}
+
+impl Canonical {
+    /// The four taps of a quad, each to the block's channels; `None` beyond the last tap.
+    #[inline(always)]
+    pub fn quad(&self, quad: usize, columns: bool) -> [Option<*const i8>; 4] {
+        let tap = |i| {
+            let tap = if columns {
+                let quads = self.kernel_h.div_ceil(4);
+                let ky = quad % quads * 4 + i;
+                (ky < self.kernel_h).then_some(ky * self.kernel_w + quad / quads)
+            } else {
+                Some(quad * 4 + i).filter(|&tap| tap < self.kernel_h * self.kernel_w)
+            };
+            tap.map(|tap| self.weights.wrapping_add(tap * self.stride))
+        };
+        [tap(0), tap(1), tap(2), tap(3)]
+    }
 }
 
 /// One line of output pixels for one block of channels.
@@ -105,7 +128,12 @@ pub(super) unsafe fn run(args: &mut ConvArgs<'_>, kernel: &Kernel) {
     };
     let channels = shape.in_channels;
     let width = kernel.widths.iter().copied().find(|&width| width <= channels);
-    let mut block = Block::new(width.unwrap_or(channels), kernel.widths[0], &shape);
+    let square = shape.kernel_h == shape.kernel_w && matches!(shape.kernel_h, 3 | 5);
+    let columns = kernel.columns
+        && square
+        && (shape.stride_w, shape.dilation_w) == (1, 1)
+        && matches!(out, TileOutput::I8(..));
+    let mut block = Block::new(width.unwrap_or(channels), kernel.widths[0], &shape, columns);
     let zero = Zero([args.input_zero_point; MAX_CHANNELS]);
     let mut line = Line::new(&shape, &zero, out);
     let lines = shape.batch * shape.out_h;
@@ -121,7 +149,8 @@ pub(super) unsafe fn run(args: &mut ConvArgs<'_>, kernel: &Kernel) {
                 let canonical = Canonical {
                     weights: weights.weights.as_ptr().add(first),
                     stride: channels,
-                    taps: shape.taps(),
+                    kernel_h: shape.kernel_h,
+                    kernel_w: shape.kernel_w,
                 };
                 (kernel.prepare)(&mut block, &canonical);
                 for index in first_line..(first_line + strip).min(lines) {
@@ -137,14 +166,19 @@ pub(super) unsafe fn run(args: &mut ConvArgs<'_>, kernel: &Kernel) {
 }
 
 impl Block {
-    fn new(channels: usize, width: usize, shape: &ConvShape) -> Self {
+    fn new(channels: usize, width: usize, shape: &ConvShape, columns: bool) -> Self {
         Self {
             weights: [[0; 4 * MAX_CHANNELS]; MAX_QUADS],
             bias: [0; MAX_CHANNELS],
             multiplier: [0.0; MAX_CHANNELS],
             channels,
             width,
-            quads: shape.taps().div_ceil(4),
+            quads: if columns {
+                shape.kernel_w * shape.kernel_h.div_ceil(4)
+            } else {
+                shape.taps().div_ceil(4)
+            },
+            columns,
         }
     }
 
@@ -206,6 +240,37 @@ impl Line {
     #[inline(always)]
     pub fn stride(&self) -> usize {
         self.shape.out_channels
+    }
+
+    /// The geometry.
+    #[inline(always)]
+    pub fn shape(&self) -> &ConvShape {
+        &self.shape
+    }
+
+    /// Where the input lines start that the `K` rows of the kernel read, or zero points; and the
+    /// masks to apply to an offset from there.
+    ///
+    /// # Safety
+    /// `input` is as documented; `K` is the kernel's height.
+    #[inline(always)]
+    pub unsafe fn rows<const K: usize>(&self) -> ([*const i8; K], [usize; K]) {
+        let shape = &self.shape;
+        let (mut rows, mut masks) = ([self.zero; K], [0; K]);
+        for ky in 0..K {
+            if let Some(y) = shape.input_row(self.oy, ky) {
+                // SAFETY: the line is inside the image.
+                rows[ky] = unsafe { self.input.add(y * shape.in_w * shape.in_channels) };
+                masks[ky] = usize::MAX;
+            }
+        }
+        (rows, masks)
+    }
+
+    /// Zero points, for a column in the padding.
+    #[inline(always)]
+    pub fn zero(&self) -> *const i8 {
+        self.zero
     }
 
     /// Points `taps` at the inputs of pixel `ox`, for the pixels of a line in order.
