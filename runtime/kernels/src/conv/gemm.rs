@@ -87,7 +87,8 @@ pub(super) unsafe fn run(args: &mut ConvArgs<'_>, micro: &Micro) {
     };
     let panel_bytes = layout.panel_bytes(&shape);
     let panels = layout.panels(&shape);
-    let sweep = (SWEEP_BYTES / panel_bytes).clamp(1, panels);
+    // Tiles take up to four panels at a time: a sweep of three would leave a part of one unused.
+    let sweep = (SWEEP_BYTES / panel_bytes).next_multiple_of(4).clamp(1, panels);
     for group in 0..shape.groups {
         for first_panel in (0..panels).step_by(sweep) {
             let first_channel = first_panel * layout.nr;
@@ -245,25 +246,55 @@ impl Rows {
                     let start = (left + skip).saturating_sub(shape.pad_left);
                     let inside = shape.in_w.saturating_sub(start).min(shape.kernel_w - skip);
                     let after = shape.kernel_w - skip - inside;
-                    to.write_bytes(self.zero_point as u8, skip * channels);
-                    if inside > 0 {
-                        let from = line.add(start * channels);
-                        core::ptr::copy_nonoverlapping(from, to.add(skip * channels), inside * channels);
+                    if skip + after > 0 {
+                        to.write_bytes(self.zero_point as u8, shape.kernel_w * channels);
                     }
-                    to.add((skip + inside) * channels).write_bytes(self.zero_point as u8, after * channels);
+                    if inside > 0 {
+                        copy(line.add(start * channels), to.add(skip * channels), inside * channels);
+                    }
                 } else {
                     for kx in 0..shape.kernel_w {
                         let to = to.add(kx * channels);
                         match shape.input_column(ox, kx) {
-                            Some(x) => {
-                                let from = line.add(x * shape.in_channels);
-                                core::ptr::copy_nonoverlapping(from, to, channels);
-                            }
+                            Some(x) => copy(line.add(x * shape.in_channels), to, channels),
                             None => to.write_bytes(self.zero_point as u8, channels),
                         }
                     }
                 }
             }
+        }
+    }
+}
+
+/// `core::ptr::copy_nonoverlapping` without a call for the few bytes that a line of a first layer's
+/// kernel has: two moves, which overlap where the length is between powers of two.
+///
+/// # Safety
+/// As that function's.
+#[inline(always)]
+unsafe fn copy(from: *const i8, to: *mut i8, elems: usize) {
+    /// # Safety
+    /// `elems` is between the size of `T` and twice that; else as `copy`.
+    #[inline(always)]
+    unsafe fn ends<T>(from: *const i8, to: *mut i8, elems: usize) {
+        let last = elems - size_of::<T>();
+        // SAFETY: both `T`s are within the `elems`; unaligned access is asked for.
+        unsafe {
+            let (head, tail) =
+                (from.cast::<T>().read_unaligned(), from.add(last).cast::<T>().read_unaligned());
+            to.cast::<T>().write_unaligned(head);
+            to.add(last).cast::<T>().write_unaligned(tail);
+        }
+    }
+    // SAFETY: the caller's promise, and the arms' lengths.
+    unsafe {
+        match elems {
+            8..=16 => ends::<u64>(from, to, elems),
+            4..=7 => ends::<u32>(from, to, elems),
+            2..=3 => ends::<u16>(from, to, elems),
+            1 => *to = *from,
+            17..=32 => ends::<u128>(from, to, elems),
+            _ => core::ptr::copy_nonoverlapping(from, to, elems),
         }
     }
 }
