@@ -87,7 +87,8 @@ fn an_unsupported_operation() {
 fn an_operation_in_a_form_that_is_not_supported() {
     pack_refuses_model(
         |model| {
-            let attribute = pb::AttributeProto { name: "mode".into(), s: b"reflect".to_vec(), ..Default::default() };
+            let attribute =
+                pb::AttributeProto { name: "mode".into(), s: b"reflect".to_vec(), ..Default::default() };
             let mut pad = node("pad", "Pad", &["conv.y", "pads"], "relu.y", &[]);
             pad.attribute.push(attribute);
             graph(model).node[1] = pad;
@@ -159,11 +160,7 @@ fn an_output_that_cannot_be_written() {
     if std::path::Path::new("/dev/full").exists() {
         std::os::unix::fs::symlink("/dev/full", bench.path("full.npz")).unwrap();
         bench.pack();
-        refused(
-            &bench,
-            &["run", "model.epk", "--input", "samples.npy", "-o", "/dev/full"],
-            &["/dev/full"],
-        );
+        refused(&bench, &["run", "model.epk", "--input", "samples.npy", "-o", "/dev/full"], &["/dev/full"]);
     }
 }
 

@@ -7,16 +7,22 @@ use matrixmultiply::sgemm;
 use crate::graph::{BinaryKind, FullyConnected, Graph, Node, Op, ValueId, as_nchw};
 
 /// Runs the graph on one sample. `inputs` are row-major, one for each of the graph's inputs;
-/// `observe` sees every value as it is made, inputs included. Returns the outputs.
-pub fn evaluate(graph: &Graph, inputs: &[&[f32]], mut observe: impl FnMut(ValueId, &[f32])) -> Vec<Vec<f32>> {
+/// `observe` sees every value as it is made, inputs included, and may change it: what follows then sees
+/// the change. Returns the outputs.
+pub fn evaluate(
+    graph: &Graph,
+    inputs: &[&[f32]],
+    mut observe: impl FnMut(ValueId, &mut [f32]),
+) -> Vec<Vec<f32>> {
     let mut uses = vec![0usize; graph.values.len()];
     for id in graph.nodes.iter().flat_map(|node| &node.inputs).chain(&graph.outputs) {
         uses[id.0] += 1;
     }
     let mut values: Vec<Option<Vec<f32>>> = vec![None; graph.values.len()];
     for (id, input) in graph.inputs.iter().zip(inputs) {
-        observe(*id, input);
-        values[id.0] = Some(input.to_vec());
+        let mut input = input.to_vec();
+        observe(*id, &mut input);
+        values[id.0] = Some(input);
     }
     for node in &graph.nodes {
         let read = |id: &ValueId| match &graph.value(*id).constant {
@@ -28,7 +34,7 @@ pub fn evaluate(graph: &Graph, inputs: &[&[f32]], mut observe: impl FnMut(ValueI
         if node.clamp != crate::graph::Clamp::NONE {
             result.iter_mut().for_each(|x| *x = x.max(node.clamp.min).min(node.clamp.max));
         }
-        observe(node.output, &result);
+        observe(node.output, &mut result);
         values[node.output.0] = Some(result);
         for id in &node.inputs {
             uses[id.0] -= 1;

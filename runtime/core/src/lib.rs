@@ -1,1 +1,87 @@
-//! stub
+//! The plan executor: binds the steps of a validated package to kernels once, and then runs them over
+//! an arena that the caller gives. Nothing is allocated; there is no clock and no thread.
+//!
+//! ```text
+//! Package::parse  ->  requirements  ->  bind (into the caller's memory)  ->  Program::run, as often as wanted
+//! ```
+//!
+//! **Architecture invariant:** after [`bind`] has succeeded, [`Program::run`] cannot fail on an arena
+//! of the right size and alignment.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+#[cfg(not(target_endian = "little"))]
+compile_error!("packages are little-endian and used in place: big-endian processors are not supported");
+
+mod bind;
+mod error;
+mod io;
+mod run;
+
+pub use bind::{BoundStep, Requirements, bind, requirements};
+pub use edgepack_format as format;
+pub use edgepack_kernels as kernels;
+pub use error::{BindError, RunError};
+pub use io::{InputData, OutputData};
+pub use run::{Observer, Program};
+
+use edgepack_format::plan;
+use edgepack_kernels::conv::{self, ConvShape, Row};
+use edgepack_kernels::isa::IsaSet;
+
+/// The geometry of a convolution step, for the kernels.
+pub fn conv_shape(conv: &plan::Conv) -> ConvShape {
+    let [batch, in_h, in_w, in_channels] = conv.input_dims.map(|dim| dim as usize);
+    let [_, out_h, out_w, out_channels] = conv.output_dims.map(|dim| dim as usize);
+    ConvShape {
+        batch,
+        in_h,
+        in_w,
+        in_channels,
+        out_h,
+        out_w,
+        out_channels,
+        kernel_h: conv.kernel[0] as usize,
+        kernel_w: conv.kernel[1] as usize,
+        stride_h: conv.stride[0] as usize,
+        stride_w: conv.stride[1] as usize,
+        dilation_h: conv.dilation[0] as usize,
+        dilation_w: conv.dilation[1] as usize,
+        pad_top: conv.pad[0] as usize,
+        pad_left: conv.pad[1] as usize,
+        groups: conv.groups as usize,
+    }
+}
+
+/// The row that a processor with these extensions runs a convolution with.
+pub fn conv_row(conv: &plan::Conv, isa: IsaSet) -> &'static Row {
+    conv::select(&conv_shape(conv), isa)
+}
+
+/// The kernel of a step on a processor with these extensions. Pure: a workstation can ask for a
+/// board.
+pub fn kernel_name(op: &plan::Op, isa: IsaSet) -> &'static str {
+    match op {
+        plan::Op::Conv(conv) => conv_row(conv, isa).name,
+        plan::Op::Binary(plan::Binary { op: plan::BinaryOp::Add { .. }, .. }) => "add_s8_portable",
+        plan::Op::Binary(plan::Binary { op: plan::BinaryOp::Mul { .. }, .. }) => "mul_s8_portable",
+        plan::Op::Lookup(lookup) if lookup.to_f32 => "lookup_s8_f32_portable",
+        plan::Op::Lookup(_) => "lookup_s8_portable",
+        plan::Op::Pool(plan::Pool { op: plan::PoolOp::Max, .. }) => "max_pool_s8_portable",
+        plan::Op::Pool(_) => "average_pool_s8_portable",
+        plan::Op::Softmax(_) => "softmax_portable",
+        plan::Op::Fill(_) => "fill_s8_portable",
+        plan::Op::Copy(_) => "copy_portable",
+    }
+}
+
+/// Multiply-adds of a step.
+pub fn step_macs(op: &plan::Op) -> u64 {
+    match op {
+        plan::Op::Conv(conv) => conv_shape(conv).macs(),
+        _ => 0,
+    }
+}

@@ -1,3 +1,29 @@
-//! The `.epk` package.
+//! The `.epk` package: schema, zero-copy reader, validation; the writer is behind the feature
+//! `writer`. FORMAT.md describes the bytes for someone who would write a second reader.
+//!
+//! A package is hostile until [`Package::parse`] has accepted it: every size, offset, hash, operation
+//! and buffer is checked there once, so that the executor need not check again.
+//!
+//! **Architecture invariant:** the reader neither allocates nor panics, for any bytes.
 #![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(any(test, feature = "writer"))]
+extern crate std;
+
+mod container;
+mod error;
+mod golden;
 pub mod plan;
+mod validate;
+#[cfg(any(test, feature = "writer"))]
+pub mod writer;
+
+pub use container::{
+    ENTRY_BYTES, FORMAT_VERSION, HEADER_BYTES, Hash, MAGIC, Package, SECTION_ALIGN, Section, SectionKind,
+};
+pub use error::{Error, Place};
+pub use golden::{Golden, GoldenInput, SeededBytes};
+
+#[cfg(test)]
+mod tests;

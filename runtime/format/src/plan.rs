@@ -68,6 +68,11 @@ pub struct Head {
     pub macs: u64,
 }
 
+impl Head {
+    /// A plan of nothing.
+    pub(crate) const EMPTY: Self = Self { arena_bytes: 0, inputs: 0, outputs: 0, steps: 0, macs: 0 };
+}
+
 /// One input of the model, and the three forms in which an application may give it: f32 in the
 /// model's own shape (already preprocessed), u8 pixels where the package records a preprocessing,
 /// or int8 as it lies in the arena.

@@ -47,6 +47,11 @@ pub static LAYOUTS: &[&Layout] = &[&NR16_KR4_U8, &NR16_KR2, &NR8_KR4, &NR4_KR8];
 pub const PANEL_ALIGN: usize = 64;
 
 impl Layout {
+    /// Every layout that a package may carry a section of.
+    pub fn all() -> impl Iterator<Item = &'static Self> {
+        LAYOUTS.iter().copied()
+    }
+
     /// The layout with this key.
     pub fn by_key(key: &str) -> Option<&'static Self> {
         LAYOUTS.iter().copied().find(|layout| layout.key == key)

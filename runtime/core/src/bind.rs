@@ -1,0 +1,337 @@
+//! From steps as a package describes them to steps that run: kernels chosen, constants resolved,
+//! weights packed.
+
+use bytemuck::try_cast_slice;
+use edgepack_format::Package;
+use edgepack_format::plan::{self, Op, Operand, Span};
+use edgepack_kernels::conv::{BoundRow, ConvShape, Layout, Weights, select};
+use edgepack_kernels::copy::{COPY_RANK, CopyArgs};
+use edgepack_kernels::elementwise::{BinaryArgs, BinaryOp};
+use edgepack_kernels::isa::IsaToken;
+use edgepack_kernels::pool::{PoolArgs, PoolOp};
+use edgepack_kernels::requantize::OutputRange;
+
+use crate::conv_shape;
+use crate::error::BindError;
+
+const _: () = assert!(COPY_RANK == plan::MAX_RANK);
+
+/// Memory that a package needs beside its own bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Requirements {
+    /// Bytes of the arena, from a multiple of 64 on.
+    pub arena_bytes: usize,
+    /// Bytes for packed weights, from a multiple of 64 on. 0 where the package carries them.
+    pub packed_bytes: usize,
+    /// Number of steps.
+    pub steps: usize,
+}
+
+/// A step that is ready to run.
+#[derive(Clone, Copy, Debug)]
+pub struct BoundStep<'p> {
+    pub(crate) scratch: Span,
+    pub(crate) op: BoundOp<'p>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum BoundOp<'p> {
+    Conv(BoundConv<'p>),
+    Binary { args: BinaryArgs, lhs: BoundOperand<'p>, rhs: BoundOperand<'p>, output: Span },
+    Lookup { input: Span, output: Span, table: &'p [i8; 256] },
+    LookupF32 { input: Span, output: Span, table: &'p [f32; 256] },
+    Pool { args: PoolArgs, input: Span, output: Span },
+    Softmax { softmax: plan::Softmax, table: Option<&'p [f32; 256]> },
+    Fill(plan::Fill),
+    Copy { args: CopyArgs, input: Span, output: Span, wide: bool, table: Option<&'p [i8; 256]> },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BoundConv<'p> {
+    pub row: BoundRow,
+    pub shape: ConvShape,
+    pub input: Span,
+    pub output: Span,
+    pub input_zero_point: i8,
+    pub weights: BoundWeights<'p>,
+    pub range: Option<OutputRange>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum BoundWeights<'p> {
+    Canonical(Weights<'p>),
+    /// A prepacked section.
+    Section(&'p [u8]),
+    /// Of the packed memory: start and length.
+    Packed(usize, usize),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum BoundOperand<'p> {
+    Arena(Span),
+    Constant(&'p [i8]),
+}
+
+/// The blobs of one prepacked section, which lie after each other in the order of the steps.
+struct Prepacked<'p> {
+    layout: &'static Layout,
+    rest: &'p [u8],
+}
+
+const MAX_LAYOUTS: usize = 16;
+
+/// The package's prepacked sections that fit this build: those whose size is exactly what the plan's
+/// steps ask for.
+struct Sections<'p>([Option<Prepacked<'p>>; MAX_LAYOUTS]);
+
+impl<'p> Sections<'p> {
+    fn new(package: &Package<'p>) -> Self {
+        let mut sections = Self([const { None }; MAX_LAYOUTS]);
+        for (slot, layout) in sections.0.iter_mut().zip(Layout::all()) {
+            let Some(rest) = package.prepacked(layout.key) else { continue };
+            let needed: usize = package.steps().filter_map(|step| packs_in(&step.op, layout)).sum();
+            if needed == rest.len() {
+                *slot = Some(Prepacked { layout, rest });
+            }
+        }
+        sections
+    }
+
+    /// Steps past a step in every section; gives its blob in the section of `layout`.
+    fn advance(&mut self, op: &Op, layout: Option<&'static Layout>) -> Option<&'p [u8]> {
+        let mut found = None;
+        for section in self.0.iter_mut().flatten() {
+            let bytes = packs_in(op, section.layout).unwrap_or(0);
+            let (blob, rest) = section.rest.split_at_checked(bytes)?;
+            section.rest = rest;
+            if layout == Some(section.layout) {
+                found = Some(blob);
+            }
+        }
+        found
+    }
+}
+
+/// The bytes of a step in the prepacked section of a layout.
+fn packs_in(op: &Op, layout: &Layout) -> Option<usize> {
+    match op {
+        Op::Conv(conv) => {
+            let shape = conv_shape(conv);
+            (!shape.is_depthwise()).then(|| layout.packed_bytes(&shape))
+        }
+        _ => None,
+    }
+}
+
+/// What a package needs on a processor that `token` vouches for.
+pub fn requirements(package: &Package<'_>, token: IsaToken) -> Requirements {
+    let mut sections = Sections::new(package);
+    let mut packed_bytes = 0;
+    for step in package.steps() {
+        let layout = match &step.op {
+            Op::Conv(conv) => select(&conv_shape(conv), token.set()).layout,
+            _ => None,
+        };
+        let carried = sections.advance(&step.op, layout).is_some();
+        if let (Op::Conv(conv), Some(layout), false) = (&step.op, layout, carried) {
+            packed_bytes += layout.packed_bytes(&conv_shape(conv));
+        }
+    }
+    let head = package.head();
+    Requirements { arena_bytes: head.arena_bytes as usize, packed_bytes, steps: head.steps as usize }
+}
+
+/// Binds every step: `steps` has room for [`Requirements::steps`], `packed` for
+/// [`Requirements::packed_bytes`] from a multiple of 64 on.
+///
+/// # Errors
+/// [`BindError`], where the memory is too small or the plan is older than the kernels.
+pub fn bind<'p>(
+    package: &Package<'p>,
+    token: IsaToken,
+    steps: &mut [Option<BoundStep<'p>>],
+    packed: &mut [u8],
+) -> Result<(), BindError> {
+    let needed = package.head().steps as usize;
+    if steps.len() < needed {
+        return Err(BindError::Steps { needed, given: steps.len() });
+    }
+    if !packed.is_empty() && packed.as_ptr() as usize % 64 != 0 {
+        return Err(BindError::Alignment);
+    }
+    let mut binder = Binder { package: *package, token, sections: Sections::new(package), packed, used: 0 };
+    for (index, (slot, step)) in steps.iter_mut().zip(package.steps()).enumerate() {
+        let op = binder.op(index, &step)?;
+        *slot = Some(BoundStep { scratch: step.scratch, op });
+    }
+    Ok(())
+}
+
+struct Binder<'p, 'm> {
+    package: Package<'p>,
+    token: IsaToken,
+    sections: Sections<'p>,
+    packed: &'m mut [u8],
+    used: usize,
+}
+
+fn range(range: &plan::Range) -> OutputRange {
+    OutputRange { zero_point: range.zero_point as i32, min: range.min as i32, max: range.max as i32 }
+}
+
+fn sizes<const N: usize>(values: [u32; N]) -> [usize; N] {
+    values.map(|value| value as usize)
+}
+
+impl<'p> Binder<'p, '_> {
+    /// Constants as values; the package was validated, so that their alignment is right.
+    fn constants<T: bytemuck::AnyBitPattern>(&self, span: Span) -> &'p [T] {
+        try_cast_slice(self.package.constant(span)).unwrap_or(&[])
+    }
+
+    fn table<T: bytemuck::AnyBitPattern>(&self, index: usize, span: Span) -> Result<&'p [T; 256], BindError> {
+        self.constants(span).try_into().map_err(|_| BindError::Scratch { step: index })
+    }
+
+    fn op(&mut self, index: usize, step: &plan::Step<'_>) -> Result<BoundOp<'p>, BindError> {
+        Ok(match step.op {
+            Op::Conv(conv) => BoundOp::Conv(self.conv(index, step, &conv)?),
+            Op::Binary(binary) => BoundOp::Binary {
+                args: BinaryArgs {
+                    op: match binary.op {
+                        plan::BinaryOp::Add { lhs_multiplier, rhs_multiplier } => {
+                            BinaryOp::Add { lhs_multiplier, rhs_multiplier }
+                        }
+                        plan::BinaryOp::Mul { multiplier } => BinaryOp::Mul { multiplier },
+                    },
+                    lhs_zero_point: binary.lhs_zero_point as i32,
+                    rhs_zero_point: binary.rhs_zero_point as i32,
+                    output: range(&binary.range),
+                    dims: sizes(binary.dims),
+                    lhs_strides: sizes(binary.lhs_strides),
+                    rhs_strides: sizes(binary.rhs_strides),
+                },
+                lhs: self.operand(binary.lhs),
+                rhs: self.operand(binary.rhs),
+                output: binary.output,
+            },
+            Op::Lookup(lookup) if lookup.to_f32 => BoundOp::LookupF32 {
+                input: lookup.input,
+                output: lookup.output,
+                table: self.table(index, lookup.table)?,
+            },
+            Op::Lookup(lookup) => BoundOp::Lookup {
+                input: lookup.input,
+                output: lookup.output,
+                table: self.table(index, lookup.table)?,
+            },
+            Op::Pool(pool) => {
+                BoundOp::Pool { args: pool_args(&pool), input: pool.input, output: pool.output }
+            }
+            Op::Softmax(softmax) => {
+                let table = match softmax.input {
+                    plan::SoftmaxInput::I8 { table, .. } => Some(self.table(index, table)?),
+                    plan::SoftmaxInput::F32(_) => None,
+                };
+                BoundOp::Softmax { softmax, table }
+            }
+            Op::Fill(fill) => BoundOp::Fill(fill),
+            Op::Copy(copy) => BoundOp::Copy {
+                args: CopyArgs {
+                    dims: sizes(copy.dims),
+                    input_start: copy.input_start as usize,
+                    input_strides: sizes(copy.input_strides),
+                    output_start: copy.output_start as usize,
+                    output_strides: sizes(copy.output_strides),
+                },
+                input: copy.input,
+                output: copy.output,
+                wide: copy.elem_bytes == 4,
+                table: copy.table.map(|table| self.table(index, table)).transpose()?,
+            },
+        })
+    }
+
+    fn operand(&self, operand: Operand) -> BoundOperand<'p> {
+        match operand {
+            Operand::Arena(span) => BoundOperand::Arena(span),
+            Operand::Constant(span) => BoundOperand::Constant(self.constants(span)),
+        }
+    }
+
+    fn conv(
+        &mut self,
+        index: usize,
+        step: &plan::Step<'_>,
+        conv: &plan::Conv,
+    ) -> Result<BoundConv<'p>, BindError> {
+        let shape = conv_shape(conv);
+        let row = select(&shape, self.token.set());
+        // A row that was not compiled in cannot have been detected; the scalar one always is.
+        let bound = BoundRow::new(row, self.token).ok_or(BindError::Scratch { step: index })?;
+        if row.scratch_bytes(&shape) > step.scratch.bytes as usize {
+            return Err(BindError::Scratch { step: index });
+        }
+        let canonical = Weights {
+            weights: self.constants(conv.weights),
+            bias: self.constants(conv.bias),
+            multiplier: self.constants(conv.multiplier),
+        };
+        let carried = self.sections.advance(&step.op, row.layout);
+        let weights = match (row.layout, carried) {
+            (None, _) => BoundWeights::Canonical(canonical),
+            (Some(_), Some(blob)) => BoundWeights::Section(blob),
+            (Some(layout), None) => {
+                let bytes = layout.packed_bytes(&shape);
+                let given = self.packed.len();
+                let room = self.packed.get_mut(self.used..self.used + bytes);
+                let needed = self.used + bytes;
+                layout.pack(&shape, &canonical, room.ok_or(BindError::Packed { needed, given })?);
+                self.used += bytes;
+                BoundWeights::Packed(self.used - bytes, bytes)
+            }
+        };
+        Ok(BoundConv {
+            row: bound,
+            shape,
+            input: conv.input,
+            output: conv.output,
+            input_zero_point: conv.input_zero_point,
+            weights,
+            range: conv.range.as_ref().map(range),
+        })
+    }
+}
+
+fn pool_args(pool: &plan::Pool) -> PoolArgs {
+    let [batch, in_h, in_w, channels] = sizes(pool.input_dims);
+    let [_, out_h, out_w, _] = sizes(pool.output_dims);
+    let [top, left, bottom, right] = sizes(pool.pads);
+    PoolArgs {
+        op: match pool.op {
+            plan::PoolOp::Max => PoolOp::Max,
+            plan::PoolOp::Average { input_zero_point, multiplier, count_include_pad, range: output } => {
+                PoolOp::Average {
+                    zero_point: input_zero_point as i32,
+                    multiplier,
+                    count_include_pad,
+                    output: range(&output),
+                }
+            }
+        },
+        batch,
+        in_h,
+        in_w,
+        channels,
+        out_h,
+        out_w,
+        kernel_h: pool.kernel[0] as usize,
+        kernel_w: pool.kernel[1] as usize,
+        stride_h: pool.stride[0] as usize,
+        stride_w: pool.stride[1] as usize,
+        dilation_h: pool.dilation[0] as usize,
+        dilation_w: pool.dilation[1] as usize,
+        pad_h: [top, bottom],
+        pad_w: [left, right],
+    }
+}

@@ -1,0 +1,85 @@
+//! Inputs and outputs of a program.
+
+use bytemuck::{cast_slice, cast_slice_mut, try_cast_slice};
+use edgepack_format::plan::{self, OutputType};
+use edgepack_kernels::input::{InputArgs, quantize_f32, quantize_u8};
+use edgepack_kernels::requantize::OutputRange;
+
+use crate::error::RunError;
+use crate::run::{Program, bounds};
+
+/// One input of the model, in one of the three forms that a package takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum InputData<'a> {
+    /// Preprocessed values in the model's own shape.
+    F32(&'a [f32]),
+    /// Raw pixels `[N, H, W, C]`, RGB, where the package records a preprocessing.
+    Pixels(&'a [u8]),
+    /// int8 with the input's scale and zero point, as it lies in the arena.
+    Quantized(&'a [i8]),
+}
+
+/// One output of the model, in the model's own shape.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum OutputData<'a> {
+    /// f32.
+    F32(&'a [f32]),
+    /// int8 with the output's scale and zero point.
+    I8(&'a [i8]),
+}
+
+fn input_args(input: &plan::Input<'_>, strides: [u32; 4]) -> InputArgs {
+    InputArgs { dims: input.arena_dims.map(|d| d as usize), strides: strides.map(|s| s as usize) }
+}
+
+impl Program<'_, '_> {
+    /// Puts an input into the arena.
+    ///
+    /// # Errors
+    /// An index, form or length that the package does not have, or an arena that does not fit.
+    pub fn set_input(&self, index: usize, data: InputData<'_>, arena: &mut [u8]) -> Result<(), RunError> {
+        self.check_arena(arena)?;
+        let count = self.package.head().inputs as usize;
+        let input = self.package.inputs().nth(index).ok_or(RunError::Index { index, count })?;
+        let needed = input.buffer.bytes as usize;
+        let given = match data {
+            InputData::F32(values) => values.len(),
+            InputData::Pixels(values) => values.len(),
+            InputData::Quantized(values) => values.len(),
+        };
+        if given != needed {
+            return Err(RunError::Length { needed, given });
+        }
+        let buffer = arena.get_mut(bounds(input.buffer)).unwrap_or(&mut []);
+        match data {
+            InputData::Quantized(values) => buffer.copy_from_slice(cast_slice(values)),
+            InputData::F32(values) => {
+                let range = OutputRange::full(input.quant.zero_point as i32);
+                let args = input_args(&input, input.strides);
+                quantize_f32(&args, values, 1.0 / input.quant.scale, range, cast_slice_mut(buffer));
+            }
+            InputData::Pixels(values) => {
+                let pixels = input.pixels.ok_or(RunError::NoPixels)?;
+                let tables = cast_slice(self.package.constant(pixels.tables));
+                let args = input_args(&input, pixels.strides);
+                quantize_u8(&args, values, tables, pixels.reverse_channels, cast_slice_mut(buffer));
+            }
+        }
+        Ok(())
+    }
+
+    /// An output in the arena, after a run.
+    ///
+    /// # Errors
+    /// An index that the package does not have, or an arena that does not fit.
+    pub fn output<'a>(&self, index: usize, arena: &'a [u8]) -> Result<OutputData<'a>, RunError> {
+        self.check_arena(arena)?;
+        let count = self.package.head().outputs as usize;
+        let output = self.package.outputs().nth(index).ok_or(RunError::Index { index, count })?;
+        let bytes = arena.get(bounds(output.buffer)).unwrap_or(&[]);
+        Ok(match output.dtype {
+            OutputType::I8 => OutputData::I8(cast_slice(bytes)),
+            OutputType::F32 => OutputData::F32(try_cast_slice(bytes).unwrap_or(&[])),
+        })
+    }
+}

@@ -1,0 +1,260 @@
+//! Running a bound program.
+
+use core::ops::Range;
+
+use bytemuck::{cast_slice, try_cast_slice, try_cast_slice_mut};
+use edgepack_format::plan::{SoftmaxInput, SoftmaxOutput, Span};
+use edgepack_format::{GoldenInput, Hash, Package, SeededBytes};
+use edgepack_kernels::conv::{ConvArgs, Output, WeightSource};
+use edgepack_kernels::copy::copy;
+use edgepack_kernels::elementwise::{Operands, binary};
+use edgepack_kernels::lookup::{lookup, lookup_in_place};
+use edgepack_kernels::pool::pool;
+use edgepack_kernels::requantize::OutputRange;
+use edgepack_kernels::softmax::{Logits, Probabilities, softmax};
+
+use crate::bind::{BoundConv, BoundOp, BoundOperand, BoundStep, BoundWeights};
+use crate::error::RunError;
+use crate::io::InputData;
+
+/// Is told of every step; a profiler reads its clock here.
+pub trait Observer {
+    /// Step `step` begins.
+    fn before(&mut self, step: usize);
+    /// Step `step` has ended.
+    fn after(&mut self, step: usize);
+}
+
+impl Observer for () {
+    fn before(&mut self, _step: usize) {}
+    fn after(&mut self, _step: usize) {}
+}
+
+/// A bound package. It borrows everything: an owner keeps package, steps and packed weights, and
+/// makes one of these for each run.
+#[derive(Clone, Copy, Debug)]
+pub struct Program<'p, 's> {
+    /// The package.
+    pub package: Package<'p>,
+    /// What [`crate::bind`] has filled.
+    pub steps: &'s [Option<BoundStep<'p>>],
+    /// What [`crate::bind`] has packed.
+    pub packed: &'s [u8],
+}
+
+impl Program<'_, '_> {
+    /// Runs every step. Inputs must have been set since the last run: their memory is used again.
+    ///
+    /// # Errors
+    /// [`RunError::Arena`], [`RunError::Alignment`].
+    pub fn run(&self, arena: &mut [u8]) -> Result<(), RunError> {
+        self.run_with(arena, &mut ())
+    }
+
+    /// Runs every step, telling `observer` of each.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub fn run_with(&self, arena: &mut [u8], observer: &mut impl Observer) -> Result<(), RunError> {
+        self.check_arena(arena)?;
+        for (index, step) in self.steps.iter().flatten().enumerate() {
+            observer.before(index);
+            run_step(step, self.packed, arena).ok_or(RunError::Step { step: index })?;
+            observer.after(index);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_arena(&self, arena: &[u8]) -> Result<(), RunError> {
+        let needed = self.package.head().arena_bytes as usize;
+        if arena.len() < needed {
+            return Err(RunError::Arena { needed, given: arena.len() });
+        }
+        if arena.as_ptr() as usize % 64 != 0 {
+            return Err(RunError::Alignment);
+        }
+        Ok(())
+    }
+
+    /// Runs a golden sample; gives the hash of the outputs, which must be the sample's.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub fn run_golden(&self, input: GoldenInput<'_>, arena: &mut [u8]) -> Result<Hash, RunError> {
+        self.check_arena(arena)?;
+        let mut seeded = match input {
+            GoldenInput::Seeded(seed) => SeededBytes::new(seed),
+            GoldenInput::Stored(_) => SeededBytes::new(0),
+        };
+        let mut start = 0;
+        for (index, plan) in self.package.inputs().enumerate() {
+            let bytes = plan.buffer.bytes as usize;
+            match input {
+                GoldenInput::Stored(stored) => {
+                    let given = stored.get(start..start + bytes).unwrap_or(&[]);
+                    self.set_input(index, InputData::Quantized(cast_slice(given)), arena)?;
+                }
+                GoldenInput::Seeded(_) => {
+                    let buffer = arena.get_mut(bounds(plan.buffer)).unwrap_or(&mut []);
+                    buffer.iter_mut().zip(&mut seeded).for_each(|(to, byte)| *to = byte);
+                }
+            }
+            start += bytes;
+        }
+        self.run(arena)?;
+        let mut hasher = blake3::Hasher::new();
+        for output in self.package.outputs() {
+            hasher.update(arena.get(bounds(output.buffer)).unwrap_or(&[]));
+        }
+        Ok(*hasher.finalize().as_bytes())
+    }
+}
+
+pub(crate) fn bounds(span: Span) -> Range<usize> {
+    span.offset as usize..span.offset as usize + span.bytes as usize
+}
+
+/// Two spans that do not overlap: one to read, one to write.
+fn pair(arena: &mut [u8], read: Span, write: Span) -> Option<(&[u8], &mut [u8])> {
+    let [read, write] = arena.get_disjoint_mut([bounds(read), bounds(write)]).ok()?;
+    Some((read, write))
+}
+
+/// Runs one step; `None` where its spans do not fit the arena, which validation has excluded.
+fn run_step(step: &BoundStep<'_>, packed: &[u8], arena: &mut [u8]) -> Option<()> {
+    match step.op {
+        BoundOp::Conv(ref conv) => run_conv(conv, step.scratch, packed, arena),
+        BoundOp::Binary { args, lhs, rhs, output } => {
+            let constant = |operand: BoundOperand<'_>| match operand {
+                BoundOperand::Arena(span) => Err(span),
+                BoundOperand::Constant(_) => Ok(()),
+            };
+            match (lhs, rhs) {
+                (BoundOperand::Arena(lhs), BoundOperand::Constant(rhs)) if lhs == output => {
+                    let output = cast_mut(arena.get_mut(bounds(output))?);
+                    binary(&args, Operands::InPlace { output, rhs });
+                }
+                (BoundOperand::Arena(lhs), BoundOperand::Arena(rhs)) if lhs == output => {
+                    let (rhs, output) = pair(arena, rhs, output)?;
+                    binary(&args, Operands::InPlace { output: cast_mut(output), rhs: cast_slice(rhs) });
+                }
+                (BoundOperand::Constant(lhs), BoundOperand::Constant(rhs)) => {
+                    let output = cast_mut(arena.get_mut(bounds(output))?);
+                    binary(&args, Operands::Separate { lhs, rhs, output });
+                }
+                (BoundOperand::Arena(lhs), BoundOperand::Arena(rhs)) if lhs == rhs => {
+                    let (both, output) = pair(arena, lhs, output)?;
+                    let both = cast_slice(both);
+                    binary(&args, Operands::Separate { lhs: both, rhs: both, output: cast_mut(output) });
+                }
+                (BoundOperand::Arena(lhs), BoundOperand::Arena(rhs)) => {
+                    let spans = [bounds(lhs), bounds(rhs), bounds(output)];
+                    let [lhs, rhs, output] = arena.get_disjoint_mut(spans).ok()?;
+                    let (lhs, rhs) = (cast_slice(lhs), cast_slice(rhs));
+                    binary(&args, Operands::Separate { lhs, rhs, output: cast_mut(output) });
+                }
+                (BoundOperand::Constant(lhs), other) => {
+                    let (rhs, output) = pair(arena, constant(other).err()?, output)?;
+                    let (rhs, output) = (cast_slice(rhs), cast_mut(output));
+                    binary(&args, Operands::Separate { lhs, rhs, output });
+                }
+                (other, BoundOperand::Constant(rhs)) => {
+                    let (lhs, output) = pair(arena, constant(other).err()?, output)?;
+                    let (lhs, output) = (cast_slice(lhs), cast_mut(output));
+                    binary(&args, Operands::Separate { lhs, rhs, output });
+                }
+            }
+            Some(())
+        }
+        BoundOp::Lookup { input, output, table } if input == output => {
+            lookup_in_place(cast_mut(arena.get_mut(bounds(output))?), table);
+            Some(())
+        }
+        BoundOp::Lookup { input, output, table } => {
+            let (input, output) = pair(arena, input, output)?;
+            lookup(cast_slice(input), table, cast_mut(output));
+            Some(())
+        }
+        BoundOp::LookupF32 { input, output, table } => {
+            let (input, output) = pair(arena, input, output)?;
+            lookup(cast_slice(input), table, try_cast_slice_mut(output).ok()?);
+            Some(())
+        }
+        BoundOp::Pool { ref args, input, output } => {
+            let (input, output) = pair(arena, input, output)?;
+            pool(args, cast_slice(input), cast_mut(output));
+            Some(())
+        }
+        BoundOp::Softmax { ref softmax, table } => run_softmax(softmax, table, arena),
+        BoundOp::Fill(fill) => {
+            arena.get_mut(bounds(fill.output))?.fill(fill.value as u8);
+            Some(())
+        }
+        BoundOp::Copy { ref args, input, output, wide, table } => {
+            let (input, output) = pair(arena, input, output)?;
+            match table {
+                _ if wide => {
+                    let output = try_cast_slice_mut::<u8, u32>(output).ok()?;
+                    copy(args, try_cast_slice(input).ok()?, output, |x: u32| x);
+                }
+                Some(table) => copy(args, input, output, |x| table[(x ^ 0x80) as usize] as u8),
+                None => copy(args, input, output, |x| x),
+            }
+            Some(())
+        }
+    }
+}
+
+fn cast_mut(bytes: &mut [u8]) -> &mut [i8] {
+    bytemuck::cast_slice_mut(bytes)
+}
+
+fn run_conv(conv: &BoundConv<'_>, scratch: Span, packed: &[u8], arena: &mut [u8]) -> Option<()> {
+    let spans = [bounds(conv.input), bounds(conv.output), bounds(scratch)];
+    let (input, output, scratch): (&[u8], &mut [u8], &mut [u8]) = if scratch.bytes == 0 {
+        let (input, output) = pair(arena, conv.input, conv.output)?;
+        (input, output, &mut [])
+    } else {
+        let [input, output, scratch] = arena.get_disjoint_mut(spans).ok()?;
+        (input, output, scratch)
+    };
+    let weights = match conv.weights {
+        BoundWeights::Canonical(weights) => WeightSource::Canonical(weights),
+        BoundWeights::Section(blob) => WeightSource::Packed(blob),
+        BoundWeights::Packed(start, bytes) => WeightSource::Packed(packed.get(start..start + bytes)?),
+    };
+    let output = match conv.range {
+        Some(range) => Output::I8(cast_mut(output), range),
+        None => Output::F32(try_cast_slice_mut(output).ok()?),
+    };
+    let (shape, input_zero_point) = (conv.shape, conv.input_zero_point);
+    let mut args = ConvArgs { shape, input: cast_slice(input), input_zero_point, weights, output, scratch };
+    conv.row.run(&mut args).ok()
+}
+
+fn run_softmax(
+    step: &edgepack_format::plan::Softmax,
+    table: Option<&[f32; 256]>,
+    arena: &mut [u8],
+) -> Option<()> {
+    let read = match step.input {
+        SoftmaxInput::I8 { input, .. } | SoftmaxInput::F32(input) => input,
+    };
+    let write = match step.output {
+        SoftmaxOutput::I8 { output, .. } | SoftmaxOutput::F32(output) => output,
+    };
+    let (input, output) = pair(arena, read, write)?;
+    let logits = match table {
+        Some(table) => Logits::I8(cast_slice(input), table),
+        None => Logits::F32(try_cast_slice(input).ok()?),
+    };
+    let probabilities = match &step.output {
+        SoftmaxOutput::I8 { multiplier, range, .. } => {
+            let (zero_point, min, max) = (range.zero_point as i32, range.min as i32, range.max as i32);
+            Probabilities::I8(cast_mut(output), *multiplier, OutputRange { zero_point, min, max })
+        }
+        SoftmaxOutput::F32(_) => Probabilities::F32(try_cast_slice_mut(output).ok()?),
+    };
+    softmax(step.channels as usize, logits, probabilities);
+    Some(())
+}

@@ -1,0 +1,188 @@
+//! What must be true of a plan before a device runs it: then no kernel can read or write outside its
+//! tensors, and no executor can fail in the middle.
+
+mod ops;
+
+use core::marker::PhantomData;
+
+use serde::Deserialize;
+
+use crate::container::Package;
+use crate::error::{Error, Place};
+use crate::plan::{Dims, Head, Input, MAX_RANK, Output, OutputType, Quant, Span, Step};
+
+/// Postcard values after each other.
+#[derive(Clone, Copy)]
+pub(crate) struct Stream<'a>(&'a [u8]);
+
+impl<'a> Stream<'a> {
+    pub fn after_head(plan: &'a [u8]) -> Self {
+        let mut stream = Self(plan);
+        stream.skip::<Head>(1);
+        stream
+    }
+
+    fn next<T: Deserialize<'a>>(&mut self) -> Option<T> {
+        let (value, rest) = postcard::take_from_bytes(self.0).ok()?;
+        self.0 = rest;
+        Some(value)
+    }
+
+    pub fn skip<T: Deserialize<'a>>(&mut self, count: u32) {
+        (0..count).all(|_| self.next::<T>().is_some());
+    }
+
+    pub fn take<T: Deserialize<'a>>(self, count: u32) -> Taken<'a, T> {
+        Taken { stream: self, left: count, values: PhantomData }
+    }
+}
+
+/// The next values of a stream.
+pub(crate) struct Taken<'a, T> {
+    stream: Stream<'a>,
+    left: u32,
+    values: PhantomData<T>,
+}
+
+impl<'a, T: Deserialize<'a>> Iterator for Taken<'a, T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        self.left = self.left.checked_sub(1)?;
+        self.stream.next()
+    }
+}
+
+/// What spans are checked against.
+#[derive(Clone, Copy)]
+struct Bounds<'a> {
+    arena_bytes: u32,
+    weights: &'a [u8],
+}
+
+/// The name of the field that is wrong.
+type Check = Result<(), &'static str>;
+
+/// Checks the whole plan; gives its head.
+pub(crate) fn plan(package: &Package<'_>) -> Result<Head, Error> {
+    let mut stream = Stream(package.plan());
+    let malformed = |place, field| Error::Malformed { place, field };
+    let head: Head = stream.next().ok_or(malformed(Place::Head, "its head"))?;
+    if head.arena_bytes > i32::MAX as u32 {
+        return Err(malformed(Place::Head, "arena_bytes"));
+    }
+    let bounds = Bounds { arena_bytes: head.arena_bytes, weights: package.weights() };
+    for index in 0..head.inputs {
+        let place = Place::Input(index);
+        let value: Input<'_> = stream.next().ok_or(malformed(place, "its encoding"))?;
+        input(&value, &bounds).map_err(|field| malformed(place, field))?;
+    }
+    for index in 0..head.outputs {
+        let place = Place::Output(index);
+        let value: Output<'_> = stream.next().ok_or(malformed(place, "its encoding"))?;
+        output(&value, &bounds).map_err(|field| malformed(place, field))?;
+    }
+    for index in 0..head.steps {
+        let place = Place::Step(index);
+        let value: Step<'_> = stream.next().ok_or(malformed(place, "its encoding"))?;
+        ops::step(&value, &bounds).map_err(|field| malformed(place, field))?;
+    }
+    if !stream.0.is_empty() {
+        return Err(malformed(Place::Head, "what follows the last step"));
+    }
+    Ok(head)
+}
+
+fn require(condition: bool, field: &'static str) -> Check {
+    if condition { Ok(()) } else { Err(field) }
+}
+
+/// The product of sizes that are all at least 1; `None` where one is 0 or the product exceeds 31 bits.
+fn product(sizes: &[u32]) -> Option<u32> {
+    let elems = sizes.iter().try_fold(1u32, |product, &size| product.checked_mul(size))?;
+    (elems > 0 && elems <= i32::MAX as u32).then_some(elems)
+}
+
+fn end(span: Span) -> Option<u32> {
+    span.offset.checked_add(span.bytes)
+}
+
+fn overlap(a: Span, b: Span) -> bool {
+    // Both ends were checked to exist.
+    a.bytes > 0 && b.bytes > 0 && a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes
+}
+
+impl Bounds<'_> {
+    /// A tensor of so many elements of `elem_bytes` in the arena.
+    fn arena(&self, span: Span, elems: Option<u32>, elem_bytes: u32, field: &'static str) -> Check {
+        let bytes = elems.and_then(|elems| elems.checked_mul(elem_bytes));
+        let inside = end(span).is_some_and(|end| end <= self.arena_bytes);
+        require(inside && bytes == Some(span.bytes) && span.offset % elem_bytes == 0, field)
+    }
+
+    /// So many constants of `elem_bytes`; gives their bytes.
+    fn constant(
+        &self,
+        span: Span,
+        elems: Option<u32>,
+        elem_bytes: u32,
+        field: &'static str,
+    ) -> Result<&[u8], &'static str> {
+        let bytes = elems.and_then(|elems| elems.checked_mul(elem_bytes));
+        let end = end(span).filter(|_| bytes == Some(span.bytes) && span.offset % elem_bytes == 0);
+        end.and_then(|end| self.weights.get(span.offset as usize..end as usize)).ok_or(field)
+    }
+
+    /// So many f32 constants that `accepts` likes.
+    fn floats(&self, span: Span, elems: u32, accepts: impl Fn(f32) -> bool, field: &'static str) -> Check {
+        let bytes = self.constant(span, Some(elems), 4, field)?;
+        let (values, _) = bytes.as_chunks::<4>();
+        require(values.iter().all(|&value| accepts(f32::from_le_bytes(value))), field)
+    }
+}
+
+fn dims(dims: &Dims) -> Option<u32> {
+    let rank = dims.rank as usize;
+    let unused = dims.sizes.get(rank..)?;
+    (rank <= MAX_RANK && unused.iter().all(|&size| size == 1)).then_some(())?;
+    product(&dims.sizes)
+}
+
+fn quant(quant: &Quant) -> Check {
+    require(quant.scale.is_finite() && quant.scale > 0.0, "scale")
+}
+
+fn input(input: &Input<'_>, bounds: &Bounds<'_>) -> Check {
+    let elems = dims(&input.dims);
+    bounds.arena(input.buffer, elems, 1, "buffer")?;
+    quant(&input.quant)?;
+    require(product(&input.arena_dims) == elems, "arena_dims")?;
+    let reaches = |strides: &[u32; 4]| extent(0, &input.arena_dims, strides) == elems;
+    require(reaches(&input.strides), "strides")?;
+    let Some(pixels) = &input.pixels else { return Ok(()) };
+    let [_, _, _, channels] = input.arena_dims;
+    bounds.constant(pixels.tables, channels.checked_mul(256), 1, "pixel tables")?;
+    require(reaches(&pixels.strides), "pixel strides")
+}
+
+fn output(output: &Output<'_>, bounds: &Bounds<'_>) -> Check {
+    let elem_bytes = match output.dtype {
+        OutputType::I8 => 1,
+        OutputType::F32 => 4,
+    };
+    bounds.arena(output.buffer, dims(&output.dims), elem_bytes, "buffer")?;
+    match (&output.quant, output.dtype) {
+        (Some(value), OutputType::I8) => quant(value),
+        (None, OutputType::F32) => Ok(()),
+        _ => Err("quant"),
+    }
+}
+
+/// Elements that a strided walk reaches, from the first of the tensor on.
+fn extent(start: u32, dims: &[u32], strides: &[u32]) -> Option<u32> {
+    let last = dims
+        .iter()
+        .zip(strides)
+        .try_fold(start, |sum, (&dim, &stride)| sum.checked_add(dim.checked_sub(1)?.checked_mul(stride)?))?;
+    last.checked_add(1)
+}

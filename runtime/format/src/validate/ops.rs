@@ -1,0 +1,215 @@
+//! What must be true of each operation: the preconditions of its kernel.
+
+use super::{Bounds, Check, end, extent, overlap, product, require};
+use crate::plan::{
+    Binary, BinaryOp, Conv, Copy, Lookup, Op, Operand, Pool, PoolOp, Range, Softmax, SoftmaxInput,
+    SoftmaxOutput, Span, Step,
+};
+
+/// A row of weights may not be longer: a dot product of int8 with int8 in [-127, 127] then stays
+/// within 32 bits.
+const MAX_DOT: u32 = i32::MAX as u32 / (128 * 127);
+
+pub(super) fn step(step: &Step<'_>, bounds: &Bounds<'_>) -> Check {
+    let scratch = step.scratch;
+    require(end(scratch).is_some_and(|end| end <= bounds.arena_bytes), "scratch")?;
+    require(scratch.bytes == 0 || scratch.offset % 64 == 0, "scratch")?;
+    let apart = |span: Span| require(!overlap(scratch, span), "scratch, which overlaps a tensor");
+    match &step.op {
+        Op::Conv(op) => {
+            conv(op, bounds)?;
+            apart(op.input)?;
+            apart(op.output)
+        }
+        Op::Binary(op) => binary(op, bounds),
+        Op::Lookup(op) => lookup(op, bounds),
+        Op::Pool(op) => pool(op, bounds),
+        Op::Softmax(op) => softmax(op, bounds),
+        Op::Fill(op) => bounds.arena(op.output, Some(op.output.bytes), 1, "output"),
+        Op::Copy(op) => copy(op, bounds),
+    }
+}
+
+fn range(range: &Range) -> Check {
+    require(range.min <= range.max, "range")
+}
+
+fn positive(value: f32) -> bool {
+    value.is_finite() && value > 0.0
+}
+
+/// One axis of a window: every output position's window touches the input.
+struct Axis {
+    input: u32,
+    output: u32,
+    kernel: u32,
+    stride: u32,
+    dilation: u32,
+    /// Before and after.
+    pads: [u32; 2],
+}
+
+impl Axis {
+    fn check(&self) -> Option<()> {
+        let sizes = [self.input, self.output, self.kernel, self.stride, self.dilation];
+        if sizes.contains(&0) || sizes.iter().chain(&self.pads).any(|&size| size > 1 << 24) {
+            return None;
+        }
+        let window = (self.kernel - 1).checked_mul(self.dilation)?.checked_add(1)?;
+        let last = (self.output - 1).checked_mul(self.stride)?;
+        // The last window starts inside the padded input, and before the padding that follows it.
+        let starts_inside = last < self.pads[0].checked_add(self.input)?;
+        (self.pads[0] < window && starts_inside && last.checked_add(window)? <= i32::MAX as u32).then_some(())
+    }
+}
+
+fn conv(conv: &Conv, bounds: &Bounds<'_>) -> Check {
+    let [in_n, in_h, in_w, in_c] = conv.input_dims;
+    let [out_n, out_h, out_w, out_c] = conv.output_dims;
+    require(in_n == out_n, "output_dims")?;
+    for axis in 0..2 {
+        let pads = [conv.pad[axis], 0];
+        let (input, output) = ([in_h, in_w][axis], [out_h, out_w][axis]);
+        let (kernel, stride, dilation) = (conv.kernel[axis], conv.stride[axis], conv.dilation[axis]);
+        Axis { input, output, kernel, stride, dilation, pads }.check().ok_or("window")?;
+    }
+    let groups = conv.groups;
+    require(groups > 0 && in_c % groups == 0 && out_c % groups == 0, "groups")?;
+    let elem_bytes = if conv.range.is_some() { 1 } else { 4 };
+    bounds.arena(conv.input, product(&conv.input_dims), 1, "input")?;
+    bounds.arena(conv.output, product(&conv.output_dims), elem_bytes, "output")?;
+    require(!overlap(conv.input, conv.output), "output, which overlaps the input")?;
+    let per_channel = product(&[conv.kernel[0], conv.kernel[1], in_c / groups]);
+    let per_channel = per_channel.filter(|&k| k <= MAX_DOT).ok_or("kernel, which is too large")?;
+    let weights = bounds.constant(conv.weights, per_channel.checked_mul(out_c), 1, "weights")?;
+    require(!weights.contains(&0x80), "weights, of which one is -128")?;
+    bounds.constant(conv.bias, Some(out_c), 4, "bias")?;
+    bounds.floats(conv.multiplier, out_c, positive, "multiplier")?;
+    conv.range.as_ref().map_or(Ok(()), range)
+}
+
+fn binary(binary: &Binary, bounds: &Bounds<'_>) -> Check {
+    let elems = product(&binary.dims);
+    bounds.arena(binary.output, elems, 1, "output")?;
+    range(&binary.range)?;
+    let finite = match binary.op {
+        BinaryOp::Add { lhs_multiplier, rhs_multiplier } => {
+            lhs_multiplier.is_finite() && rhs_multiplier.is_finite()
+        }
+        BinaryOp::Mul { multiplier } => multiplier.is_finite(),
+    };
+    require(finite, "multiplier")?;
+    let [_, d1, d2, d3] = binary.dims;
+    // `product` has bounded these.
+    let contiguous = |strides: &[u32; 4]| {
+        let own = [d1 * d2 * d3, d2 * d3, d3, 1];
+        (0..4).all(|axis| binary.dims[axis] == 1 || strides[axis] == own[axis])
+    };
+    for (is_left, operand, strides) in
+        [(true, binary.lhs, &binary.lhs_strides), (false, binary.rhs, &binary.rhs_strides)]
+    {
+        let needed = extent(0, &binary.dims, strides);
+        let field = if is_left { "lhs" } else { "rhs" };
+        match operand {
+            Operand::Constant(span) => {
+                bounds.constant(span, Some(span.bytes), 1, field)?;
+                require(needed.is_some_and(|needed| needed <= span.bytes), field)?;
+            }
+            Operand::Arena(span) => {
+                bounds.arena(span, Some(span.bytes), 1, field)?;
+                require(needed.is_some_and(|needed| needed <= span.bytes), field)?;
+                let in_place = is_left && span == binary.output && contiguous(strides);
+                require(in_place || !overlap(span, binary.output), "output, which overlaps an operand")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn lookup(lookup: &Lookup, bounds: &Bounds<'_>) -> Check {
+    let elems = Some(lookup.input.bytes);
+    bounds.arena(lookup.input, elems, 1, "input")?;
+    if lookup.to_f32 {
+        bounds.arena(lookup.output, elems, 4, "output")?;
+        bounds.floats(lookup.table, 256, f32::is_finite, "table")?;
+        require(!overlap(lookup.input, lookup.output), "output, which overlaps the input")
+    } else {
+        bounds.arena(lookup.output, elems, 1, "output")?;
+        bounds.constant(lookup.table, Some(256), 1, "table")?;
+        let in_place = lookup.input == lookup.output;
+        require(in_place || !overlap(lookup.input, lookup.output), "output, which overlaps the input")
+    }
+}
+
+fn pool(pool: &Pool, bounds: &Bounds<'_>) -> Check {
+    let [in_n, in_h, in_w, in_c] = pool.input_dims;
+    let [out_n, out_h, out_w, out_c] = pool.output_dims;
+    require(in_n == out_n && in_c == out_c, "output_dims")?;
+    for axis in 0..2 {
+        let (input, output) = ([in_h, in_w][axis], [out_h, out_w][axis]);
+        let (kernel, stride, dilation) = (pool.kernel[axis], pool.stride[axis], pool.dilation[axis]);
+        let pads = [pool.pads[axis], pool.pads[2 + axis]];
+        Axis { input, output, kernel, stride, dilation, pads }.check().ok_or("window")?;
+    }
+    bounds.arena(pool.input, product(&pool.input_dims), 1, "input")?;
+    bounds.arena(pool.output, product(&pool.output_dims), 1, "output")?;
+    require(!overlap(pool.input, pool.output), "output, which overlaps the input")?;
+    // A sum of 256 steps for each position stays within 32 bits.
+    let positions = product(&pool.kernel).filter(|&positions| positions <= 1 << 22);
+    require(positions.is_some(), "kernel, which is too large")?;
+    match &pool.op {
+        PoolOp::Max => Ok(()),
+        PoolOp::Average { multiplier, range: output, .. } => {
+            require(positive(*multiplier), "multiplier")?;
+            range(output)
+        }
+    }
+}
+
+fn softmax(softmax: &Softmax, bounds: &Bounds<'_>) -> Check {
+    let (input, elems) = match softmax.input {
+        SoftmaxInput::I8 { input, table } => {
+            bounds.floats(table, 256, |e| (0.0..=1.0).contains(&e), "table")?;
+            bounds.arena(input, Some(input.bytes), 1, "input")?;
+            (input, input.bytes)
+        }
+        SoftmaxInput::F32(input) => {
+            bounds.arena(input, Some(input.bytes / 4), 4, "input")?;
+            (input, input.bytes / 4)
+        }
+    };
+    let output = match &softmax.output {
+        SoftmaxOutput::I8 { output, multiplier, range: output_range } => {
+            require(positive(*multiplier), "multiplier")?;
+            range(output_range)?;
+            bounds.arena(*output, Some(elems), 1, "output")?;
+            *output
+        }
+        SoftmaxOutput::F32(output) => {
+            bounds.arena(*output, Some(elems), 4, "output")?;
+            *output
+        }
+    };
+    require(!overlap(input, output), "output, which overlaps the input")?;
+    require(softmax.channels > 0 && elems % softmax.channels == 0, "channels")
+}
+
+fn copy(copy: &Copy, bounds: &Bounds<'_>) -> Check {
+    let elem_bytes = copy.elem_bytes as u32;
+    require(elem_bytes == 1 || elem_bytes == 4, "elem_bytes")?;
+    require(copy.table.is_none() || elem_bytes == 1, "table")?;
+    require(product(&copy.dims).is_some(), "dims")?;
+    for (span, start, strides, field) in [
+        (copy.input, copy.input_start, &copy.input_strides, "input"),
+        (copy.output, copy.output_start, &copy.output_strides, "output"),
+    ] {
+        bounds.arena(span, Some(span.bytes / elem_bytes), elem_bytes, field)?;
+        let needed = extent(start, &copy.dims, strides);
+        require(needed.is_some_and(|needed| needed <= span.bytes / elem_bytes), field)?;
+    }
+    require(!overlap(copy.input, copy.output), "output, which overlaps the input")?;
+    match copy.table {
+        Some(table) => bounds.constant(table, Some(256), 1, "table").map(|_| ()),
+        None => Ok(()),
+    }
+}
