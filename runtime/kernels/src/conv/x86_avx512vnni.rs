@@ -91,12 +91,10 @@ unsafe fn block<const M: usize, const P: usize>(tile: &Tile, first: usize) {
                 }
             }
         }
-        let mut masks = [0; P];
-        let mut multipliers = [_mm512_setzero_ps(); P];
-        for p in 0..P {
-            let live = (tile.live_channels - first - p * NR).min(NR);
-            masks[p] = (0xffff_u32 >> (NR - live)) as __mmask16;
-            multipliers[p] = _mm512_loadu_ps(panel.add(p * tile.panel_bytes + NR * 4).cast());
+        let live = (tile.live_channels - first).min(P * NR);
+        let mut multiplier = [_mm512_setzero_ps(); P];
+        for (p, multiplier) in multiplier.iter_mut().enumerate() {
+            *multiplier = _mm512_loadu_ps(panel.add(p * tile.panel_bytes + NR * 4).cast());
         }
         for (m, sums) in acc.iter().enumerate() {
             // Not the loop's bound: then the accumulators would be indexed by a variable, and so
@@ -104,27 +102,64 @@ unsafe fn block<const M: usize, const P: usize>(tile: &Tile, first: usize) {
             if m >= tile.live_pixels {
                 break;
             }
-            for (p, &sum) in sums.iter().enumerate() {
-                let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multipliers[p]);
-                let at = m * tile.out_stride + first + p * NR;
-                match tile.out {
-                    TileOutput::I8(out, range) => {
-                        let bytes = _mm512_cvtepi32_epi8(quantize(scaled, range));
-                        _mm_mask_storeu_epi8(out.add(at), masks[p], bytes);
+            let at = m * tile.out_stride + first;
+            match tile.out {
+                TileOutput::I8(out, range) => {
+                    let bytes = requantize(sums, &multiplier, range);
+                    store::<P>(out.add(at), bytes, live);
+                }
+                TileOutput::F32(out) => {
+                    for (p, (&sum, &multiplier)) in sums.iter().zip(&multiplier).enumerate() {
+                        let mask = (0xffff_u32 >> (NR - (live - p * NR).min(NR))) as __mmask16;
+                        let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier);
+                        _mm512_mask_storeu_ps(out.add(at + p * NR), mask, scaled);
                     }
-                    TileOutput::F32(out) => _mm512_mask_storeu_ps(out.add(at), masks[p], scaled),
                 }
             }
         }
     }
 }
 
-/// [`OutputRange::quantize`] of 16 lanes. `vcvtps2dq` rounds to nearest even under the default MXCSR.
-#[target_feature(enable = "avx512f")]
+/// Stores the first `live` bytes, by the narrowest register that `P` panels need.
+///
+/// # Safety
+/// `out` has room for `live` bytes, 1 to `P * NR`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline]
-fn quantize(value: __m512, range: OutputRange) -> __m512i {
-    let low = _mm512_set1_ps((range.min - range.zero_point) as f32);
+unsafe fn store<const P: usize>(out: *mut i8, bytes: __m512i, live: usize) {
+    let mask = u64::MAX >> (4 * NR - live);
+    // SAFETY: whole registers only where all their bytes are live; masks leave only live bytes.
+    unsafe {
+        match (P, live == P * NR) {
+            (1, true) => _mm_storeu_si128(out.cast(), _mm512_castsi512_si128(bytes)),
+            (1, false) => _mm_mask_storeu_epi8(out, mask as __mmask16, _mm512_castsi512_si128(bytes)),
+            (2, true) => _mm256_storeu_si256(out.cast(), _mm512_castsi512_si256(bytes)),
+            (2, false) => _mm256_mask_storeu_epi8(out, mask as __mmask32, _mm512_castsi512_si256(bytes)),
+            (4, true) => _mm512_storeu_si512(out.cast(), bytes),
+            _ => _mm512_mask_storeu_epi8(out, mask, bytes),
+        }
+    }
+}
+
+/// [`OutputRange::requantize`] of up to 64 channels, in order; bytes beyond `P` panels mean nothing.
+///
+/// The upper bound is applied before rounding, since `vcvtps2dq` turns what is too large into the
+/// smallest integer; that is right for what is too small, and so the lower bound can wait until it
+/// needs one instruction for all: packing saturates, and rounding keeps the order.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn requantize<const P: usize>(sums: &[__m512i; P], multiplier: &[__m512; P], range: OutputRange) -> __m512i {
     let high = _mm512_set1_ps((range.max - range.zero_point) as f32);
-    let clamped = _mm512_min_ps(_mm512_max_ps(value, low), high);
-    _mm512_add_epi32(_mm512_cvtps_epi32(clamped), _mm512_set1_epi32(range.zero_point))
+    let mut rounded = [_mm512_setzero_si512(); 4];
+    for (rounded, (&sum, &multiplier)) in rounded.iter_mut().zip(sums.iter().zip(multiplier)) {
+        let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier);
+        *rounded = _mm512_cvtps_epi32(_mm512_min_ps(scaled, high));
+    }
+    let zero_point = _mm512_set1_epi16(range.zero_point as i16);
+    let front = _mm512_adds_epi16(_mm512_packs_epi32(rounded[0], rounded[1]), zero_point);
+    let back = _mm512_adds_epi16(_mm512_packs_epi32(rounded[2], rounded[3]), zero_point);
+    let bytes = _mm512_max_epi8(_mm512_packs_epi16(front, back), _mm512_set1_epi8(range.min as i8));
+    // Packing works within 128-bit lanes: lane `l` now has four channels of each panel.
+    let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    _mm512_permutexvar_epi32(order, bytes)
 }
