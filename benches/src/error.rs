@@ -195,6 +195,14 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
+    /// A package that cannot be used.
+    #[error("{path}: {reason}")]
+    Package {
+        /// The package.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// A device failed.
     #[error("device {device}: {reason}")]
     Device {

@@ -27,6 +27,7 @@ mod data;
 pub mod device;
 mod error;
 mod metrics;
+mod package;
 mod preprocess;
 mod progress;
 
@@ -34,5 +35,6 @@ pub use compare::{BaselineReport, CompareOptions, Comparison, DeviceReport, comp
 pub use data::{DataSet, ImageLayout, InputSpec, Sample};
 pub use error::Error;
 pub use metrics::{Accuracy, AccuracySummary, Latency, argmax};
+pub use package::{OutputFacts, PackageFacts};
 pub use preprocess::{Channels, Preprocessing, Resize, parse_size};
 pub use progress::Progress;
