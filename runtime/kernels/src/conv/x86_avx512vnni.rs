@@ -31,10 +31,14 @@ unsafe fn tile(tile: &Tile) {
     let mut first = 0;
     while first < tile.live_channels {
         let left = tile.live_channels - first;
-        let step = left.min(4 * NR);
+        // Nine panels are three times three: a block of one panel would spend more on spreading
+        // activations than on multiplying.
+        let panels = left.div_ceil(NR);
+        let panels = panels.div_ceil(panels.div_ceil(4));
+        let step = left.min(panels * NR);
         // SAFETY: the channels `first .. first + step` are live, so their panels exist.
         unsafe {
-            match (step.div_ceil(NR), tile.live_pixels) {
+            match (panels, tile.live_pixels) {
                 (4, 1) => block::<1, 4>(tile, first),
                 (4, 2..=3) => block::<3, 4>(tile, first),
                 (4, _) => block::<6, 4>(tile, first),
