@@ -15,14 +15,14 @@
 #![deny(unsafe_code)]
 
 pub mod calibrate;
-//EMIT pub mod emit;
+pub mod emit;
 pub mod error;
 pub mod evaluate;
 pub mod graph;
 pub mod import;
 pub mod lower;
 pub mod memory;
-//EMIT pub mod pack;
+pub mod pack;
 pub mod passes;
 pub mod quantize;
 pub mod unary;

@@ -196,5 +196,6 @@ fn provenance(model: &Model, options: &PackOptions, statistics: &Statistics) -> 
         observer: options.observer.to_string(),
         preprocessing: options.preprocessing.clone(),
         target: options.target.clone(),
+        steps: Vec::new(),
     }
 }

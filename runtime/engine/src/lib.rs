@@ -1,1 +1,32 @@
-//! stub
+//! Runs edgepack packages where there is an operating system: maps the file, detects the instruction
+//! set, owns the memory. This is the Rust API that an application uses.
+//!
+//! ```no_run
+//! use edgepack_engine::{InputData, Model, SessionOptions};
+//!
+//! # fn main() -> Result<(), edgepack_engine::Error> {
+//! let model = Model::open("mobilenet.epk")?;
+//! let mut session = model.session(&SessionOptions::default())?;
+//! # let pixels = vec![0; 224 * 224 * 3];
+//! session.set_input(0, InputData::Pixels(&pixels))?;
+//! session.run()?;
+//! println!("{:?}", session.output(0)?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Architecture invariant:** a session allocates nothing after it was made.
+
+mod aligned;
+mod error;
+pub mod isa;
+mod model;
+mod session;
+
+pub use aligned::AlignedBytes;
+pub use edgepack_core::format;
+pub use edgepack_core::kernels;
+pub use edgepack_core::{InputData, OutputData, conv_row, conv_shape, kernel_name, step_macs};
+pub use error::Error;
+pub use model::Model;
+pub use session::{Session, SessionOptions};

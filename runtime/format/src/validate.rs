@@ -93,6 +93,11 @@ pub(crate) fn plan(package: &Package<'_>) -> Result<Head, Error> {
     Ok(head)
 }
 
+/// The head of a plan that was checked before.
+pub(crate) fn head(plan: &[u8]) -> Head {
+    Stream(plan).next().unwrap_or(Head::EMPTY)
+}
+
 fn require(condition: bool, field: &'static str) -> Check {
     if condition { Ok(()) } else { Err(field) }
 }

@@ -1,0 +1,199 @@
+//! Steps and constants become a package: encoded, read again, tested, and renamed into place.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use edgepack_engine::format::writer::{
+    GoldenSample, PackageWriter, encode_golden, encode_plan, write_atomically,
+};
+use edgepack_engine::format::{GoldenInput, Hash, Package, SectionKind, plan};
+use edgepack_engine::kernels::conv::{Layout, Weights};
+use edgepack_engine::kernels::isa::IsaSet;
+use edgepack_engine::{InputData, Model, SessionOptions};
+use edgepack_harness::Preprocessing;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{PackError, Result};
+use crate::lower::Lowered;
+use crate::memory::{MemoryPlan, relocate};
+
+/// Where a package comes from; it travels in the package as JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// What made it.
+    pub tool: String,
+    /// File name of the model.
+    pub model: String,
+    /// BLAKE3 of the model's file.
+    pub model_blake3: String,
+    /// Size of the model.
+    pub model_bytes: u64,
+    /// What wrote the model.
+    pub model_producer: String,
+    /// Operator set of the model.
+    pub opset: i64,
+    /// Nodes of the model.
+    pub onnx_nodes: usize,
+    /// Shapes of its inputs.
+    pub shapes: BTreeMap<String, Vec<usize>>,
+    /// Name of the calibration data.
+    pub calibration: String,
+    /// Whether that was random numbers: then outputs mean nothing.
+    pub calibration_random: bool,
+    /// Number of samples.
+    pub calibration_samples: usize,
+    /// How ranges were chosen.
+    pub observer: String,
+    /// From pixels to values.
+    pub preprocessing: Preprocessing,
+    /// Board that it was made for.
+    pub target: Option<String>,
+    /// By step: the ONNX nodes that it computes.
+    pub steps: Vec<Vec<String>>,
+}
+
+/// Everything that goes into a package.
+#[derive(Debug)]
+pub struct Emission<'a> {
+    /// Steps and constants.
+    pub lowered: &'a Lowered,
+    /// Their places.
+    pub plan: &'a MemoryPlan,
+    /// Where they come from; the steps are filled in here.
+    pub provenance: Provenance,
+    /// Keys of the layouts to prepack.
+    pub prepack: &'a [String],
+    /// The first sample of the calibration, by input: it becomes a golden sample.
+    pub first: Vec<Vec<f32>>,
+}
+
+/// The seed of the second golden sample: bytes over the whole of int8, which no real sample holds.
+const GOLDEN_SEED: u64 = 1;
+
+/// Writes the package; gives its size.
+///
+/// # Errors
+/// The file cannot be written, or the package does not survive its own test.
+pub fn emit(path: &Path, emission: &Emission<'_>) -> Result<u64> {
+    let mut sections = PackageWriter::new().section(SectionKind::Plan, "", encode(emission)).section(
+        SectionKind::Weights,
+        "",
+        emission.lowered.constants.clone(),
+    );
+    for key in emission.prepack {
+        let layout = Layout::by_key(key)
+            .ok_or_else(|| PackError::SelfTest { reason: format!("no layout is called `{key}`") })?;
+        sections = sections.section(SectionKind::Prepacked, key, prepack(emission.lowered, layout));
+    }
+    // The golden outputs are those of the scalar kernels: they are the definition.
+    let golden = golden(&sections.finish(), &emission.first)?;
+    let mut provenance = emission.provenance.clone();
+    provenance.steps = emission.lowered.steps.iter().map(|step| step.nodes.clone()).collect();
+    let json = serde_json::to_vec(&provenance).map_err(|error| failed(&error))?;
+    let bytes = sections
+        .section(SectionKind::Golden, "", encode_golden(&golden))
+        .section(SectionKind::Provenance, "", json)
+        .finish();
+    write_atomically(path, &bytes, |written| {
+        let model = Model::open(written)?;
+        model.session(&SessionOptions::default())?.selftest()?;
+        Ok(())
+    })
+    .map_err(|source| PackError::Io { path: path.into(), source })?;
+    Ok(bytes.len() as u64)
+}
+
+fn failed(error: &dyn std::error::Error) -> PackError {
+    PackError::SelfTest { reason: error.to_string() }
+}
+
+/// The plan with every buffer at its place.
+fn encode(emission: &Emission<'_>) -> Vec<u8> {
+    let (lowered, places) = (emission.lowered, &emission.plan.offsets);
+    let place = |span: plan::Span| places[span.offset as usize];
+    let placed = |span: plan::Span| plan::Span { offset: place(span), bytes: span.bytes };
+    let inputs: Vec<plan::Input<'_>> = (lowered.inputs.iter())
+        .map(|input| plan::Input {
+            name: &input.name,
+            buffer: placed(input.input.buffer),
+            pixels: input.input.pixels.map(|pixels| plan::Pixels {
+                from_image: input.from_image.as_deref().unwrap_or_default(),
+                ..pixels
+            }),
+            ..input.input
+        })
+        .collect();
+    let outputs: Vec<plan::Output<'_>> = (lowered.outputs.iter())
+        .map(|output| plan::Output {
+            name: &output.name,
+            buffer: placed(output.output.buffer),
+            ..output.output
+        })
+        .collect();
+    let steps: Vec<plan::Step<'_>> = (lowered.steps.iter())
+        .map(|step| {
+            let mut op = step.op;
+            relocate(&mut op, place);
+            let none = plan::Span { offset: 0, bytes: 0 };
+            let scratch = if step.scratch.bytes > 0 { placed(step.scratch) } else { none };
+            plan::Step { name: &step.name, scratch, op }
+        })
+        .collect();
+    let head = plan::Head {
+        arena_bytes: emission.plan.arena_bytes,
+        inputs: 0,
+        outputs: 0,
+        steps: 0,
+        macs: lowered.macs,
+    };
+    encode_plan(head, &inputs, &outputs, &steps)
+}
+
+/// The blobs of every product that is packed, in the order of the steps.
+fn prepack(lowered: &Lowered, layout: &Layout) -> Vec<u8> {
+    let constant = |span: plan::Span| &lowered.constants[span.offset as usize..][..span.bytes as usize];
+    let mut section = Vec::new();
+    for step in &lowered.steps {
+        let plan::Op::Conv(conv) = &step.op else { continue };
+        let shape = edgepack_engine::conv_shape(conv);
+        if shape.is_depthwise() {
+            continue;
+        }
+        let weights: Vec<i8> = constant(conv.weights).iter().map(|&w| w as i8).collect();
+        let (bias, _) = constant(conv.bias).as_chunks();
+        let bias: Vec<i32> = bias.iter().map(|&b| i32::from_le_bytes(b)).collect();
+        let (multiplier, _) = constant(conv.multiplier).as_chunks();
+        let multiplier: Vec<f32> = multiplier.iter().map(|&m| f32::from_le_bytes(m)).collect();
+        let mut blob = vec![0; layout.packed_bytes(&shape)];
+        layout.pack(&shape, &Weights { weights: &weights, bias: &bias, multiplier: &multiplier }, &mut blob);
+        section.extend(blob);
+    }
+    section
+}
+
+/// A real sample and a pseudo-random one, with what the scalar kernels make of them.
+fn golden(package: &[u8], first: &[Vec<f32>]) -> Result<Vec<(GoldenSample, Hash)>> {
+    let model = Model::from_bytes(package).map_err(|error| failed(&error))?;
+    let scalar = SessionOptions { isa: Some(IsaSet::SCALAR), ..Default::default() };
+    let mut session = model.session(&scalar).map_err(|error| failed(&error))?;
+    let mut stored = Vec::new();
+    for (index, values) in first.iter().enumerate() {
+        session.set_input(index, InputData::F32(values)).map_err(|error| failed(&error))?;
+        stored.extend_from_slice(session.input_bytes(index));
+    }
+    let samples = [GoldenSample::Stored(stored), GoldenSample::Seeded(GOLDEN_SEED)];
+    let hashed = samples.map(|sample| {
+        let input = match &sample {
+            GoldenSample::Stored(bytes) => GoldenInput::Stored(bytes),
+            GoldenSample::Seeded(seed) => GoldenInput::Seeded(*seed),
+        };
+        let hash = session.run_golden(input).map_err(|error| failed(&error))?;
+        Ok((sample, hash))
+    });
+    hashed.into_iter().collect()
+}
+
+/// What a package says of where it comes from; `None` where it was not written by this packager.
+pub fn provenance(package: &Package<'_>) -> Option<Provenance> {
+    serde_json::from_str(package.provenance()).ok()
+}

@@ -1,0 +1,70 @@
+//! What can go wrong between a file and an output.
+
+use std::path::PathBuf;
+
+use edgepack_core::{BindError, RunError};
+
+/// An error of the engine.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file could not be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is no package that can be run.
+    #[error("{}: {source}", path.display())]
+    Package {
+        /// The file, or what stands for it.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: edgepack_core::format::Error,
+    },
+    /// The package could not be bound to kernels.
+    #[error("the package cannot be run by this build: {0}")]
+    Bind(BindError),
+    /// An input, a run or an output was refused.
+    #[error("{0}")]
+    Run(RunError),
+    /// `EDGEPACK_ISA` names something else than instruction sets.
+    #[error("EDGEPACK_ISA: `{word}` is none of {known}")]
+    Isa {
+        /// The word.
+        word: String,
+        /// The words that are known.
+        known: String,
+    },
+    /// More threads than the engine has.
+    #[error("{threads} threads: this version runs on one; pass --threads 1")]
+    Threads {
+        /// Threads asked for.
+        threads: usize,
+    },
+    /// A golden sample gave other outputs than it must.
+    #[error(
+        "golden sample {index}: the outputs differ from those of the workstation, on {isa}: \
+         package or build are damaged; copy both again, and report this if it stays"
+    )]
+    Golden {
+        /// The sample.
+        index: usize,
+        /// The instruction sets in use.
+        isa: String,
+    },
+}
+
+impl From<BindError> for Error {
+    fn from(error: BindError) -> Self {
+        Self::Bind(error)
+    }
+}
+
+impl From<RunError> for Error {
+    fn from(error: RunError) -> Self {
+        Self::Run(error)
+    }
+}

@@ -1,0 +1,83 @@
+//! A package in memory.
+
+use std::fs::File;
+use std::path::Path;
+
+use edgepack_core::format::Package;
+use memmap2::Mmap;
+
+use crate::{AlignedBytes, Error, Session, SessionOptions};
+
+/// A validated package, mapped from its file or held in memory.
+#[derive(Debug)]
+pub struct Model {
+    bytes: Bytes,
+}
+
+#[derive(Debug)]
+enum Bytes {
+    Mapped(Mmap),
+    Owned(AlignedBytes),
+}
+
+impl Bytes {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Owned(bytes) => bytes.as_slice(),
+        }
+    }
+}
+
+impl Model {
+    /// Maps a package and validates all of it. The file must not be changed while the model lives:
+    /// deploy a new version by renaming it into place, which leaves the old one mapped.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Package`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let io = |source| Error::Io { path: path.into(), source };
+        let file = File::open(path).map_err(io)?;
+        let metadata = file.metadata().map_err(io)?;
+        if !metadata.is_file() {
+            return Err(io(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
+        }
+        if metadata.len() == 0 {
+            return Self::validated(path, Bytes::Owned(AlignedBytes::default()));
+        }
+        // SAFETY: the map is read only. That nobody truncates or rewrites the file meanwhile cannot be
+        // proved here; it is what this function's documentation asks for, and every tool of ours
+        // replaces packages by renaming.
+        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        Self::validated(path, Bytes::Mapped(map))
+    }
+
+    /// Copies a package and validates all of it.
+    ///
+    /// # Errors
+    /// [`Error::Package`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        Self::validated(Path::new("package in memory"), Bytes::Owned(AlignedBytes::copy_of(bytes)))
+    }
+
+    fn validated(path: &Path, bytes: Bytes) -> Result<Self, Error> {
+        match Package::parse(bytes.as_slice()) {
+            Ok(_) => Ok(Self { bytes }),
+            Err(source) => Err(Error::Package { path: path.into(), source }),
+        }
+    }
+
+    /// The package.
+    pub fn package(&self) -> Package<'_> {
+        Package::reopen(self.bytes.as_slice())
+    }
+
+    /// Memory and kernels to run the package with.
+    ///
+    /// # Errors
+    /// [`Error::Isa`], [`Error::Threads`], [`Error::Bind`].
+    pub fn session(&self, options: &SessionOptions) -> Result<Session<'_>, Error> {
+        Session::new(self.package(), options)
+    }
+}

@@ -1,0 +1,153 @@
+//! Running a package.
+
+use std::time::Instant;
+
+use edgepack_core::format::{GoldenInput, Hash, Package};
+use edgepack_core::kernels::isa::{IsaSet, IsaToken};
+use edgepack_core::{BoundStep, InputData, Observer, OutputData, Program, bind, requirements};
+
+use crate::{AlignedBytes, Error, isa};
+
+/// How a session runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SessionOptions {
+    /// Uses no more than these instruction sets; `None` is what [`isa::detect`] finds.
+    pub isa: Option<IsaSet>,
+    /// Threads; 0 and 1 are one.
+    pub threads: usize,
+}
+
+/// Everything that running a package needs. Nothing is allocated after [`crate::Model::session`].
+#[derive(Debug)]
+pub struct Session<'m> {
+    package: Package<'m>,
+    token: IsaToken,
+    steps: Vec<Option<BoundStep<'m>>>,
+    packed: AlignedBytes,
+    arena: AlignedBytes,
+}
+
+impl<'m> Session<'m> {
+    pub(crate) fn new(package: Package<'m>, options: &SessionOptions) -> Result<Self, Error> {
+        if options.threads > 1 {
+            return Err(Error::Threads { threads: options.threads });
+        }
+        let token = match options.isa {
+            Some(set) => isa::processor().lowered_to(set),
+            None => isa::detect()?,
+        };
+        let needed = requirements(&package, token);
+        let mut packed = AlignedBytes::zeroed(needed.packed_bytes);
+        let mut steps = vec![None; needed.steps];
+        bind(&package, token, &mut steps, packed.as_mut_slice())?;
+        Ok(Self { package, token, steps, packed, arena: AlignedBytes::zeroed(needed.arena_bytes) })
+    }
+
+    /// The instruction sets in use.
+    pub fn isa(&self) -> IsaSet {
+        self.token.set()
+    }
+
+    /// The package.
+    pub fn package(&self) -> Package<'m> {
+        self.package
+    }
+
+    /// Bytes of the arena.
+    pub fn arena_bytes(&self) -> usize {
+        self.arena.as_slice().len()
+    }
+
+    /// Bytes of weights that were packed when the session was made.
+    pub fn packed_bytes(&self) -> usize {
+        self.packed.as_slice().len()
+    }
+
+    fn parts(&mut self) -> (Program<'m, '_>, &mut [u8]) {
+        let program = Program { package: self.package, steps: &self.steps, packed: self.packed.as_slice() };
+        (program, self.arena.as_mut_slice())
+    }
+
+    /// Sets an input. Every input is set before each run: a run uses its memory for other things.
+    ///
+    /// # Errors
+    /// An index, form or length that the package does not have.
+    pub fn set_input(&mut self, index: usize, data: InputData<'_>) -> Result<(), Error> {
+        let (program, arena) = self.parts();
+        Ok(program.set_input(index, data, arena)?)
+    }
+
+    /// Runs the package.
+    ///
+    /// # Errors
+    /// None on a validated package.
+    pub fn run(&mut self) -> Result<(), Error> {
+        let (program, arena) = self.parts();
+        Ok(program.run(arena)?)
+    }
+
+    /// Runs the package and adds each step's time to `nanoseconds`, which has one place a step.
+    ///
+    /// # Errors
+    /// None on a validated package.
+    pub fn run_profiled(&mut self, nanoseconds: &mut [u64]) -> Result<(), Error> {
+        struct Clock<'a> {
+            nanoseconds: &'a mut [u64],
+            start: Instant,
+        }
+        impl Observer for Clock<'_> {
+            fn before(&mut self, _step: usize) {
+                self.start = Instant::now();
+            }
+            fn after(&mut self, step: usize) {
+                if let Some(sum) = self.nanoseconds.get_mut(step) {
+                    *sum += self.start.elapsed().as_nanos() as u64;
+                }
+            }
+        }
+        let (program, arena) = self.parts();
+        Ok(program.run_with(arena, &mut Clock { nanoseconds, start: Instant::now() })?)
+    }
+
+    /// An output of the last run.
+    ///
+    /// # Errors
+    /// An index that the package does not have.
+    pub fn output(&self, index: usize) -> Result<OutputData<'_>, Error> {
+        let program = Program { package: self.package, steps: &self.steps, packed: self.packed.as_slice() };
+        Ok(program.output(index, self.arena.as_slice())?)
+    }
+
+    /// The int8 form of an input, as [`Session::set_input`] has put it into the arena; valid until the
+    /// next run.
+    pub fn input_bytes(&self, index: usize) -> &[u8] {
+        let buffer = self.package.inputs().nth(index).map(|input| input.buffer);
+        let bounds = buffer.map_or(0..0, |b| b.offset as usize..b.offset as usize + b.bytes as usize);
+        self.arena.as_slice().get(bounds).unwrap_or(&[])
+    }
+
+    /// Runs a sample in its int8 form; gives the BLAKE3 hash of all outputs.
+    ///
+    /// # Errors
+    /// A stored sample of another length.
+    pub fn run_golden(&mut self, input: GoldenInput<'_>) -> Result<Hash, Error> {
+        let (program, arena) = self.parts();
+        Ok(program.run_golden(input, arena)?)
+    }
+
+    /// Runs the golden samples and compares the hashes of their outputs; gives the number of samples.
+    ///
+    /// # Errors
+    /// [`Error::Golden`] where they differ.
+    pub fn selftest(&mut self) -> Result<usize, Error> {
+        let (package, isa) = (self.package, self.token.set());
+        let mut samples = 0;
+        for (index, golden) in package.golden().enumerate() {
+            if self.run_golden(golden.input)? != golden.output_hash {
+                return Err(Error::Golden { index, isa: isa.to_string() });
+            }
+            samples += 1;
+        }
+        Ok(samples)
+    }
+}
