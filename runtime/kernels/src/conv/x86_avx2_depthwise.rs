@@ -17,7 +17,7 @@ use crate::requantize::OutputRange;
 /// Channels of a register.
 const WIDTH: usize = 32;
 
-static KERNEL: Kernel = Kernel { widths: &[WIDTH, 16], columns: false, prepare, line };
+static KERNEL: Kernel = Kernel { widths: &[WIDTH, 16], columns: true, prepare, line };
 
 /// # Safety
 /// As the table's `RunFn`.
@@ -49,27 +49,85 @@ unsafe fn prepare(block: &mut Block, canonical: &Canonical) {
 /// As [`Line`] documents; the processor has AVX2.
 #[target_feature(enable = "avx2")]
 unsafe fn line(block: &Block, line: &mut Line) {
-    // SAFETY: the caller's promise; the constants are the block's taps, quads and channels.
+    // SAFETY: the caller's promise; the constants are the kernel's and the block's.
     unsafe {
-        match (line.tap_count(), block.channels) {
-            (9, WIDTH) => fixed::<9, 3, WIDTH>(block, line),
-            (9, 16) => fixed::<9, 3, 16>(block, line),
-            (25, WIDTH) => fixed::<25, 7, WIDTH>(block, line),
-            (25, 16) => fixed::<25, 7, 16>(block, line),
-            (_, WIDTH) => any::<WIDTH>(block, line),
-            (_, 16) => any::<16>(block, line),
+        match (line.out, block.columns, line.tap_count(), block.channels) {
+            (TileOutput::I8(out, range), true, 9, WIDTH) => columns::<3, 1, WIDTH>(block, line, out, range),
+            (TileOutput::I8(out, range), true, 9, 16) => columns::<3, 1, 16>(block, line, out, range),
+            (TileOutput::I8(out, range), true, 9, _) => columns::<3, 1, 0>(block, line, out, range),
+            (TileOutput::I8(out, range), true, _, WIDTH) => columns::<5, 2, WIDTH>(block, line, out, range),
+            (TileOutput::I8(out, range), true, _, 16) => columns::<5, 2, 16>(block, line, out, range),
+            (TileOutput::I8(out, range), true, _, _) => columns::<5, 2, 0>(block, line, out, range),
+            (TileOutput::I8(out, range), false, 9, WIDTH) => fixed::<9, 3, WIDTH>(block, line, out, range),
+            (TileOutput::I8(out, range), false, 9, 16) => fixed::<9, 3, 16>(block, line, out, range),
+            (_, _, _, WIDTH) => any::<WIDTH>(block, line),
+            (_, _, _, 16) => any::<16>(block, line),
             _ => any::<0>(block, line),
         }
+    }
+}
+
+/// A line of a `K` × `K` kernel at stride 1, column by column of the padded input; a column's taps
+/// are `Q` quads, and the block has `C` channels (0: fewer than 16).
+///
+/// Column `c` adds to the pixels `c - K + 1 ..= c`, whose accumulators wait in `waiting`, and
+/// completes the first of them. So each column is loaded and interleaved once, not `K` times.
+///
+/// # Safety
+/// As `line`; `out` is where its pixel 0 goes.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn columns<const K: usize, const Q: usize, const C: usize>(
+    block: &Block,
+    line: &Line,
+    out: *mut i8,
+    range: OutputRange,
+) {
+    let shape = line.shape();
+    // SAFETY: `K` is the kernel's height.
+    let (rows, masks) = unsafe { line.rows::<K>() };
+    let mut waiting = [biases(block); K];
+    for column in 0..shape.out_w + K - 1 {
+        let x = column.wrapping_sub(shape.pad_left);
+        for q in 0..Q {
+            let mut taps = [_mm256_setzero_si256(); 4];
+            for (i, tap) in taps.iter_mut().enumerate() {
+                let ky = q * 4 + i;
+                if ky < K {
+                    let offset = x.wrapping_mul(shape.in_channels) & masks[ky];
+                    let from = if x < shape.in_w { rows[ky].wrapping_add(offset) } else { line.zero() };
+                    // SAFETY: pixel `x` of an input line, or zero points.
+                    *tap = unsafe { load::<C>(from, block.channels) };
+                }
+            }
+            let taps = interleave(taps);
+            for (kx, waiting) in waiting.iter_mut().enumerate() {
+                multiply(waiting, taps, &block.weights[kx * Q + q]);
+            }
+        }
+        if let Some(ox) = column.checked_sub(K - 1) {
+            // SAFETY: pixel `ox` of the line.
+            unsafe { store::<C>(waiting[K - 1], block, out.add(ox * shape.in_channels), range) };
+        }
+        for kx in (1..K).rev() {
+            waiting[kx] = waiting[kx - 1];
+        }
+        waiting[0] = biases(block);
     }
 }
 
 /// A line with `T` taps in `Q` quads, for a block of `C` channels.
 ///
 /// # Safety
-/// As `line`.
+/// As `line`; `out` is where its pixel 0 goes.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn fixed<const T: usize, const Q: usize, const C: usize>(block: &Block, line: &mut Line) {
+unsafe fn fixed<const T: usize, const Q: usize, const C: usize>(
+    block: &Block,
+    line: &mut Line,
+    out: *mut i8,
+    range: OutputRange,
+) {
     for ox in 0..line.pixels() {
         // SAFETY: `T` is the shape's number of taps; each has the block's channels.
         unsafe {
@@ -82,9 +140,9 @@ unsafe fn fixed<const T: usize, const Q: usize, const C: usize>(block: &Block, l
                         *x = load::<C>(line.taps[quad * 4 + i], C);
                     }
                 }
-                multiply(&mut acc, x, &block.weights[quad]);
+                multiply(&mut acc, interleave(x), &block.weights[quad]);
             }
-            store::<C>(acc, block, line.out.add(ox * line.stride()));
+            store::<C>(acc, block, out.add(ox * line.stride()), range);
         }
     }
 }
@@ -106,9 +164,18 @@ unsafe fn any<const C: usize>(block: &Block, line: &mut Line) {
                 for (x, &tap) in x.iter_mut().zip(taps) {
                     *x = load::<C>(tap, block.channels);
                 }
-                multiply(&mut acc, x, weights);
+                multiply(&mut acc, interleave(x), weights);
             }
-            store::<C>(acc, block, line.out.add(ox * line.stride()));
+            match line.out.add(ox * line.stride()) {
+                TileOutput::I8(out, range) => store::<C>(acc, block, out, range),
+                TileOutput::F32(out) => {
+                    let mut all = [0; 64];
+                    for (i, acc) in acc.into_iter().enumerate() {
+                        _mm256_storeu_si256(all.as_mut_ptr().add(i * 8).cast(), acc);
+                    }
+                    block.store_f32(&all, out);
+                }
+            }
         }
     }
 }
@@ -137,7 +204,7 @@ unsafe fn load<const C: usize>(tap: *const i8, channels: usize) -> __m256i {
 #[target_feature(enable = "avx2")]
 #[inline]
 fn multiply(acc: &mut [__m256i; 4], x: [__m256i; 4], weights: &[u8; 256]) {
-    for (i, (acc, x)) in acc.iter_mut().zip(interleave(x)).enumerate() {
+    for (i, (acc, x)) in acc.iter_mut().zip(x).enumerate() {
         // SAFETY: 32 of the 256 bytes.
         let weights = unsafe { _mm256_loadu_si256(weights.as_ptr().add(i * 32).cast()) };
         let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(weights, x));
@@ -175,31 +242,17 @@ fn biases(block: &Block) -> [__m256i; 4] {
 /// `out` has room for the block's channels: 32 or 16 where that is `C`.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn store<const C: usize>(acc: [__m256i; 4], block: &Block, out: TileOutput) {
-    match out {
-        TileOutput::I8(out, range) => {
-            let bytes = requantize(acc, &block.multiplier, range);
-            // SAFETY: the caller's promise; `all` has 32 bytes.
-            unsafe {
-                match C {
-                    WIDTH => _mm256_storeu_si256(out.cast(), bytes),
-                    16 => _mm_storeu_si128(out.cast(), _mm256_castsi256_si128(bytes)),
-                    _ => {
-                        let mut all = [0i8; WIDTH];
-                        _mm256_storeu_si256(all.as_mut_ptr().cast(), bytes);
-                        out.copy_from_nonoverlapping(all.as_ptr(), block.channels);
-                    }
-                }
-            }
-        }
-        TileOutput::F32(out) => {
-            let mut all = [0; 64];
-            // SAFETY: four registers are half of `all`; the rest is the caller's promise.
-            unsafe {
-                for (i, acc) in acc.into_iter().enumerate() {
-                    _mm256_storeu_si256(all.as_mut_ptr().add(i * 8).cast(), acc);
-                }
-                block.store_f32(&all, out);
+unsafe fn store<const C: usize>(acc: [__m256i; 4], block: &Block, out: *mut i8, range: OutputRange) {
+    let bytes = requantize(acc, &block.multiplier, range);
+    // SAFETY: the caller's promise; `all` has 32 bytes.
+    unsafe {
+        match C {
+            WIDTH => _mm256_storeu_si256(out.cast(), bytes),
+            16 => _mm_storeu_si128(out.cast(), _mm256_castsi256_si128(bytes)),
+            _ => {
+                let mut all = [0i8; WIDTH];
+                _mm256_storeu_si256(all.as_mut_ptr().cast(), bytes);
+                out.copy_from_nonoverlapping(all.as_ptr(), block.channels);
             }
         }
     }
