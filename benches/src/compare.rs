@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::baseline::Baseline;
-use crate::device::{self, BenchOptions, Device, DeviceInfo, OptionalLatency, OutputInfo};
-use crate::{Accuracy, AccuracySummary, DataSet, Error, Latency, Progress, Sample};
+use crate::device::{Device, DeviceInfo, OutputInfo};
+use crate::{Accuracy, AccuracySummary, BenchOptions, DataSet, Error, Latency, Progress, Sample};
 
 /// Samples that are decoded and sent to a device at a time.
 const BATCH: usize = 32;
@@ -45,7 +45,7 @@ pub struct BaselineReport {
     pub why: String,
     /// Its latency.
     #[serde(flatten)]
-    pub latency: OptionalLatency,
+    pub latency: Latency,
 }
 
 /// The device's part of a comparison.
@@ -56,7 +56,7 @@ pub struct DeviceReport {
     pub info: DeviceInfo,
     /// Its latency.
     #[serde(flatten)]
-    pub latency: OptionalLatency,
+    pub latency: Latency,
 }
 
 /// Runs every sample of `data` on the baseline and on the device, and on the `reference` (the host's
@@ -128,9 +128,9 @@ pub fn measure_baseline(
     baseline: &mut dyn Baseline,
     sample: &Sample,
     options: &BenchOptions,
-) -> Result<OptionalLatency, Error> {
-    let nanoseconds = device::measure(options, || baseline.run(&sample.values).map(drop))?;
-    Ok(Latency::of(&nanoseconds).map(OptionalLatency::from).unwrap_or_default())
+) -> Result<Latency, Error> {
+    let nanoseconds = edgepack_engine::measure(options, || baseline.run(&sample.values).map(drop))?;
+    Ok(Latency::of(&nanoseconds))
 }
 
 #[derive(Default)]
@@ -179,7 +179,8 @@ fn check_lengths(fp32: &[Vec<f32>], outputs: &[OutputInfo]) -> Result<(), Error>
 mod tests {
     use super::*;
     use crate::InputSpec;
-    use crate::device::{Bench, Outcome};
+    use crate::device::{Outcome, Selftest};
+    use crate::{Bench, Until};
 
     /// Gives the input as it is, and its negation.
     struct Twice {
@@ -242,10 +243,14 @@ mod tests {
         }
 
         fn bench(&mut self, _: &Sample, _: &BenchOptions) -> Result<Bench, Error> {
-            let latency = OptionalLatency { p50_us: Some(1.0), runs: 3, ..Default::default() };
+            let latency = Latency { p50_us: Some(1.0), runs: 3, ..Default::default() };
             let DeviceInfo { threads, isa, emulated, .. } = self.info.clone();
             let (load_ms, first_ms, peak_rss_kb) = Default::default();
             Ok(Bench { latency, load_ms, first_ms, arena_bytes: 0, peak_rss_kb, threads, isa, emulated })
+        }
+
+        fn selftest(&mut self) -> Result<Selftest, Error> {
+            Ok(Selftest { passed: true, samples: 0, message: String::new() })
         }
     }
 
@@ -257,7 +262,7 @@ mod tests {
     fn outputs_are_matched_by_name_and_streamed() {
         let (mut baseline, mut device, mut host) =
             (twice(), negates(4, false, None), negates(4, false, None));
-        let bench = BenchOptions { warmup: 1, until: device::Until::Runs(2) };
+        let bench = BenchOptions { warmup: 1, until: Until::Runs(2) };
         let options = CompareOptions { bench: Some(bench), identical_samples: Some(34) };
         let result =
             compare(&mut baseline, &mut device, Some(&mut host), &data(70), &options, &mut ()).unwrap();
@@ -281,7 +286,7 @@ mod tests {
             compare(&mut twice(), &mut device, Some(&mut host), &data(4), &options, &mut ()).unwrap();
         assert_eq!((result.bit_identical_to_host, result.bit_identical_samples), (Some(false), 4));
         assert_eq!(result.first_difference.as_deref(), Some("random[2]"));
-        assert_eq!(result.device.latency, OptionalLatency::default());
+        assert_eq!(result.device.latency, Latency::default());
         let alone = compare(&mut twice(), &mut device, None, &data(4), &Default::default(), &mut ()).unwrap();
         assert_eq!(alone.bit_identical_to_host, None);
     }

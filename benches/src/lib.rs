@@ -33,8 +33,9 @@ mod progress;
 
 pub use compare::{BaselineReport, CompareOptions, Comparison, DeviceReport, compare, measure_baseline};
 pub use data::{DataSet, ImageLayout, InputSpec, Sample};
+pub use edgepack_engine::{Bench, BenchOptions, Latency, Until};
 pub use error::Error;
-pub use metrics::{Accuracy, AccuracySummary, Latency, argmax};
+pub use metrics::{Accuracy, AccuracySummary, argmax};
 pub use package::{OutputFacts, PackageFacts};
 pub use preprocess::{Channels, Preprocessing, Resize, parse_size};
 pub use progress::Progress;

@@ -119,50 +119,6 @@ fn rank(scores: &[f32], label: usize) -> Option<usize> {
     Some(scores.iter().enumerate().filter(|&pair| before(pair)).count())
 }
 
-/// How long runs took.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Latency {
-    /// Number of runs.
-    pub runs: u64,
-    /// Half of the runs took at most this long. Percentiles are of the nearest rank.
-    pub p50_us: f64,
-    /// 90 of 100 runs took at most this long.
-    pub p90_us: f64,
-    /// 99 of 100 runs took at most this long.
-    pub p99_us: f64,
-    /// The shortest run.
-    pub min_us: f64,
-    /// The mean.
-    pub mean_us: f64,
-    /// Runs in a second, one after the other.
-    pub throughput_per_s: f64,
-}
-
-impl Latency {
-    /// The statistics of runs that took `nanoseconds` each; `None` without runs.
-    pub fn of(nanoseconds: &[u64]) -> Option<Latency> {
-        if nanoseconds.is_empty() {
-            return None;
-        }
-        let mut sorted = nanoseconds.to_vec();
-        sorted.sort_unstable();
-        let us = |ns: u64| ns as f64 / 1e3;
-        let percentile = |percent: usize| us(sorted[(sorted.len() * percent).div_ceil(100).max(1) - 1]);
-        let total_us: f64 = sorted.iter().map(|&ns| us(ns)).sum();
-        let mean_us = total_us / sorted.len() as f64;
-        Some(Latency {
-            runs: sorted.len() as u64,
-            p50_us: percentile(50),
-            p90_us: percentile(90),
-            p99_us: percentile(99),
-            min_us: us(sorted[0]),
-            mean_us,
-            // A run shorter than the clock's step would divide by zero, which JSON cannot say.
-            throughput_per_s: 1e6 / mean_us.max(1e-3),
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,16 +185,5 @@ mod tests {
         let summary = accuracy.summary();
         assert_eq!((summary.top5_baseline, summary.top5_device), (Some(0.5), Some(0.5)));
         assert_eq!(summary.top1_baseline, Some(0.0));
-    }
-
-    #[test]
-    fn percentiles_are_of_the_nearest_rank() {
-        let nanoseconds: Vec<u64> = (1..=200).rev().map(|us| us * 1000).collect();
-        let latency = Latency::of(&nanoseconds).unwrap();
-        assert_eq!((latency.p50_us, latency.p90_us, latency.p99_us), (100.0, 180.0, 198.0));
-        assert_eq!((latency.min_us, latency.mean_us, latency.runs), (1.0, 100.5, 200));
-        assert!((latency.throughput_per_s - 1e6 / 100.5).abs() < 1e-6);
-        assert_eq!(Latency::of(&[5000]).unwrap().p99_us, 5.0);
-        assert_eq!(Latency::of(&[]), None);
     }
 }

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use edgepack_format::Package;
 use edgepack_format::plan::{Dims, OutputType, Quant};
+use edgepack_format::{Package, SeededBytes};
 
+use crate::data::random;
 use crate::device::{Outcome, OutputInfo};
 use crate::{Error, InputSpec, Preprocessing, Sample};
 
@@ -84,6 +85,20 @@ impl PackageFacts {
             outputs: outputs.collect(),
             arena_bytes: package.head().arena_bytes.into(),
         })
+    }
+
+    /// A sample of seeded random pixels or numbers: latency does not depend on what is in it.
+    pub fn random_sample(&self, seed: u64) -> Sample {
+        let mut sample = Sample {
+            values: random::normal(seed, 0, self.input.elems()),
+            pixels: None,
+            label: None,
+            name: format!("random (seed {seed})"),
+        };
+        if self.preprocessing.is_some() {
+            sample.pixels = Some(SeededBytes::new(seed).take(self.input.elems()).collect());
+        }
+        sample
     }
 
     /// The form in which a device is given the sample: pixels where it can take them, since that is

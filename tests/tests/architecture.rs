@@ -39,7 +39,11 @@ fn root() -> PathBuf {
 }
 
 fn metadata() -> cargo_metadata::Metadata {
-    MetadataCommand::new().manifest_path(root().join("Cargo.toml")).other_options(["--offline".into()]).exec().unwrap()
+    MetadataCommand::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .other_options(["--offline".into()])
+        .exec()
+        .unwrap()
 }
 
 #[test]
@@ -68,7 +72,9 @@ fn device_crates_reach_nothing_of_the_host() {
     let metadata = metadata();
     let resolve = metadata.resolve.as_ref().unwrap();
     let names: BTreeMap<_, _> = metadata.packages.iter().map(|p| (&p.id, p.name.as_str())).collect();
-    for device in ["edgepack-agent", "edgepack-engine", "edgepack-core", "edgepack-format", "edgepack-kernels"] {
+    for device in
+        ["edgepack-agent", "edgepack-engine", "edgepack-core", "edgepack-format", "edgepack-kernels"]
+    {
         let mut reached = BTreeSet::new();
         let mut open: Vec<_> = names.iter().filter(|(_, name)| **name == device).map(|(id, _)| *id).collect();
         while let Some(id) = open.pop() {
@@ -76,7 +82,8 @@ fn device_crates_reach_nothing_of_the_host() {
                 continue;
             }
             let node = resolve.nodes.iter().find(|node| node.id == *id).unwrap();
-            let normal = |d: &&cargo_metadata::NodeDep| d.dep_kinds.iter().any(|k| k.kind == DependencyKind::Normal);
+            let normal =
+                |d: &&cargo_metadata::NodeDep| d.dep_kinds.iter().any(|k| k.kind == DependencyKind::Normal);
             open.extend(node.deps.iter().filter(normal).map(|dep| &dep.pkg));
         }
         for name in HOST_ONLY {

@@ -3,7 +3,7 @@
 mod array;
 mod images;
 mod npy;
-mod random;
+pub(crate) mod random;
 
 use std::path::{Path, PathBuf};
 

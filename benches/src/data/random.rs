@@ -4,7 +4,7 @@
 ///
 /// The sum of twelve uniform numbers less six (Irwin–Hall), not Box–Muller: it needs only additions,
 /// which have one possible result, where the logarithms and cosines of two systems may differ.
-pub(super) fn normal(seed: u64, stream: u64, count: usize) -> Vec<f32> {
+pub(crate) fn normal(seed: u64, stream: u64, count: usize) -> Vec<f32> {
     let mut state = mix(seed ^ mix(stream));
     let mut uniform = move || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);

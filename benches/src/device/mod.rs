@@ -1,10 +1,18 @@
 //! What runs a package: this process, or a board under QEMU.
 
-use std::time::{Duration, Instant};
+mod local;
+mod qemu;
+#[cfg(test)]
+mod testing;
 
+use std::path::Path;
+
+use edgepack_targets::Board;
 use serde::Serialize;
 
-use crate::{Error, Latency, Sample};
+use crate::{Bench, BenchOptions, Error, Sample};
+pub use local::Local;
+pub use qemu::Qemu;
 
 /// A device with a package loaded.
 pub trait Device {
@@ -19,6 +27,37 @@ pub trait Device {
 
     /// Measures how long runs take, on `sample`.
     fn bench(&mut self, sample: &Sample, options: &BenchOptions) -> Result<Bench, Error>;
+
+    /// Runs the package's golden inputs and compares the hashes of their outputs.
+    fn selftest(&mut self) -> Result<Selftest, Error>;
+}
+
+/// Opens `package` on the device of this name: `local`, or `qemu:BOARD`.
+///
+/// # Errors
+/// There is no such device or board, what it needs is not installed, or the package is not one that
+/// it runs.
+pub fn open(name: &str, package: &Path, threads: usize) -> Result<Box<dyn Device>, Error> {
+    let refused = |reason: String| Error::Device { device: name.into(), reason };
+    match name.split_once(':') {
+        None if name == "local" => Ok(Box::new(Local::open(package, threads, None)?)),
+        Some(("qemu", board)) => {
+            let board = Board::find(board).map_err(|error| refused(error.to_string()))?;
+            Ok(Box::new(Qemu::open(board, package, threads)?))
+        }
+        _ => Err(refused("give local, or qemu:BOARD with a board of `edgepack targets`".into())),
+    }
+}
+
+/// What a self-test came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Selftest {
+    /// Whether every golden output was bit for bit as on the workstation.
+    pub passed: bool,
+    /// Golden samples in the package.
+    pub samples: usize,
+    /// What was wrong, and what to do.
+    pub message: String,
 }
 
 /// What a device is.
@@ -52,135 +91,4 @@ pub struct Outcome {
     pub values: Vec<Vec<f32>>,
     /// The bytes of each output as the device gave them: int8, or little-endian f32.
     pub bytes: Vec<Vec<u8>>,
-}
-
-/// How long to measure.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BenchOptions {
-    /// Runs that are not measured, before those that are.
-    pub warmup: u64,
-    /// When it is enough.
-    pub until: Until,
-}
-
-/// When a measurement is enough.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Until {
-    /// After this many runs.
-    Runs(u64),
-    /// After the run in which this many seconds have passed.
-    Seconds(f64),
-}
-
-impl Default for BenchOptions {
-    /// 20 runs of warm-up, then 500.
-    fn default() -> BenchOptions {
-        BenchOptions { warmup: 20, until: Until::Runs(500) }
-    }
-}
-
-/// What a measurement came to: the last line that `edgepack bench` prints. Times are `None` (`null`)
-/// on an emulated device.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Bench {
-    /// Statistics of the measured runs.
-    #[serde(flatten)]
-    pub latency: OptionalLatency,
-    /// Reading, checking and preparing the package, in milliseconds.
-    pub load_ms: Option<f64>,
-    /// The very first run, in milliseconds.
-    pub first_ms: Option<f64>,
-    /// Bytes of the arena.
-    pub arena_bytes: u64,
-    /// The most memory that the process ever held, in KiB; `None` where the system does not say.
-    pub peak_rss_kb: Option<u64>,
-    /// Threads that a run uses.
-    pub threads: usize,
-    /// The instruction sets that the kernels may use.
-    pub isa: String,
-    /// Whether the device is emulated.
-    pub emulated: bool,
-}
-
-/// A [`Latency`], or `null` in each of its fields.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct OptionalLatency {
-    /// See [`Latency::p50_us`].
-    pub p50_us: Option<f64>,
-    /// See [`Latency::p90_us`].
-    pub p90_us: Option<f64>,
-    /// See [`Latency::p99_us`].
-    pub p99_us: Option<f64>,
-    /// See [`Latency::min_us`].
-    pub min_us: Option<f64>,
-    /// See [`Latency::mean_us`].
-    pub mean_us: Option<f64>,
-    /// See [`Latency::throughput_per_s`].
-    pub throughput_per_s: Option<f64>,
-    /// Number of runs, whether or not their times count.
-    pub runs: u64,
-}
-
-impl From<Latency> for OptionalLatency {
-    fn from(latency: Latency) -> OptionalLatency {
-        OptionalLatency {
-            p50_us: Some(latency.p50_us),
-            p90_us: Some(latency.p90_us),
-            p99_us: Some(latency.p99_us),
-            min_us: Some(latency.min_us),
-            mean_us: Some(latency.mean_us),
-            throughput_per_s: Some(latency.throughput_per_s),
-            runs: latency.runs,
-        }
-    }
-}
-
-/// Runs `run` as `options` say, and gives the time of each measured run in nanoseconds.
-pub(crate) fn measure(
-    options: &BenchOptions,
-    mut run: impl FnMut() -> Result<(), Error>,
-) -> Result<Vec<u64>, Error> {
-    for _ in 0..options.warmup {
-        run()?;
-    }
-    let mut nanoseconds = Vec::new();
-    let start = Instant::now();
-    loop {
-        let enough = match options.until {
-            Until::Runs(runs) => nanoseconds.len() as u64 >= runs.max(1),
-            // At least one run, or there would be nothing to report.
-            Until::Seconds(seconds) => {
-                !nanoseconds.is_empty()
-                    && start.elapsed() >= Duration::try_from_secs_f64(seconds).unwrap_or_default()
-            }
-        };
-        if enough {
-            return Ok(nanoseconds);
-        }
-        let before = Instant::now();
-        run()?;
-        nanoseconds.push(before.elapsed().as_nanos().try_into().unwrap_or(u64::MAX));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn measurement_ends_after_runs_or_seconds() {
-        let count = |warmup, until| {
-            let mut runs = 0;
-            let measured = measure(&BenchOptions { warmup, until }, || {
-                runs += 1;
-                Ok(())
-            });
-            (runs, measured.unwrap().len())
-        };
-        assert_eq!(count(3, Until::Runs(5)), (8, 5));
-        assert_eq!(count(0, Until::Runs(0)), (1, 1));
-        assert_eq!(count(0, Until::Seconds(0.0)), (1, 1));
-        assert_eq!(count(0, Until::Seconds(f64::NAN)), (1, 1));
-        assert!(count(0, Until::Seconds(0.01)).1 > 1);
-    }
 }

@@ -1,12 +1,10 @@
 //! `edgepack kernels`.
 
-use comfy_table::Table;
-use comfy_table::presets::ASCII_MARKDOWN;
 use edgepack_kernels::conv;
 use edgepack_kernels::isa::IsaSet;
 use serde::Serialize;
 
-use super::options::Format;
+use super::options::{Format, table};
 use super::{Context, Outcome};
 
 /// List the kernels, and which of them a board or this machine uses.
@@ -61,10 +59,15 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
         Format::Json => println!("{}", serde_json::to_string(&lines)?),
         Format::Text => {
             println!("{place}: {isa}");
-            let mut table = Table::new();
-            table.load_preset(ASCII_MARKDOWN).set_header(["kernel", "needs", "layout", "in this build", "on it"]);
+            let mut table = table(&["kernel", "needs", "layout", "in this build", "on it"]);
             for line in &lines {
-                let use_ = if line.chosen { "chosen" } else if line.runs { "runs" } else { "" };
+                let use_ = if line.chosen {
+                    "chosen"
+                } else if line.runs {
+                    "runs"
+                } else {
+                    ""
+                };
                 table.add_row([
                     line.name,
                     &line.isa,

@@ -52,7 +52,7 @@ enum Command {
     Kernels(kernels::Args),
     /// List the boards
     Targets(targets::Args),
-    /// Walk the whole road on the bundled model: pack, inspect, self-test, compare
+    /// Walk the whole road on the bundled model: pack, inspect, self-test, run, compare
     Demo(demo::Args),
 }
 
@@ -74,7 +74,18 @@ struct Context {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let context = Context { format: cli.format, quiet: cli.quiet };
-    let outcome = match cli.command {
+    match execute(cli.command, context) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Failed) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn execute(command: Command, context: Context) -> anyhow::Result<Outcome> {
+    match command {
         Command::Pack(args) => pack::run(&args, context),
         Command::Inspect(args) => inspect::run(&args, context),
         Command::Run(args) => run::run(&args, context),
@@ -84,13 +95,5 @@ pub fn main() -> ExitCode {
         Command::Kernels(args) => kernels::run(&args, context),
         Command::Targets(args) => targets::run(&args, context),
         Command::Demo(args) => demo::run(&args, context),
-    };
-    match outcome {
-        Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::Failed) => ExitCode::from(1),
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(2)
-        }
     }
 }

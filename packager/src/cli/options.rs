@@ -1,6 +1,8 @@
 //! Options that several commands share.
 
 use clap::ValueEnum;
+use comfy_table::Table;
+use comfy_table::presets::ASCII_MARKDOWN;
 use edgepack_harness::{Channels, Preprocessing, Resize, parse_size};
 
 /// How results are printed.
@@ -64,6 +66,13 @@ pub(super) fn parse_shape(text: &str) -> Result<(String, Vec<usize>), String> {
         })
         .collect::<Result<_, _>>()?;
     Ok((name.to_string(), dims))
+}
+
+/// A table in the style of Markdown.
+pub(super) fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN).set_header(header);
+    table
 }
 
 /// `1234567` as `1.18 MiB`.

@@ -45,7 +45,7 @@ pub(super) struct Args {
 }
 
 /// What measured best over the models of the README's table.
-pub(super) const DEFAULT_OBSERVER: Observer = Observer::MinMax;
+pub(super) const DEFAULT_OBSERVER: Observer = Observer::Mse;
 
 fn help() -> String {
     let ops: Vec<&str> = edgepack_packager::import::nodes::supported_ops().collect();

@@ -1,1 +1,231 @@
-fn main() {}
+//! The on-device program: runs, measures and self-tests a package.
+//!
+//! What it prints is JSON, one document on the last line of stdout, for the harness on the
+//! workstation; errors go to stderr. Exit codes: 0 done, 1 the self-test failed, 2 usage or error.
+
+mod args;
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use args::{Args, Command, Form};
+use edgepack_engine::format::{Package, SeededBytes};
+use edgepack_engine::{Error, InputData, Model, OutputData, Session, SessionOptions};
+use serde_json::json;
+
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let outcome = match Args::from_env() {
+        Ok(Some(args)) => run(&args),
+        Ok(None) => {
+            println!("{}", args::HELP);
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// `false` where a self-test failed.
+fn run(args: &Args) -> Result<bool, Failure> {
+    let options = SessionOptions { isa: None, threads: args.threads };
+    let model = Model::open(&args.package)?;
+    match args.command {
+        Command::Run => run_samples(args, &mut model.session(&options)?)?,
+        Command::Bench => bench(args, &model.package(), &options)?,
+        Command::Selftest => return selftest(&mut model.session(&options)?),
+        Command::Info => {
+            let session = model.session(&options)?;
+            println!(
+                "{}",
+                json!({
+                    "version": env!("CARGO_PKG_VERSION"),
+                    "arch": std::env::consts::ARCH,
+                    "isa": session.isa().to_string(),
+                    "arena_bytes": session.arena_bytes(),
+                    "packed_bytes": session.packed_bytes(),
+                })
+            );
+        }
+    }
+    Ok(true)
+}
+
+/// One sample's bytes in the given form.
+fn sample_bytes(package: &Package<'_>, form: Form) -> usize {
+    let elems = package.inputs().next().map_or(0, |input| input.buffer.bytes as usize);
+    elems * form.bytes()
+}
+
+fn run_samples(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
+    let path = args.input.as_ref().ok_or("run: --input FILE is missing")?;
+    let mut file = std::fs::File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let size = sample_bytes(&session.package(), args.form);
+    let length = file.metadata()?.len() as usize;
+    if size == 0 || length == 0 || !length.is_multiple_of(size) {
+        return Err(format!(
+            "{}: {length} bytes are not a number of samples of {size} bytes ({} of the package's input)",
+            path.display(),
+            args.form.name()
+        )
+        .into());
+    }
+    // Memory for one sample, whatever their number: devices are small.
+    let mut buffer = InputBuffer::new(args.form, size);
+    let mut outputs = match &args.output {
+        Some(path) => Some(Unfinished::create(path)?),
+        None => None,
+    };
+    for _ in 0..length / size {
+        file.read_exact(buffer.bytes())?;
+        session.set_input(0, buffer.data())?;
+        session.run()?;
+        if let Some(file) = &mut outputs {
+            write_outputs(session, &mut file.file)?;
+        }
+    }
+    if let Some(outputs) = outputs {
+        outputs.finish()?;
+    }
+    println!("{}", json!({ "samples": length / size, "isa": session.isa().to_string() }));
+    Ok(())
+}
+
+fn write_outputs(session: &Session<'_>, file: &mut impl Write) -> Result<(), Failure> {
+    for index in 0..session.package().head().outputs as usize {
+        match session.output(index)? {
+            OutputData::I8(values) => {
+                // One byte each: two's complement is what the file wants.
+                for chunk in values.chunks(256) {
+                    let mut bytes = [0; 256];
+                    bytes.iter_mut().zip(chunk).for_each(|(byte, &value)| *byte = value as u8);
+                    file.write_all(&bytes[..chunk.len()])?;
+                }
+            }
+            OutputData::F32(values) => {
+                for value in values {
+                    file.write_all(&value.to_le_bytes())?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn bench(args: &Args, package: &Package<'_>, options: &SessionOptions) -> Result<(), Failure> {
+    let size = sample_bytes(package, args.form);
+    let takes_pixels = package.inputs().next().is_some_and(|input| input.pixels.is_some());
+    let (form, mut buffer);
+    match &args.input {
+        Some(path) => {
+            form = args.form;
+            buffer = InputBuffer::new(form, size);
+            std::fs::File::open(path)
+                .and_then(|mut file| file.read_exact(buffer.bytes()))
+                .map_err(|error| format!("{}: {error}; a sample is {size} bytes", path.display()))?;
+        }
+        // Latency does not depend on what is in the input.
+        None => {
+            form = if takes_pixels { Form::U8 } else { Form::I8 };
+            buffer = InputBuffer::new(form, sample_bytes(package, form));
+            buffer.bytes().iter_mut().zip(SeededBytes::new(0)).for_each(|(byte, random)| *byte = random);
+        }
+    }
+    let bench = edgepack_engine::bench(&args.package, options, buffer.data(), &args.bench)?;
+    println!("{}", serde_json::to_string(&bench)?);
+    Ok(())
+}
+
+fn selftest(session: &mut Session<'_>) -> Result<bool, Failure> {
+    let samples = session.package().golden().count();
+    let message = match session.selftest() {
+        Ok(_) => String::new(),
+        Err(error @ Error::Golden { .. }) => error.to_string(),
+        Err(error) => return Err(error.into()),
+    };
+    let isa = session.isa().to_string();
+    println!(
+        "{}",
+        json!({ "passed": message.is_empty(), "samples": samples, "message": message, "isa": isa })
+    );
+    Ok(message.is_empty())
+}
+
+/// A sample in one of the three forms; f32 needs the alignment of its own.
+enum InputBuffer {
+    F32 { bytes: Vec<u8>, values: Vec<f32> },
+    Pixels(Vec<u8>),
+    Quantized { bytes: Vec<u8>, values: Vec<i8> },
+}
+
+impl InputBuffer {
+    fn new(form: Form, size: usize) -> Self {
+        let bytes = vec![0; size];
+        match form {
+            Form::F32 => Self::F32 { bytes, values: vec![0.0; size / 4] },
+            Form::U8 => Self::Pixels(bytes),
+            Form::I8 => Self::Quantized { bytes, values: vec![0; size] },
+        }
+    }
+
+    /// The bytes to fill.
+    fn bytes(&mut self) -> &mut [u8] {
+        match self {
+            Self::F32 { bytes, .. } | Self::Pixels(bytes) | Self::Quantized { bytes, .. } => bytes,
+        }
+    }
+
+    fn data(&mut self) -> InputData<'_> {
+        match self {
+            Self::F32 { bytes, values } => {
+                let words = bytes.as_chunks::<4>().0;
+                values.iter_mut().zip(words).for_each(|(value, word)| *value = f32::from_le_bytes(*word));
+                InputData::F32(values)
+            }
+            Self::Pixels(bytes) => InputData::Pixels(bytes),
+            Self::Quantized { bytes, values } => {
+                values.iter_mut().zip(bytes).for_each(|(value, byte)| *value = *byte as i8);
+                InputData::Quantized(values)
+            }
+        }
+    }
+}
+
+/// An output file that has its name only when it is whole.
+struct Unfinished<'a> {
+    file: std::io::BufWriter<std::fs::File>,
+    temporary: std::path::PathBuf,
+    path: &'a Path,
+}
+
+impl<'a> Unfinished<'a> {
+    fn create(path: &'a Path) -> Result<Self, Failure> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{}.tmp", std::process::id()));
+        let temporary = std::path::PathBuf::from(name);
+        let file =
+            std::fs::File::create(&temporary).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Self { file: std::io::BufWriter::new(file), temporary, path })
+    }
+
+    fn finish(mut self) -> Result<(), Failure> {
+        let written = self.file.flush().and_then(|()| std::fs::rename(&self.temporary, self.path));
+        written.map_err(|error| format!("{}: {error}", self.path.display()).into())
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        // Gone already where it was finished.
+        let _ = std::fs::remove_file(&self.temporary);
+    }
+}

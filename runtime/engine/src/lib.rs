@@ -18,12 +18,14 @@
 //! **Architecture invariant:** a session allocates nothing after it was made.
 
 mod aligned;
+mod bench;
 mod error;
 pub mod isa;
 mod model;
 mod session;
 
 pub use aligned::AlignedBytes;
+pub use bench::{Bench, BenchOptions, Latency, Until, bench, measure};
 pub use edgepack_core::format;
 pub use edgepack_core::kernels;
 pub use edgepack_core::{InputData, OutputData, conv_row, conv_shape, kernel_name, step_macs};

@@ -9,6 +9,10 @@
 //! Where the input position is outside, `x` is the input's zero point. `bias` already carries
 //! `-zero_point * sum(weights[n])`, so that real zeros contribute nothing.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64_dotprod;
+#[cfg(target_arch = "aarch64")]
+mod aarch64_requantize;
 #[cfg(test)]
 mod conformance;
 mod gemm;

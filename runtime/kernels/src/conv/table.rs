@@ -92,6 +92,14 @@ static ROWS: &[Row] = &[
         run: compiled!(target_arch = "x86_64", super::x86_avx2::conv),
     },
     Row {
+        name: "conv_s8s8s32_8x8_dotprod",
+        isa: IsaSet::DOTPROD,
+        depthwise: false,
+        layout: Some(&pack::NR8_KR4),
+        tile_pixels: 8,
+        run: compiled!(target_arch = "aarch64", super::aarch64_dotprod::conv),
+    },
+    Row {
         name: "conv_s8s8s32_scalar",
         isa: IsaSet::SCALAR,
         depthwise: false,

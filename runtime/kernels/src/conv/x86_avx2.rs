@@ -66,7 +66,7 @@ unsafe fn block<const M: usize>(tile: &Tile, first: usize) {
                 let mut x = [_mm256_setzero_si256(); M];
                 for (x, row) in x.iter_mut().zip(row) {
                     let eight = _mm_set1_epi64x(row.add(k).cast::<i64>().read_unaligned());
-                    *x = _mm256_broadcastsi128_si256(_mm_cvtepi8_epi16(eight));
+                    *x = _mm256_cvtepi8_epi16(eight);
                 }
                 multiply_pair::<M, 0b00_00_00_00>(&mut acc, &x, weights);
                 multiply_pair::<M, 0b01_01_01_01>(&mut acc, &x, weights.add(NR * 2));

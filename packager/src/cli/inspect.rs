@@ -1,0 +1,313 @@
+//! `edgepack inspect`.
+
+use std::path::PathBuf;
+
+use edgepack_engine::format::{Package, SectionKind, plan};
+use edgepack_engine::kernels::isa::IsaSet;
+use edgepack_engine::{Model, kernel_name, step_macs};
+use edgepack_packager::emit::{Provenance, provenance};
+use edgepack_packager::memory::arena_spans;
+use serde::Serialize;
+
+use super::options::{Format, human_bytes, table};
+use super::{Context, Outcome};
+
+/// Show what is in a package: steps, schemes, kernels, arena, sizes, hashes, provenance.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Example:\n  edgepack inspect mobilenet.epk")]
+pub(super) struct Args {
+    /// The package
+    package: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Report {
+    file_bytes: usize,
+    hash: String,
+    arena_bytes: u32,
+    macs: u64,
+    int8_macs_percent: f64,
+    inputs: Vec<InputLine>,
+    outputs: Vec<OutputLine>,
+    sections: Vec<SectionLine>,
+    steps: Vec<StepLine>,
+    provenance: Option<Provenance>,
+}
+
+#[derive(Serialize)]
+struct InputLine {
+    name: String,
+    shape: Vec<u32>,
+    scale: f32,
+    zero_point: i8,
+    takes: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct OutputLine {
+    name: String,
+    shape: Vec<u32>,
+    dtype: &'static str,
+    exact: bool,
+}
+
+#[derive(Serialize)]
+struct SectionLine {
+    kind: &'static str,
+    key: String,
+    offset: u64,
+    bytes: usize,
+    blake3: String,
+}
+
+#[derive(Serialize)]
+struct StepLine {
+    name: String,
+    op: &'static str,
+    scheme: String,
+    macs: u64,
+    weight_bytes: u32,
+    /// Offset and size of what it reads and writes in the arena, and of its scratch memory.
+    reads: Vec<[u32; 2]>,
+    writes: Vec<[u32; 2]>,
+    scratch: [u32; 2],
+    /// Instruction set to kernel.
+    kernels: std::collections::BTreeMap<&'static str, &'static str>,
+    nodes: Vec<String>,
+}
+
+/// The instruction sets that a reader wants to know about.
+const ISAS: [(&str, IsaSet); 6] = [
+    ("avx512vnni", IsaSet::AVX512_VNNI),
+    ("avx2", IsaSet::AVX2),
+    ("dotprod", IsaSet::DOTPROD),
+    ("neon", IsaSet::NEON),
+    ("neon32", IsaSet::NEON32),
+    ("scalar", IsaSet::SCALAR),
+];
+
+pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
+    let model = Model::open(&args.package)?;
+    let report = report(&model.package());
+    match context.format {
+        Format::Json => println!("{}", serde_json::to_string(&report)?),
+        Format::Text => print(&args.package.display().to_string(), &report),
+    }
+    Ok(Outcome::Done)
+}
+
+fn hex(hash: &[u8]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn report(package: &Package<'_>) -> Report {
+    let provenance = provenance(package);
+    let nodes = |i: usize| provenance.as_ref().and_then(|p| p.steps.get(i).cloned()).unwrap_or_default();
+    let steps: Vec<StepLine> =
+        package.steps().enumerate().map(|(i, step)| step_line(&step, nodes(i))).collect();
+    let head = package.head();
+    Report {
+        file_bytes: package.bytes().len(),
+        hash: hex(&package.hash()),
+        arena_bytes: head.arena_bytes,
+        macs: head.macs,
+        // Every product of a plan is int8; there are no other steps with multiply-adds in this format.
+        int8_macs_percent: 100.0,
+        inputs: package.inputs().map(|input| input_line(&input)).collect(),
+        outputs: package.outputs().map(|output| output_line(&output)).collect(),
+        sections: (package.sections())
+            .map(|section| SectionLine {
+                kind: SectionKind::name(section.kind),
+                key: section.key.into(),
+                offset: section.offset,
+                bytes: section.bytes.len(),
+                blake3: hex(&section.hash),
+            })
+            .collect(),
+        steps,
+        provenance,
+    }
+}
+
+fn input_line(input: &plan::Input<'_>) -> InputLine {
+    let mut takes = vec!["f32", "int8"];
+    if input.pixels.is_some() {
+        takes.push("u8 pixels");
+    }
+    InputLine {
+        name: input.name.into(),
+        shape: input.dims.as_slice().to_vec(),
+        scale: input.quant.scale,
+        zero_point: input.quant.zero_point,
+        takes,
+    }
+}
+
+fn output_line(output: &plan::Output<'_>) -> OutputLine {
+    let dtype = match output.dtype {
+        plan::OutputType::I8 => "int8",
+        plan::OutputType::F32 => "f32",
+    };
+    OutputLine {
+        name: output.name.into(),
+        shape: output.dims.as_slice().to_vec(),
+        dtype,
+        exact: output.exact,
+    }
+}
+
+fn step_line(step: &plan::Step<'_>, nodes: Vec<String>) -> StepLine {
+    let (op, scheme, weight_bytes) = match &step.op {
+        plan::Op::Conv(conv) => {
+            let shape = edgepack_engine::conv_shape(conv);
+            let op = match (shape.is_depthwise(), shape.taps(), shape.in_h) {
+                (true, ..) => "depthwise",
+                (_, 1, 1) if shape.groups == 1 => "fully connected",
+                _ => "conv",
+            };
+            let scheme = if conv.range.is_some() {
+                "int8 · int8 per channel → int8"
+            } else {
+                "int8 · int8 per channel → f32"
+            };
+            (op, scheme, conv.weights.bytes + conv.bias.bytes + conv.multiplier.bytes)
+        }
+        plan::Op::Binary(binary) => match binary.op {
+            plan::BinaryOp::Add { .. } => ("add", "int8 + int8 → int8", 0),
+            plan::BinaryOp::Mul { .. } => ("mul", "int8 · int8 → int8", 0),
+        },
+        plan::Op::Lookup(lookup) if lookup.to_f32 => ("table", "int8 → f32", lookup.table.bytes),
+        plan::Op::Lookup(lookup) => ("table", "int8 → int8", lookup.table.bytes),
+        plan::Op::Pool(pool) => match pool.op {
+            plan::PoolOp::Max => ("max pool", "int8 → int8", 0),
+            plan::PoolOp::Average { .. } => ("average pool", "int8 → int8", 0),
+        },
+        plan::Op::Softmax(softmax) => {
+            let scheme = match (&softmax.input, &softmax.output) {
+                (plan::SoftmaxInput::I8 { .. }, plan::SoftmaxOutput::I8 { .. }) => "int8 → int8",
+                (plan::SoftmaxInput::I8 { .. }, plan::SoftmaxOutput::F32(_)) => "int8 → f32",
+                (plan::SoftmaxInput::F32(_), plan::SoftmaxOutput::I8 { .. }) => "f32 → int8",
+                (plan::SoftmaxInput::F32(_), plan::SoftmaxOutput::F32(_)) => "f32 → f32",
+            };
+            ("softmax", scheme, 0)
+        }
+        plan::Op::Fill(_) => ("fill", "int8", 0),
+        plan::Op::Copy(copy) => ("copy", if copy.elem_bytes == 4 { "f32" } else { "int8" }, 0),
+    };
+    let spans = arena_spans(&step.op);
+    let of = |read: bool| {
+        let wanted = move |access| (access == edgepack_packager::memory::Access::Read) == read;
+        spans.iter().filter(move |(access, _)| wanted(*access)).map(|(_, s)| [s.offset, s.bytes]).collect()
+    };
+    StepLine {
+        name: step.name.into(),
+        op,
+        scheme: scheme.into(),
+        macs: step_macs(&step.op),
+        weight_bytes,
+        reads: of(true),
+        writes: of(false),
+        scratch: [step.scratch.offset, step.scratch.bytes],
+        kernels: ISAS.iter().map(|&(name, isa)| (name, kernel_name(&step.op, isa))).collect(),
+        nodes,
+    }
+}
+
+/// Long names (some exporters write whole stories) end in `…`.
+fn short(name: &str, width: usize) -> String {
+    if name.chars().count() <= width {
+        return name.into();
+    }
+    let tail: Vec<char> = name.chars().rev().take(width - 1).collect();
+    format!("…{}", tail.iter().rev().collect::<String>())
+}
+
+fn print(path: &str, report: &Report) {
+    println!(
+        "{path}: {}, arena {}, {:.2} M multiply-adds, {:.0} % of them int8\nblake3 {}\n",
+        human_bytes(report.file_bytes as u64),
+        human_bytes(report.arena_bytes.into()),
+        report.macs as f64 / 1e6,
+        report.int8_macs_percent,
+        report.hash,
+    );
+    for input in &report.inputs {
+        println!(
+            "input  {} {:?}: {} (scale {}, zero point {})",
+            input.name,
+            input.shape,
+            input.takes.join(", "),
+            input.scale,
+            input.zero_point
+        );
+    }
+    for output in &report.outputs {
+        let exact = if output.exact { "the same bits on every processor" } else { "not exact" };
+        println!("output {} {:?}: {}, {exact}", output.name, output.shape, output.dtype);
+    }
+    let mut steps =
+        table(&["#", "step", "op", "scheme", "M MACs", "weights", "arena: reads", "writes", "scratch"]);
+    let spans = |spans: &[[u32; 2]]| {
+        spans.iter().map(|[offset, bytes]| format!("{offset}+{bytes}")).collect::<Vec<_>>().join(" ")
+    };
+    for (i, step) in report.steps.iter().enumerate() {
+        steps.add_row([
+            i.to_string(),
+            short(&step.name, 32),
+            step.op.into(),
+            step.scheme.clone(),
+            if step.macs > 0 { format!("{:.3}", step.macs as f64 / 1e6) } else { String::new() },
+            if step.weight_bytes > 0 { step.weight_bytes.to_string() } else { String::new() },
+            spans(&step.reads),
+            spans(&step.writes),
+            if step.scratch[1] > 0 { spans(&[step.scratch]) } else { String::new() },
+        ]);
+    }
+    println!("\n{steps}\n");
+    print_kernels(report);
+    let mut sections = table(&["section", "layout", "offset", "bytes", "blake3"]);
+    for section in &report.sections {
+        let (offset, bytes) = (section.offset.to_string(), section.bytes.to_string());
+        sections.add_row([section.kind, &section.key, &offset, &bytes, &section.blake3[..16]]);
+    }
+    println!("{sections}\n");
+    match &report.provenance {
+        Some(provenance) => print_provenance(provenance),
+        None => println!("no provenance"),
+    }
+}
+
+/// Which kernels run the steps, and how many of them, on each instruction set.
+fn print_kernels(report: &Report) {
+    let mut kernels = table(&["instruction set", "kernels (steps)"]);
+    for (isa, _) in ISAS {
+        let mut counts = std::collections::BTreeMap::<&str, usize>::new();
+        for step in &report.steps {
+            *counts.entry(step.kernels[isa]).or_default() += 1;
+        }
+        let list: Vec<String> = counts.iter().map(|(kernel, steps)| format!("{kernel} ({steps})")).collect();
+        kernels.add_row([isa, &list.join(", ")]);
+    }
+    println!("{kernels}\n");
+}
+
+fn print_provenance(p: &Provenance) {
+    println!("made by      {}", p.tool);
+    println!(
+        "model        {}, {}, opset {}, {} nodes, by {}",
+        p.model,
+        human_bytes(p.model_bytes),
+        p.opset,
+        p.onnx_nodes,
+        if p.model_producer.is_empty() { "?" } else { &p.model_producer }
+    );
+    println!("model blake3 {}", p.model_blake3);
+    println!("calibration  {} samples of {}, observer {}", p.calibration_samples, p.calibration, p.observer);
+    if p.calibration_random {
+        println!("             RANDOM NUMBERS: for latency only, outputs mean nothing");
+    }
+    println!("pixels       {}", serde_json::to_string(&p.preprocessing).unwrap_or_default());
+    if let Some(target) = &p.target {
+        println!("target       {target}");
+    }
+}

@@ -1,0 +1,200 @@
+//! AArch64 dot product: `sdot` by element adds, into each of 4 int32 lanes, 4 products of the bytes
+//! of one channel with 4 bytes of a pixel (Arm ARM, section C7.2, SDOT (by element)).
+//!
+//! A tile is up to 8 pixels × 8 channels, a panel of `[k / 4][8][4]` weights:
+//! ```text
+//! acc[m][h].lane(n) += sum over i < 4 of w[4 q + h][4 n + i] * x[m][4 q + i]      sdot acc, w, x.4b[q]
+//! ```
+//! 16 accumulators, 8 registers with 16 values of each pixel, 2 of weights: 26 of 32 registers. With
+//! fewer pixels several panels are computed at once, so that there are still enough independent sums.
+
+use core::arch::aarch64::*;
+use core::arch::asm;
+
+use super::ConvArgs;
+use super::aarch64_requantize::{Epilogue, scale};
+use super::gemm::{self, Micro, Tile, TileOutput};
+use super::pack::NR8_KR4;
+
+const MR: usize = 8;
+const NR: usize = 8;
+
+static MICRO: Micro = Micro { pixels: MR, layout: &NR8_KR4, tile };
+
+/// # Safety
+/// As the table's `RunFn`.
+pub(super) unsafe fn conv(args: &mut ConvArgs<'_>) {
+    // SAFETY: the caller's promise.
+    unsafe { gemm::run(args, &MICRO) }
+}
+
+/// # Safety
+/// As [`Tile`] documents; the processor has the dot product.
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn tile(tile: &Tile) {
+    let mut first = 0;
+    while first < tile.live_channels {
+        let panels = (tile.live_channels - first).div_ceil(NR);
+        // SAFETY: the channel `first` is live, and `panels` panels begin there.
+        first += NR
+            * unsafe {
+                match (tile.live_pixels, panels) {
+                    (1, 4..) => block::<1, 4>(tile, first),
+                    (1, _) => block::<1, 1>(tile, first),
+                    (2, 4..) => block::<2, 4>(tile, first),
+                    (2, _) => block::<2, 1>(tile, first),
+                    (3..=4, 2..) => block::<4, 2>(tile, first),
+                    (3..=4, _) => block::<4, 1>(tile, first),
+                    (5..=6, _) => block::<6, 1>(tile, first),
+                    _ => block::<8, 1>(tile, first),
+                }
+            };
+    }
+}
+
+/// Up to `M` pixels × `P` panels from channel `first` on. Returns `P`.
+///
+/// # Safety
+/// As `tile`; the `P` panels exist, and `M` is at least the number of live pixels and at most MR.
+#[target_feature(enable = "neon,dotprod")]
+#[inline]
+unsafe fn block<const M: usize, const P: usize>(tile: &Tile, first: usize) -> usize {
+    // SAFETY: panel `p` holds NR biases, NR multipliers and `taps * tap_elems * NR` weights. Each row
+    // pointer has `tap_elems` values, a multiple of 4: loads take 16, 8 or 4 of what is left.
+    unsafe {
+        let panel = tile.panel.add(first / NR * tile.panel_bytes);
+        let mut acc = [[[vdupq_n_s32(0); 2]; P]; M];
+        for p in 0..P {
+            let bias: *const i32 = panel.add(p * tile.panel_bytes).cast();
+            for acc in &mut acc {
+                acc[p] = [vld1q_s32(bias), vld1q_s32(bias.add(4))];
+            }
+        }
+        let mut weights = panel.add(NR * 8).cast::<i8>();
+        let mut x = [vdupq_n_s8(0); M];
+        for tap in 0..tile.taps {
+            let rows = tile.rows.add(tap * MR);
+            let mut row = [core::ptr::null::<i8>(); M];
+            for (m, row) in row.iter_mut().enumerate() {
+                *row = *rows.add(m);
+            }
+            let mut k = 0;
+            while k + 16 <= tile.tap_elems {
+                for (x, row) in x.iter_mut().zip(row) {
+                    *x = vld1q_s8(row.add(k));
+                }
+                multiply::<M, P, 0>(&mut acc, &x, weights, tile.panel_bytes);
+                multiply::<M, P, 1>(&mut acc, &x, weights.add(NR * 4), tile.panel_bytes);
+                multiply::<M, P, 2>(&mut acc, &x, weights.add(NR * 8), tile.panel_bytes);
+                multiply::<M, P, 3>(&mut acc, &x, weights.add(NR * 12), tile.panel_bytes);
+                weights = weights.add(NR * 16);
+                k += 16;
+            }
+            if tile.tap_elems & 8 != 0 {
+                for (x, row) in x.iter_mut().zip(row) {
+                    let eight = vld1_s8(row.add(k));
+                    *x = vcombine_s8(eight, eight);
+                }
+                multiply::<M, P, 0>(&mut acc, &x, weights, tile.panel_bytes);
+                multiply::<M, P, 1>(&mut acc, &x, weights.add(NR * 4), tile.panel_bytes);
+                weights = weights.add(NR * 8);
+                k += 8;
+            }
+            if tile.tap_elems & 4 != 0 {
+                for (x, row) in x.iter_mut().zip(row) {
+                    *x = vreinterpretq_s8_s32(vdupq_n_s32(row.add(k).cast::<i32>().read_unaligned()));
+                }
+                multiply::<M, P, 0>(&mut acc, &x, weights, tile.panel_bytes);
+                weights = weights.add(NR * 4);
+            }
+        }
+        for p in 0..P {
+            let channel = first + p * NR;
+            let multiplier: *const f32 = panel.add(p * tile.panel_bytes + NR * 4).cast();
+            let multiplier = [vld1q_f32(multiplier), vld1q_f32(multiplier.add(4))];
+            let live = (tile.live_channels - channel).min(NR);
+            for (m, acc) in acc.iter().enumerate() {
+                // Not the loop's bound: then the accumulators would have to live in memory.
+                if m >= tile.live_pixels {
+                    break;
+                }
+                let scaled = [scale(acc[p][0], multiplier[0]), scale(acc[p][1], multiplier[1])];
+                store(tile.out.add(m * tile.out_stride + channel), scaled, live);
+            }
+        }
+    }
+    P
+}
+
+/// Adds the products of the quad `LANE` of each row's values with the weights of `P` panels.
+///
+/// # Safety
+/// Each panel has 32 bytes at `weights`.
+#[target_feature(enable = "neon,dotprod")]
+#[inline]
+unsafe fn multiply<const M: usize, const P: usize, const LANE: i32>(
+    acc: &mut [[[int32x4_t; 2]; P]; M],
+    x: &[int8x16_t; M],
+    weights: *const i8,
+    panel_bytes: usize,
+) {
+    for p in 0..P {
+        // SAFETY: the caller's promise.
+        let (low, high) = unsafe {
+            let weights = weights.add(p * panel_bytes);
+            (vld1q_s8(weights), vld1q_s8(weights.add(16)))
+        };
+        for (acc, &x) in acc.iter_mut().zip(x) {
+            acc[p][0] = sdot::<LANE>(acc[p][0], low, x);
+            acc[p][1] = sdot::<LANE>(acc[p][1], high, x);
+        }
+    }
+}
+
+/// `vdotq_laneq_s32`, which is not stable yet.
+#[target_feature(enable = "neon,dotprod")]
+#[inline]
+fn sdot<const LANE: i32>(mut acc: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t {
+    // SAFETY: one instruction between registers, of an extension that the function asks for.
+    unsafe {
+        asm!(
+            "sdot {acc:v}.4s, {w:v}.16b, {x:v}.4b[{lane}]",
+            acc = inout(vreg) acc,
+            w = in(vreg) w,
+            x = in(vreg) x,
+            lane = const LANE,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    acc
+}
+
+/// Stores the first `live` of 8 channels of one pixel.
+///
+/// # Safety
+/// `out` has room for `live` elements, 1 to 8.
+#[target_feature(enable = "neon")]
+#[inline]
+unsafe fn store(out: TileOutput, scaled: [float32x4_t; 2], live: usize) {
+    // SAFETY: `out` has room for what is stored: all 8, or the copied `live` of them.
+    unsafe {
+        match out {
+            TileOutput::I8(out, range) => {
+                let bytes = Epilogue::new(range).bytes8(scaled);
+                if live == NR {
+                    vst1_s8(out, bytes);
+                } else {
+                    let mut all = [0; NR];
+                    vst1_s8(all.as_mut_ptr(), bytes);
+                    out.copy_from_nonoverlapping(all.as_ptr(), live);
+                }
+            }
+            TileOutput::F32(out) => {
+                let mut all = [0.0; NR];
+                vst1q_f32(all.as_mut_ptr(), scaled[0]);
+                vst1q_f32(all.as_mut_ptr().add(4), scaled[1]);
+                out.copy_from_nonoverlapping(all.as_ptr(), live);
+            }
+        }
+    }
+}
