@@ -10,11 +10,20 @@
 //! `-zero_point * sum(weights[n])`, so that real zeros contribute nothing.
 
 #[cfg(target_arch = "aarch64")]
+mod aarch64_depthwise;
+#[cfg(target_arch = "aarch64")]
 mod aarch64_dotprod;
 #[cfg(target_arch = "aarch64")]
+mod aarch64_neon;
+#[cfg(target_arch = "aarch64")]
 mod aarch64_requantize;
+#[cfg(all(target_arch = "arm", target_os = "linux"))]
+mod armv7_neon;
 #[cfg(test)]
 mod conformance;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
+mod depthwise;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 mod gemm;
 mod pack;
 pub mod reference;

@@ -10,24 +10,25 @@
 use core::arch::x86_64::*;
 
 use super::ConvArgs;
+use super::depthwise::Line;
 use super::gemm::TileOutput;
-use super::x86_depthwise::{self, Block, Canonical, Kernel, Line};
+use super::x86_depthwise::{self, Block, Canonical, Isa};
 use crate::requantize::OutputRange;
 
 /// Channels of a register.
 const WIDTH: usize = 32;
 
-static KERNEL: Kernel = Kernel { widths: &[WIDTH, 16], columns: true, prepare, line };
+static ISA: Isa = Isa { widths: &[WIDTH, 16], columns: true, prepare, line };
 
 /// # Safety
 /// As the table's `RunFn`.
 pub(super) unsafe fn depthwise(args: &mut ConvArgs<'_>) {
     // SAFETY: the caller's promise.
-    unsafe { x86_depthwise::run(args, &KERNEL) }
+    unsafe { x86_depthwise::run(args, &ISA) }
 }
 
 /// # Safety
-/// As [`Kernel::prepare`].
+/// As [`Isa::prepare`].
 #[target_feature(enable = "avx2")]
 unsafe fn prepare(block: &mut Block, canonical: &Canonical) {
     for quad in 0..block.quads {

@@ -8,23 +8,24 @@
 use core::arch::x86_64::*;
 
 use super::ConvArgs;
+use super::depthwise::Line;
 use super::gemm::TileOutput;
-use super::x86_depthwise::{self, Block, Canonical, Kernel, Line};
+use super::x86_depthwise::{self, Block, Canonical, Isa};
 use crate::requantize::OutputRange;
 
 const WIDTH: usize = 64;
 
-static KERNEL: Kernel = Kernel { widths: &[WIDTH], columns: true, prepare, line };
+static ISA: Isa = Isa { widths: &[WIDTH], columns: true, prepare, line };
 
 /// # Safety
 /// As the table's `RunFn`.
 pub(super) unsafe fn depthwise(args: &mut ConvArgs<'_>) {
     // SAFETY: the caller's promise.
-    unsafe { x86_depthwise::run(args, &KERNEL) }
+    unsafe { x86_depthwise::run(args, &ISA) }
 }
 
 /// # Safety
-/// As [`Kernel::prepare`].
+/// As [`Isa::prepare`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn prepare(block: &mut Block, canonical: &Canonical) {
     let mask = mask(block.channels);
