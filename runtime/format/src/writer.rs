@@ -126,7 +126,8 @@ impl PackageWriter {
 }
 
 /// Writes bytes to a temporary file beside `path`, lets `check` look at it, and renames it into
-/// place. Nothing is left behind where any of this fails.
+/// place. Nothing is left behind where any of this fails. Where `path` is a pipe or a device, the bytes
+/// are written to it.
 ///
 /// # Errors
 /// What the system said, or what `check` said.
@@ -135,8 +136,17 @@ pub fn write_atomically(
     bytes: &[u8],
     check: impl FnOnce(&Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>>,
 ) -> io::Result<()> {
-    if path.is_dir() {
-        return Err(io::Error::from(io::ErrorKind::IsADirectory));
+    match std::fs::metadata(path) {
+        Ok(there) if there.is_dir() => return Err(io::Error::from(io::ErrorKind::IsADirectory)),
+        // A pipe or a device is written to, never replaced. Its bytes cannot be read again: a copy is
+        // checked.
+        Ok(there) if !there.is_file() => {
+            let mut copy = tempfile::NamedTempFile::new()?;
+            copy.write_all(bytes)?;
+            check(copy.path()).map_err(io::Error::other)?;
+            return std::fs::OpenOptions::new().write(true).open(path)?.write_all(bytes);
+        }
+        _ => {}
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(".edgepack-").tempfile_in(folder)?;
