@@ -1,9 +1,8 @@
 //! The rules of the code map in README.md, held by a test.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-
 use cargo_metadata::{DependencyKind, MetadataCommand};
+use edgepack_tests::root;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Crate, and the crates of ours that it may use outside its tests.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -28,15 +27,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "edgepack-targets",
         ],
     ),
-    ("edgepack-tests", &[]),
+    ("edgepack-tests", &["edgepack-harness", "edgepack-packager"]),
 ];
 
 /// What no device crate may depend on, directly or not.
 const HOST_ONLY: &[&str] = &["tract-onnx", "tract-core", "tract-hir", "prost", "ort", "clap", "image"];
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
-}
 
 /// The dependencies on this platform: those of others need not be on this machine.
 fn metadata() -> cargo_metadata::Metadata {

@@ -31,6 +31,16 @@ impl Qemu {
     /// The board is not emulated, QEMU or the agent is not there, or the package is not one that it
     /// runs.
     pub fn open(board: Board, package: &Path, threads: usize) -> Result<Qemu, Error> {
+        let agent =
+            std::env::var_os(board.agent_variable()).map_or_else(|| board.agent_path(), PathBuf::from);
+        Qemu::with_agent(board, package, threads, agent)
+    }
+
+    /// As [`Qemu::open`], with the agent's binary at `agent`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_agent(board: Board, package: &Path, threads: usize, agent: PathBuf) -> Result<Qemu, Error> {
         let name = format!("qemu:{}", board.name);
         let refused = |reason: String| Error::Device { device: name.clone(), reason };
         let Some(qemu) = board.qemu.clone() else {
@@ -40,10 +50,6 @@ impl Qemu {
             )));
         };
         let facts = PackageFacts::read(package)?;
-        let agent = match std::env::var_os(board.agent_variable()) {
-            Some(path) => PathBuf::from(path),
-            None => board.agent_path(),
-        };
         if !agent.is_file() {
             return Err(refused(format!(
                 "no agent at {}; build it with\n  {}\nor set {} to its path",

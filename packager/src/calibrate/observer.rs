@@ -3,14 +3,16 @@
 use super::Histogram;
 
 /// How a range is chosen. Values outside it saturate.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Observer {
     /// Everything that was seen.
     MinMax,
     /// All but the most extreme share of the values, half of it at each end; in percent.
     Percentile(f64),
     /// The range with the least mean squared error of the quantized values, found by shrinking each
-    /// end in turn (Sung et al., "Resiliency of Deep Neural Networks under Quantization", 2015).
+    /// end in turn (Sung et al., "Resiliency of Deep Neural Networks under Quantization", 2015). The default: over the
+    /// models of the test suite its outputs were nearest to FP32.
+    #[default]
     Mse,
 }
 

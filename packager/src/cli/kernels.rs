@@ -2,6 +2,7 @@
 
 use edgepack_kernels::conv;
 use edgepack_kernels::isa::IsaSet;
+use edgepack_targets::Board;
 use serde::Serialize;
 
 use super::options::{Format, table};
@@ -28,13 +29,19 @@ struct KernelLine {
     chosen: bool,
 }
 
+/// The instruction sets of a board.
+pub(super) fn board_isa(board: &Board) -> anyhow::Result<IsaSet> {
+    IsaSet::parse(&board.isa).map_err(|word| {
+        let known: Vec<_> = IsaSet::names().collect();
+        anyhow::anyhow!("board {}: isa: `{word}` is none of {}", board.name, known.join(", "))
+    })
+}
+
 pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
     let (place, isa) = match &args.target {
         Some(name) => {
-            let board = edgepack_targets::Board::find(name)?;
-            let isa = IsaSet::parse(&board.isa)
-                .map_err(|word| anyhow::anyhow!("target {name}: `{word}` is no instruction set"))?;
-            (name.clone(), isa)
+            let board = Board::find(name)?;
+            (name.clone(), board_isa(&board)?)
         }
         None => ("this machine".into(), edgepack_engine::isa::detect()?.set()),
     };

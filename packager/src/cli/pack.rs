@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use edgepack_kernels::conv;
 use edgepack_packager::calibrate::Observer;
 use edgepack_packager::pack::{CalibrationSource, PackOptions, PackReport, pack};
+use edgepack_targets::Board;
 
 use super::options::{Format, PreprocessingArgs, human_bytes, parse_shape};
 use super::progress::Shown;
@@ -32,9 +34,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME=1,3,224,224", value_parser = parse_shape)]
     shape: Vec<(String, Vec<usize>)>,
     /// How the range of a tensor is chosen: min-max, mse, percentile, percentile=99.9
-    #[arg(long, value_name = "NAME", default_value_t = DEFAULT_OBSERVER)]
+    #[arg(long, value_name = "NAME", default_value_t)]
     observer: Observer,
-    /// Board that the package is for: its kernels' layouts are prepacked (`edgepack targets`)
+    /// Board that the package is for (`edgepack targets`): weights are also stored in the layout of its
+    /// kernels, which loads faster and takes as much room again
     #[arg(long, value_name = "BOARD")]
     target: Option<String>,
     /// Add weights prepacked in this layout (`edgepack kernels` lists them); may be repeated
@@ -43,9 +46,6 @@ pub(super) struct Args {
     #[command(flatten)]
     preprocessing: PreprocessingArgs,
 }
-
-/// What measured best over the models of the README's table.
-pub(super) const DEFAULT_OBSERVER: Observer = Observer::Mse;
 
 fn help() -> String {
     let ops: Vec<&str> = edgepack_packager::import::nodes::supported_ops().collect();
@@ -58,13 +58,16 @@ fn help() -> String {
 }
 
 pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
-    if let Some(target) = &args.target {
-        edgepack_targets::Board::find(target)?;
-    }
-    for key in &args.prepack {
-        if edgepack_kernels::conv::Layout::by_key(key).is_none() {
+    let mut prepack = args.prepack.clone();
+    for key in &prepack {
+        if conv::Layout::by_key(key).is_none() {
             anyhow::bail!("--prepack {key}: no kernel has this layout; `edgepack kernels` lists them");
         }
+    }
+    if let Some(key) = args.target.as_deref().map(layout_of).transpose()?.flatten()
+        && !prepack.iter().any(|given| given == key)
+    {
+        prepack.push(key.into());
     }
     let calibration = match args.calibration.as_str() {
         "random" => CalibrationSource::Random { seed: args.seed },
@@ -79,7 +82,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
         preprocessing: args.preprocessing.get(),
         observer: args.observer,
         target: args.target.clone(),
-        prepack: args.prepack.clone(),
+        prepack,
     };
     let report = pack(&options, &mut Shown::new(context))?;
     match context.format {
@@ -87,6 +90,13 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
         Format::Text => print(&report),
     }
     Ok(Outcome::Done)
+}
+
+/// The layout of the weights of the convolutions that a board chooses.
+fn layout_of(target: &str) -> anyhow::Result<Option<&'static str>> {
+    let isa = super::kernels::board_isa(&Board::find(target)?)?;
+    let row = conv::rows().iter().find(|row| !row.depthwise && isa.contains(row.isa));
+    Ok(row.and_then(|row| row.layout).map(|layout| layout.key))
 }
 
 pub(super) fn print(report: &PackReport) {

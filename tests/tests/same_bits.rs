@@ -1,0 +1,146 @@
+//! The promise: one package, the same bytes on every instruction set.
+//!
+//! On this machine every set that it has is tried, lowered one by one. Boards are emulated by QEMU
+//! where it and the agent's binary are there (`EDGEPACK_AGENT_AARCH64`, `EDGEPACK_AGENT_ARMV7`, or
+//! where cargo puts it); `EDGEPACK_EXPECT_BOARDS=1` makes their absence a failure.
+//! `EDGEPACK_SAMPLES` is the number of samples.
+
+use std::path::Path;
+
+use edgepack_engine::isa;
+use edgepack_engine::kernels::isa::IsaSet;
+use edgepack_harness::Sample;
+use edgepack_harness::device::{Device, Local, Qemu};
+use edgepack_targets::Board;
+use edgepack_tests::{Case, digits, others, root, skip};
+
+/// A Cortex-A53 (NEON), A76 (dot product), everything of ARMv8.6 (i8mm), and a Cortex-A7 (ARMv7).
+const BOARDS: [&str; 4] = ["rpi3", "rpi5", "armv8-i8mm", "rpi2"];
+
+/// The outputs' bytes of each sample.
+type Bytes = Vec<Vec<Vec<u8>>>;
+
+fn bytes(device: &mut dyn Device, samples: &[Sample]) -> Bytes {
+    let outcomes = device.run(samples).unwrap_or_else(|error| panic!("{error}"));
+    outcomes.into_iter().map(|outcome| outcome.bytes).collect()
+}
+
+fn local(package: &Path, isa: IsaSet) -> Local {
+    Local::open(package, 1, Some(isa)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The sets of this machine, from the least to the greatest.
+fn sets() -> Vec<IsaSet> {
+    let all = isa::processor().set();
+    let named = IsaSet::names().filter_map(|name| IsaSet::parse(name).ok());
+    named.filter(|&set| all.contains(set)).collect()
+}
+
+/// The agent on an emulated board; `None` where there is no QEMU or agent.
+fn board(name: &str, package: &Path) -> Option<Qemu> {
+    let board = Board::find(name).unwrap();
+    let agent = std::env::var_os(board.agent_variable())
+        .map_or_else(|| root().join(board.agent_path()), std::path::PathBuf::from);
+    if !agent.is_file() {
+        skip(&format!("qemu:{name}"), &format!("there is no agent at {}", agent.display()));
+        return None;
+    }
+    match Qemu::with_agent(board, package, 1, agent) {
+        Ok(device) => Some(device),
+        Err(error) if error.to_string().contains("not installed") => {
+            skip(&format!("qemu:{name}"), &error.to_string());
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn check(case: &Case, samples: usize) {
+    if !case.is_there() {
+        return;
+    }
+    let samples =
+        std::env::var("EDGEPACK_SAMPLES").ok().and_then(|text| text.parse().ok()).unwrap_or(samples);
+    let folder = tempfile::tempdir().unwrap();
+    let package = case.pack(folder.path()).package;
+    let data = case.data(&package, Some(samples));
+    let samples: Vec<Sample> = data.iter().map(Result::unwrap).collect();
+    let expected = bytes(&mut local(&package, IsaSet::SCALAR), &samples);
+    assert!(expected.iter().any(|sample| *sample != expected[0]), "outputs do not depend on the input");
+    let mut tried = Vec::new();
+    for set in sets() {
+        let got = bytes(&mut local(&package, set), &samples);
+        assert!(got == expected, "{} on {set}: other bytes than the scalar kernels", case.name);
+        tried.push(set.to_string());
+    }
+    for name in BOARDS {
+        let Some(mut device) = board(name, &package) else {
+            assert!(std::env::var_os("EDGEPACK_EXPECT_BOARDS").is_none(), "{name} was expected");
+            continue;
+        };
+        let got = bytes(&mut device, &samples);
+        assert!(got == expected, "{} on {name}: other bytes than the scalar kernels", case.name);
+        assert!(device.selftest().unwrap().passed);
+        tried.push(format!("{name} ({})", device.info().isa));
+    }
+    println!("{}: {} samples, the same bytes on {}", case.name, samples.len(), tried.join("; "));
+}
+
+fn other(name: &str) -> Case {
+    others().into_iter().find(|case| case.name == name).unwrap()
+}
+
+#[test]
+fn digits_has_the_same_bytes_everywhere() {
+    check(&digits(), 64);
+}
+
+#[test]
+fn mnist8_has_the_same_bytes_everywhere() {
+    check(&other("mnist8"), 32);
+}
+
+#[test]
+fn kws_dscnn_has_the_same_bytes_everywhere() {
+    check(&other("kws_dscnn"), 32);
+}
+
+#[test]
+fn resnet8_cifar10_has_the_same_bytes_everywhere() {
+    check(&other("resnet8_cifar10"), 32);
+}
+
+#[test]
+fn vww_mobilenetv1_025_has_the_same_bytes_everywhere() {
+    check(&other("vww_mobilenetv1_025"), 32);
+}
+
+/// 385 million multiply-adds: emulated, a sample takes seconds.
+#[test]
+fn efficientnet_lite0_has_the_same_bytes_everywhere() {
+    check(&other("efficientnet_lite0"), 4);
+}
+
+/// A package with prepacked weights computes the same, and packs nothing when it is loaded.
+#[test]
+fn prepacked_weights_are_used_in_place() {
+    let case = digits();
+    let folder = tempfile::tempdir().unwrap();
+    let plain = case.pack(folder.path()).package;
+    let model = edgepack_engine::Model::open(&plain).unwrap();
+    let data = case.data(&plain, Some(8));
+    let samples: Vec<Sample> = data.iter().map(Result::unwrap).collect();
+    let set = isa::processor().set();
+    let expected = bytes(&mut local(&plain, set), &samples);
+    let layouts: Vec<String> =
+        edgepack_engine::kernels::conv::Layout::all().map(|layout| layout.key.to_string()).collect();
+    let second = tempfile::tempdir().unwrap();
+    let prepacked = case.pack_with(second.path(), layouts).package;
+    let options = edgepack_engine::SessionOptions::default();
+    let prepacked_model = edgepack_engine::Model::open(&prepacked).unwrap();
+    assert_eq!(prepacked_model.session(&options).unwrap().packed_bytes(), 0);
+    if set != IsaSet::SCALAR {
+        assert!(model.session(&options).unwrap().packed_bytes() > 0);
+    }
+    assert!(bytes(&mut local(&prepacked, set), &samples) == expected);
+}
