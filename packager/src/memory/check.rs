@@ -61,7 +61,7 @@ impl Arena<'_> {
     fn blocks(&self, step: &str, span: Span) -> Result<std::ops::Range<usize>, String> {
         let start = self.plan.offsets[span.offset as usize];
         let end = start as u64 + span.bytes as u64;
-        if start % ALIGN != 0 || end > self.plan.arena_bytes as u64 {
+        if !start.is_multiple_of(ALIGN) || end > self.plan.arena_bytes as u64 {
             return Err(format!("step `{step}`: buffer {} lies outside the arena", span.offset));
         }
         Ok((start / ALIGN) as usize..end.div_ceil(ALIGN as u64) as usize)

@@ -67,7 +67,8 @@ pub fn plan(lowered: &Lowered) -> Option<MemoryPlan> {
             life: Life { first, last },
         });
     }
-    let orders: [fn(&Block) -> (u64, u64); 3] = [
+    type Order = fn(&Block) -> (u64, u64);
+    let orders: [Order; 3] = [
         |b| (!b.bytes as u64, b.life.first as u64),
         |b| (b.life.first as u64, !b.bytes as u64),
         |b| (!((b.life.last - b.life.first) as u64), !b.bytes as u64),

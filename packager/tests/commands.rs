@@ -1,0 +1,210 @@
+//! The commands on a small model: what they print for machines, their exit codes and their files.
+
+mod common;
+
+use common::Bench;
+use serde_json::Value;
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text.lines().last().unwrap()).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[track_caller]
+fn has(value: &Value, fields: &str) {
+    for field in fields.split(' ') {
+        assert!(value.get(field).is_some(), "no `{field}` in {value}");
+    }
+}
+
+const COMPARE: [&str; 8] =
+    ["compare", "model.epk", "--baseline", "model.onnx", "--data", "samples.npy", "--runs", "3"];
+
+#[test]
+fn every_command_has_an_example() {
+    let bench = Bench::new();
+    for command in ["pack", "inspect", "run", "compare", "bench", "selftest", "kernels", "targets", "demo"] {
+        let help = bench.ok(&[command, "--help"]);
+        assert!(help.contains(&format!("Example:\n  edgepack {command}")), "{command}: {help}");
+    }
+}
+
+#[test]
+fn pack_reports_and_packs_the_same_bytes_twice() {
+    let bench = Bench::new();
+    let pack = ["pack", "model.onnx", "-o", "model.epk", "--calibration", "samples.npy", "--format", "json"];
+    let report = json(&bench.ok(&pack));
+    has(
+        &report,
+        "package package_bytes model_bytes arena_bytes macs nodes steps calibration_samples observer",
+    );
+    let first = std::fs::read(bench.path("model.epk")).unwrap();
+    assert_eq!(report["package_bytes"], first.len());
+    bench.ok(&pack);
+    assert_eq!(std::fs::read(bench.path("model.epk")).unwrap(), first, "packing is not reproducible");
+    assert_eq!(bench.files(), ["model.epk", "model.onnx", "samples.npy"]);
+}
+
+#[test]
+fn inspect_tells_steps_kernels_and_provenance() {
+    let bench = Bench::new();
+    bench.pack();
+    let report = json(&bench.ok(&["inspect", "model.epk", "--format", "json"]));
+    has(&report, "file_bytes hash arena_bytes macs inputs outputs sections steps provenance");
+    let steps = report["steps"].as_array().unwrap();
+    assert_eq!(steps[0]["name"], "conv");
+    assert_eq!(steps[0]["kernels"]["dotprod"], "conv_s8s8s32_8x8_dotprod");
+    assert_eq!(steps[0]["macs"], 4 * 64 * 27);
+    assert_eq!(report["provenance"]["model"], "model.onnx");
+    assert_eq!(report["outputs"][0]["exact"], true);
+    let text = bench.ok(&["inspect", "model.epk"]);
+    assert!(text.contains("| conv ") && text.contains("observer mse"), "{text}");
+}
+
+#[test]
+fn target_adds_weights_in_the_layout_of_its_kernels() {
+    let bench = Bench::new();
+    for (board, layout) in [("rpi5", "nr8_kr4"), ("rpi2", "nr4_kr8"), ("x86-64-v4", "nr16_kr4_u8")] {
+        let pack =
+            ["pack", "model.onnx", "-o", "model.epk", "--calibration", "samples.npy", "--target", board];
+        bench.ok(&pack);
+        let report = json(&bench.ok(&["inspect", "model.epk", "--format", "json"]));
+        let keys = report["sections"].as_array().unwrap().iter().filter(|s| s["kind"] == "prepacked");
+        assert_eq!(keys.map(|s| s["key"].as_str().unwrap()).collect::<Vec<_>>(), [layout], "{board}");
+        assert_eq!(report["provenance"]["target"], board);
+        bench.ok(&["selftest", "model.epk"]);
+    }
+}
+
+#[test]
+fn run_shows_the_greatest_values_and_writes_every_output() {
+    let bench = Bench::new();
+    bench.pack();
+    std::fs::write(bench.path("names.txt"), "cat\ndog\n").unwrap();
+    let run = ["run", "model.epk", "--input", "samples.npy", "-o", "out.npz", "--top", "1"];
+    let lines = json(&bench.ok(&[&run[..], &["--labels", "names.txt", "--format", "json"]].concat()));
+    let lines = lines.as_array().unwrap();
+    assert_eq!(lines.len(), 8);
+    let best = &lines[3]["top"][0];
+    assert!(["cat", "dog"].contains(&best["name"].as_str().unwrap()), "{best}");
+    let mut archive = zip::ZipArchive::new(std::fs::File::open(bench.path("out.npz")).unwrap()).unwrap();
+    let array = npyz::NpyFile::new(archive.by_name("y.npy").unwrap()).unwrap();
+    assert_eq!(array.shape(), [8, 2]);
+    let values: Vec<f32> = array.into_vec().unwrap();
+    let class = best["class"].as_u64().unwrap() as usize;
+    assert_eq!(values[3 * 2 + class], best["value"].as_f64().unwrap() as f32);
+}
+
+#[test]
+fn compare_reports_and_fails_below_the_wanted_minimum() {
+    let bench = Bench::new();
+    bench.pack();
+    let report = json(&bench.ok(&[&COMPARE[..], &["--format", "json", "--min-agreement", "0.5"]].concat()));
+    has(&report, "samples top1_baseline top1_device top1_agreement sqnr_db cosine max_abs_error");
+    assert_eq!((&report["samples"], &report["bit_identical_to_host"]), (&8.into(), &true.into()));
+    assert_eq!(report["calibration_random"], false);
+    has(&report["baseline"], "engine why p50_us p90_us p99_us min_us throughput_per_s");
+    has(&report["device"], "name arch isa emulated p50_us p90_us p99_us min_us throughput_per_s");
+    assert!(report["sqnr_db"].as_f64().unwrap() > 25.0, "{report}");
+    let failed = bench.run(&[&COMPARE[..], &["--min-sqnr", "200"]].concat());
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&failed.stderr).contains("dB < 200 dB"));
+}
+
+#[test]
+fn random_calibration_is_told_by_inspect_and_compare() {
+    let bench = Bench::new();
+    let pack = ["pack", "model.onnx", "-o", "model.epk", "--calibration", "random"];
+    assert!(bench.ok(&pack).contains("outputs mean nothing"));
+    assert!(bench.ok(&["inspect", "model.epk"]).contains("RANDOM NUMBERS"));
+    assert!(bench.ok(&COMPARE).contains("RANDOM NUMBERS"));
+    let report = json(&bench.ok(&[&COMPARE[..], &["--format", "json"]].concat()));
+    assert_eq!(report["calibration_random"], true);
+    let first = std::fs::read(bench.path("model.epk")).unwrap();
+    bench.ok(&pack);
+    assert_eq!(std::fs::read(bench.path("model.epk")).unwrap(), first, "the seed does not fix it");
+}
+
+#[test]
+fn bench_ends_in_a_line_of_json_in_both_formats() {
+    let bench = Bench::new();
+    bench.pack();
+    for format in ["text", "json"] {
+        let report =
+            json(&bench.ok(&["bench", "model.epk", "--runs", "7", "--warmup", "1", "--format", format]));
+        has(&report, "p50_us p90_us p99_us min_us load_ms first_ms arena_bytes peak_rss_kb isa");
+        assert_eq!((&report["runs"], &report["threads"]), (&7.into(), &1.into()));
+        assert_eq!(report["emulated"], false);
+    }
+    let two = bench.run(&["bench", "model.epk", "--threads", "2"]);
+    assert_eq!(two.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&two.stderr).contains("--threads 1"));
+}
+
+#[test]
+fn kernels_and_targets_are_lists() {
+    let bench = Bench::new();
+    let kernels = json(&bench.ok(&["kernels", "--target", "rpi5", "--format", "json"]));
+    let chosen = kernels.as_array().unwrap().iter().filter(|kernel| kernel["chosen"] == true);
+    let names: Vec<&str> = chosen.map(|kernel| kernel["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["conv_s8s8s32_8x8_dotprod", "depthwise_s8s8s32_1x16_neon"]);
+    let boards = json(&bench.ok(&["targets", "--format", "json"]));
+    assert!(boards.as_array().unwrap().iter().any(|board| board["name"] == "rpi4"));
+}
+
+#[test]
+fn lowered_instruction_sets_are_obeyed_and_checked() {
+    let bench = Bench::new();
+    bench.pack();
+    let with = |isa: &str| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_edgepack"))
+            .args(["bench", "model.epk", "--runs", "1"])
+            .current_dir(bench.dir.path())
+            .env("EDGEPACK_ISA", isa)
+            .output()
+            .unwrap()
+    };
+    assert_eq!(json(&String::from_utf8(with("scalar").stdout).unwrap())["isa"], "scalar");
+    let wrong = with("sse9");
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("`sse9` is none of scalar, avx2"));
+}
+
+#[test]
+fn a_device_that_is_not_there_is_refused_with_the_remedy() {
+    let bench = Bench::new();
+    bench.pack();
+    for (device, words) in [
+        ("toaster", "give local, or qemu:BOARD"),
+        ("qemu:toaster", "no board `toaster`"),
+        ("qemu:x86-64-v3", "not emulated"),
+    ] {
+        let output = bench.run(&["selftest", "model.epk", "--device", device]);
+        assert_eq!(output.status.code(), Some(2), "{device}");
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(message.contains(words), "{device}: {message}");
+    }
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_edgepack"))
+        .args(["selftest", "model.epk", "--device", "qemu:rpi4"])
+        .current_dir(bench.dir.path())
+        .env("EDGEPACK_AGENT_AARCH64", "nowhere/agent")
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        message.contains("nowhere/agent") && message.contains("cargo build --profile device"),
+        "{message}"
+    );
+}
+
+#[test]
+fn demo_walks_the_whole_road() {
+    let bench = Bench::new();
+    let text = bench.ok(&["demo"]);
+    for part in
+        ["$ edgepack pack", "$ edgepack inspect", "golden samples", "top-1 agreement", "the same bytes as"]
+    {
+        assert!(text.contains(part), "no `{part}` in {text}");
+    }
+    assert!(bench.path("edgepack-demo/digits.epk").is_file());
+}
