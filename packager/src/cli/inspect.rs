@@ -106,13 +106,17 @@ fn report(package: &Package<'_>) -> Report {
     let steps: Vec<StepLine> =
         package.steps().enumerate().map(|(i, step)| step_line(&step, nodes(i))).collect();
     let head = package.head();
+    // Convolutions take int8 and int8 weights; `head.macs` counts every step, whatever it takes.
+    let int8_macs: u64 = (package.steps())
+        .filter(|step| matches!(step.op, plan::Op::Conv(_)))
+        .map(|step| step_macs(&step.op))
+        .sum();
     Report {
         file_bytes: package.bytes().len(),
         hash: hex(&package.hash()),
         arena_bytes: head.arena_bytes,
         macs: head.macs,
-        // Every product of a plan is int8; there are no other steps with multiply-adds in this format.
-        int8_macs_percent: 100.0,
+        int8_macs_percent: 100.0 * int8_macs as f64 / head.macs.max(1) as f64,
         inputs: package.inputs().map(|input| input_line(&input)).collect(),
         outputs: package.outputs().map(|output| output_line(&output)).collect(),
         sections: (package.sections())
@@ -277,17 +281,25 @@ fn print(path: &str, report: &Report) {
     }
 }
 
-/// Which kernels run the steps, and how many of them, on each instruction set.
+/// Which kernels run the steps, and how many of them, on each instruction set; last, those that are
+/// the same on all.
 fn print_kernels(report: &Report) {
-    let mut kernels = table(&["instruction set", "kernels (steps)"]);
-    for (isa, _) in ISAS {
+    let everywhere =
+        |step: &StepLine| ISAS.iter().all(|(isa, _)| step.kernels[isa] == step.kernels["scalar"]);
+    let list = |steps: &mut dyn Iterator<Item = &StepLine>, isa: &str| {
         let mut counts = std::collections::BTreeMap::<&str, usize>::new();
-        for step in &report.steps {
+        for step in steps {
             *counts.entry(step.kernels[isa]).or_default() += 1;
         }
-        let list: Vec<String> = counts.iter().map(|(kernel, steps)| format!("{kernel} ({steps})")).collect();
-        kernels.add_row([isa, &list.join(", ")]);
+        let list: Vec<String> = counts.iter().map(|(kernel, steps)| format!("{steps} × {kernel}")).collect();
+        list.join(", ")
+    };
+    let mut kernels = table(&["instruction set", "steps and their kernels"]);
+    for (isa, _) in ISAS {
+        let steps = &mut report.steps.iter().filter(|step| !everywhere(step));
+        kernels.add_row([isa, &list(steps, isa)]);
     }
+    kernels.add_row(["every one", &list(&mut report.steps.iter().filter(|step| everywhere(step)), "scalar")]);
     println!("{kernels}\n");
 }
 

@@ -76,26 +76,26 @@ impl BinaryArgs {
     pub fn operand_elems(&self, strides: &[usize; 4]) -> usize {
         1 + self.dims.iter().zip(strides).map(|(&dim, &stride)| (dim - 1) * stride).sum::<usize>()
     }
-
-    #[inline(always)]
-    fn apply(&self, a: i8, b: i8) -> i8 {
-        let a = a as i32 - self.lhs_zero_point;
-        let b = b as i32 - self.rhs_zero_point;
-        self.output.quantize(match self.op {
-            BinaryOp::Add { lhs_multiplier, rhs_multiplier } => {
-                let left = a as f32 * lhs_multiplier;
-                let right = b as f32 * rhs_multiplier;
-                left + right
-            }
-            BinaryOp::Mul { multiplier } => (a * b) as f32 * multiplier,
-        })
-    }
 }
 
 /// Runs an element-wise operation over slices of the lengths that [`BinaryArgs`] asks for.
 pub fn binary(args: &BinaryArgs, operands: Operands<'_>) {
+    match args.op {
+        BinaryOp::Add { lhs_multiplier, rhs_multiplier } => lines(args, operands, |a, b| {
+            let left = a as f32 * lhs_multiplier;
+            let right = b as f32 * rhs_multiplier;
+            left + right
+        }),
+        BinaryOp::Mul { multiplier } => lines(args, operands, |a, b| (a * b) as f32 * multiplier),
+    }
+}
+
+/// `real` takes both operands relative to their zero points.
+fn lines(args: &BinaryArgs, operands: Operands<'_>, real: impl Fn(i32, i32) -> f32) {
     let [d0, d1, d2, d3] = args.dims;
     let (ls, rs) = (&args.lhs_strides, &args.rhs_strides);
+    let (za, zb, range) = (args.lhs_zero_point, args.rhs_zero_point, args.output);
+    let apply = |a: i8, b: i8| range.quantize(real(a as i32 - za, b as i32 - zb));
     let mut at = 0;
     match operands {
         Operands::Separate { lhs, rhs, output } => {
@@ -103,15 +103,22 @@ pub fn binary(args: &BinaryArgs, operands: Operands<'_>) {
                 let left = &lhs[i0 * ls[0] + i1 * ls[1] + i2 * ls[2]..];
                 let right = &rhs[i0 * rs[0] + i1 * rs[1] + i2 * rs[2]..];
                 let line = &mut output[at..at + d3];
+                // Contiguous lines are what the compiler makes vectors of.
                 match (ls[3], rs[3]) {
                     (1, 1) => {
                         for ((y, &a), &b) in line.iter_mut().zip(&left[..d3]).zip(&right[..d3]) {
-                            *y = args.apply(a, b);
+                            *y = apply(a, b);
+                        }
+                    }
+                    (1, 0) => {
+                        let b = right[0];
+                        for (y, &a) in line.iter_mut().zip(&left[..d3]) {
+                            *y = apply(a, b);
                         }
                     }
                     _ => {
                         for (i, y) in line.iter_mut().enumerate() {
-                            *y = args.apply(left[i * ls[3]], right[i * rs[3]]);
+                            *y = apply(left[i * ls[3]], right[i * rs[3]]);
                         }
                     }
                 }
@@ -121,8 +128,24 @@ pub fn binary(args: &BinaryArgs, operands: Operands<'_>) {
         Operands::InPlace { output, rhs } => {
             for (i0, i1, i2) in indices(d0, d1, d2) {
                 let right = &rhs[i0 * rs[0] + i1 * rs[1] + i2 * rs[2]..];
-                for (i, y) in output[at..at + d3].iter_mut().enumerate() {
-                    *y = args.apply(*y, right[i * rs[3]]);
+                let line = &mut output[at..at + d3];
+                match rs[3] {
+                    1 => {
+                        for (y, &b) in line.iter_mut().zip(&right[..d3]) {
+                            *y = apply(*y, b);
+                        }
+                    }
+                    0 => {
+                        let b = right[0];
+                        for y in line {
+                            *y = apply(*y, b);
+                        }
+                    }
+                    stride => {
+                        for (i, y) in line.iter_mut().enumerate() {
+                            *y = apply(*y, right[i * stride]);
+                        }
+                    }
                 }
                 at += d3;
             }

@@ -46,7 +46,10 @@ impl OutputRange {
         // Written with comparisons that are false for NaN, as `maxps`/`minps` behave.
         let value = if value > low { value } else { low };
         let value = if value < high { value } else { high };
-        (round_ties_even(value) as i32 + self.zero_point) as i8
+        // The bits of the sum, less those of the addend, are the rounded integer: no conversion, which
+        // in Rust saturates and costs more than all the rest.
+        let rounded = (value + ROUNDING_MAGIC).to_bits().wrapping_sub(ROUNDING_MAGIC.to_bits()) as i32;
+        (rounded + self.zero_point) as i8
     }
 
     /// Requantizes an accumulator.
