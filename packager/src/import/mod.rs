@@ -129,9 +129,29 @@ impl Importer {
                     reason: "this output does not depend on any input; remove it from the model".into(),
                 });
             };
+            let id = self.under_name(id, &output.name);
             self.graph.outputs.push(id);
         }
         Ok(())
+    }
+
+    /// An output has the name that the user gave it, also where it is only another name of a value
+    /// (an Identity, Dropout or Cast at the end): a reshape to the same shape, which costs nothing.
+    fn under_name(&mut self, id: ValueId, name: &str) -> ValueId {
+        if self.graph.value(id).name == name {
+            return id;
+        }
+        let output = self.graph.add_value(name, self.graph.dims(id).to_vec());
+        self.graph.nodes.push(Node {
+            name: name.into(),
+            onnx_op: "Identity".into(),
+            op: Op::Reshape,
+            inputs: vec![id],
+            output,
+            clamp: Clamp::NONE,
+            merged: Vec::new(),
+        });
+        output
     }
 
     fn convert(&mut self, node: &pb::NodeProto) -> Result<()> {
@@ -213,18 +233,26 @@ impl Importer {
     /// Adds a node that makes the ONNX node's first output.
     fn push(&mut self, context: &Context<'_>, op: Op, inputs: Vec<ValueId>) -> Result<()> {
         let dims = self.output_dims(context)?;
-        let output = self.graph.add_value(&context.node.output[0], dims);
-        self.names.insert(context.node.output[0].clone(), output);
-        self.graph.nodes.push(Node {
-            name: context.name.clone(),
-            onnx_op: context.node.op_type.clone(),
-            op,
-            inputs,
-            output,
-            clamp: Clamp::NONE,
-            merged: Vec::new(),
-        });
+        let name = &context.node.output[0];
+        let output = self.push_part(context, op, inputs, name, dims);
+        self.names.insert(name.clone(), output);
         Ok(())
+    }
+
+    /// Adds a node that is a part of an ONNX node's work, and makes a value of this name and shape.
+    fn push_part(
+        &mut self,
+        context: &Context<'_>,
+        op: Op,
+        inputs: Vec<ValueId>,
+        name: &str,
+        dims: Vec<usize>,
+    ) -> ValueId {
+        let output = self.graph.add_value(name, dims);
+        let (name, onnx_op) = (context.name.clone(), context.node.op_type.clone());
+        let (clamp, merged) = (Clamp::NONE, Vec::new());
+        self.graph.nodes.push(Node { name, onnx_op, op, inputs, output, clamp, merged });
+        output
     }
 
     /// Makes the ONNX node's first output another name of a value.

@@ -107,10 +107,12 @@ pub(super) fn softmax(importer: &mut Importer, context: &Context<'_>) -> Result<
     let axis = axis(context, context.attributes().int("axis", default), dims.len())?;
     // Before opset 13 softmax ran over all axes from `axis` on, flattened.
     if context.opset < 13 && dims[axis + 1..].iter().any(|&size| size != 1) {
-        return Err(context.unsupported(
-            &format!("runs over the axes from {axis} on together"),
-            "export the model with opset 13 or later, where softmax runs over one axis",
-        ));
+        let flat = vec![dims[..axis].iter().product(), dims[axis..].iter().product()];
+        let name = context.node.output[0].as_str();
+        let (rows, sums) = (format!("{name} (flattened)"), format!("{name} (of rows)"));
+        let input = importer.push_part(context, Op::Reshape, vec![input], &rows, flat.clone());
+        let output = importer.push_part(context, Op::Softmax { axis: 1 }, vec![input], &sums, flat);
+        return importer.push(context, Op::Reshape, vec![output]);
     }
     importer.push(context, Op::Softmax { axis }, vec![input])
 }

@@ -153,6 +153,7 @@ impl Bench {
     }
 
     /// The names of the files in the folder.
+    #[allow(dead_code)]
     pub fn files(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.dir.path()).unwrap();
         let mut names: Vec<String> =
