@@ -4,6 +4,7 @@
 //! Models and data are not in the repository: they are looked for in `EDGEPACK_MODELS`, else in
 //! `../shared/models` beside the workspace; what is missing is skipped, and said to be.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use edgepack_harness::{Accuracy, DataSet, InputSpec, Preprocessing, baseline};
@@ -27,7 +28,8 @@ fn check(case: Case) {
     let (model, data) = (models().join(case.model).join("model.onnx"), models().join(case.data));
     for path in [&model, &data] {
         if !path.exists() {
-            println!("skipped: there is no {}", path.display());
+            // Past the capture of test output.
+            let _ = writeln!(std::io::stderr(), "SKIPPED {}: there is no {}", case.model, path.display());
             return;
         }
     }
