@@ -156,7 +156,7 @@ pub fn bind<'p>(
     if steps.len() < needed {
         return Err(BindError::Steps { needed, given: steps.len() });
     }
-    if !packed.is_empty() && packed.as_ptr() as usize % 64 != 0 {
+    if !packed.is_empty() && !(packed.as_ptr() as usize).is_multiple_of(64) {
         return Err(BindError::Alignment);
     }
     let mut binder = Binder { package: *package, token, sections: Sections::new(package), packed, used: 0 };

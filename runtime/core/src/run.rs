@@ -70,7 +70,7 @@ impl Program<'_, '_> {
         if arena.len() < needed {
             return Err(RunError::Arena { needed, given: arena.len() });
         }
-        if arena.as_ptr() as usize % 64 != 0 {
+        if !(arena.as_ptr() as usize).is_multiple_of(64) {
             return Err(RunError::Alignment);
         }
         Ok(())
@@ -120,6 +120,23 @@ fn pair(arena: &mut [u8], read: Span, write: Span) -> Option<(&[u8], &mut [u8])>
     Some((read, write))
 }
 
+/// Two spans to read, which may share memory, and one to write, which overlaps neither.
+fn apart(arena: &mut [u8], reads: [Span; 2], write: Span) -> Option<([&[u8]; 2], &mut [u8])> {
+    let Range { start, end } = bounds(write);
+    let (rest, after) = arena.split_at_mut_checked(end)?;
+    let (before, output) = rest.split_at_mut_checked(start)?;
+    let (before, after): (&[u8], &[u8]) = (before, after);
+    let read = |span: Span| {
+        let span = bounds(span);
+        if span.end <= start {
+            before.get(span)
+        } else {
+            after.get(span.start.checked_sub(end)?..span.end - end)
+        }
+    };
+    Some(([read(reads[0])?, read(reads[1])?], output))
+}
+
 /// Runs one step; `None` where its spans do not fit the arena, which validation has excluded.
 fn run_step(step: &BoundStep<'_>, packed: &[u8], arena: &mut [u8]) -> Option<()> {
     match step.op {
@@ -142,14 +159,8 @@ fn run_step(step: &BoundStep<'_>, packed: &[u8], arena: &mut [u8]) -> Option<()>
                     let output = cast_mut(arena.get_mut(bounds(output))?);
                     binary(&args, Operands::Separate { lhs, rhs, output });
                 }
-                (BoundOperand::Arena(lhs), BoundOperand::Arena(rhs)) if lhs == rhs => {
-                    let (both, output) = pair(arena, lhs, output)?;
-                    let both = cast_slice(both);
-                    binary(&args, Operands::Separate { lhs: both, rhs: both, output: cast_mut(output) });
-                }
                 (BoundOperand::Arena(lhs), BoundOperand::Arena(rhs)) => {
-                    let spans = [bounds(lhs), bounds(rhs), bounds(output)];
-                    let [lhs, rhs, output] = arena.get_disjoint_mut(spans).ok()?;
+                    let ([lhs, rhs], output) = apart(arena, [lhs, rhs], output)?;
                     let (lhs, rhs) = (cast_slice(lhs), cast_slice(rhs));
                     binary(&args, Operands::Separate { lhs, rhs, output: cast_mut(output) });
                 }

@@ -131,7 +131,7 @@ impl<'a> Package<'a> {
         if expected != found {
             return Err(Error::Length { expected, found });
         }
-        if bytes.as_ptr() as usize % SECTION_ALIGN != 0 {
+        if !(bytes.as_ptr() as usize).is_multiple_of(SECTION_ALIGN) {
             return Err(Error::Alignment);
         }
         if header_bytes as usize != HEADER_BYTES || reserved != 0 || sections > MAX_SECTIONS {

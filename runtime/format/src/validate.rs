@@ -122,7 +122,7 @@ impl Bounds<'_> {
     fn arena(&self, span: Span, elems: Option<u32>, elem_bytes: u32, field: &'static str) -> Check {
         let bytes = elems.and_then(|elems| elems.checked_mul(elem_bytes));
         let inside = end(span).is_some_and(|end| end <= self.arena_bytes);
-        require(inside && bytes == Some(span.bytes) && span.offset % elem_bytes == 0, field)
+        require(inside && bytes == Some(span.bytes) && span.offset.is_multiple_of(elem_bytes), field)
     }
 
     /// So many constants of `elem_bytes`; gives their bytes.
@@ -134,7 +134,7 @@ impl Bounds<'_> {
         field: &'static str,
     ) -> Result<&[u8], &'static str> {
         let bytes = elems.and_then(|elems| elems.checked_mul(elem_bytes));
-        let end = end(span).filter(|_| bytes == Some(span.bytes) && span.offset % elem_bytes == 0);
+        let end = end(span).filter(|_| bytes == Some(span.bytes) && span.offset.is_multiple_of(elem_bytes));
         end.and_then(|end| self.weights.get(span.offset as usize..end as usize)).ok_or(field)
     }
 

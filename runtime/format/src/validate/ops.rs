@@ -13,7 +13,7 @@ const MAX_DOT: u32 = i32::MAX as u32 / (128 * 127);
 pub(super) fn step(step: &Step<'_>, bounds: &Bounds<'_>) -> Check {
     let scratch = step.scratch;
     require(end(scratch).is_some_and(|end| end <= bounds.arena_bytes), "scratch")?;
-    require(scratch.bytes == 0 || scratch.offset % 64 == 0, "scratch")?;
+    require(scratch.bytes == 0 || scratch.offset.is_multiple_of(64), "scratch")?;
     let apart = |span: Span| require(!overlap(scratch, span), "scratch, which overlaps a tensor");
     match &step.op {
         Op::Conv(op) => {

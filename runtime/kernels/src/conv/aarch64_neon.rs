@@ -62,10 +62,9 @@ unsafe fn block<const M: usize, const P: usize>(tile: &Tile, first: usize) -> us
         let mut acc = [[[vdupq_n_s32(0); NR]; P]; M];
         let mut weights = panel.add(NR * 8).cast::<i8>();
         for tap in 0..tile.taps {
-            let rows = tile.rows.add(tap * MR);
             let mut row = [core::ptr::null::<i8>(); M];
             for (m, row) in row.iter_mut().enumerate() {
-                *row = *rows.add(m);
+                *row = *tile.rows.add(m * tile.taps + tap);
             }
             let mut k = 0;
             while k + 16 <= tile.tap_elems {

@@ -52,7 +52,7 @@ impl Range {
 /// What `edgepack_neon32_conv_2x4` reads.
 #[repr(C)]
 struct Tile {
-    /// `[taps][2]`.
+    /// `[2][taps]`.
     rows: *const *const i8,
     taps: usize,
     tap_elems: usize,

@@ -57,9 +57,10 @@
         .hidden edgepack_neon32_conv_2x4
         .type   edgepack_neon32_conv_2x4, %function
 edgepack_neon32_conv_2x4:
-        push    {r4-r8, lr}
+        push    {r4-r10, lr}
         vpush   {d8-d15}
         ldm     r0!, {r1-r4, r8}        @ rows, taps, tap_elems, panel, sums
+        add     r9, r1, r2, lsl #2      @ the rows of pixel 1
         mov     lr, r4
         add     r4, r4, #32             @ behind 4 biases and 4 multipliers: the weights
         vmov.i32 q8, #0
@@ -71,7 +72,7 @@ edgepack_neon32_conv_2x4:
         vmov.i32 q14, #0
         vmov.i32 q15, #0
 1:      ldr     r5, [r1], #4
-        ldr     r6, [r1], #4
+        ldr     r6, [r9], #4
         subs    r7, r3, #16
         blo     3f
 2:      vld1.8  {d0-d1}, [r5]!
@@ -119,7 +120,7 @@ edgepack_neon32_conv_2x4:
         vmovn.i16 d0, q0
         vst1.8  {d0}, [r8]              @ the bytes follow the sums
         vpop    {d8-d15}
-        pop     {r4-r8, pc}
+        pop     {r4-r10, pc}
         .size   edgepack_neon32_conv_2x4, . - edgepack_neon32_conv_2x4
 
 @ void edgepack_neon32_depthwise_1x8(const struct Pixel *)

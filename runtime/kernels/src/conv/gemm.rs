@@ -9,6 +9,9 @@ use crate::requantize::OutputRange;
 /// small processors (512 kB on a Cortex-A53 or A72), beside the input rows.
 const SWEEP_BYTES: usize = 128 * 1024;
 
+/// Values that are gathered at a time.
+const CHUNK: usize = super::pack::GATHER_CHUNK;
+
 /// The kernel of one ISA.
 pub(super) struct Micro {
     /// MR: pixels of a tile.
@@ -24,7 +27,7 @@ pub(super) struct Micro {
 
 /// One tile: `live_pixels` × `live_channels` outputs.
 pub(super) struct Tile {
-    /// `[taps][MR]`, each to `tap_elems` readable int8 values. Rows beyond `live_pixels` repeat one.
+    /// `[MR][taps]`, each to `tap_elems` readable int8 values. Rows beyond `live_pixels` repeat one.
     pub rows: *const *const i8,
     /// Taps.
     pub taps: usize,
@@ -80,7 +83,7 @@ pub(super) unsafe fn run(args: &mut ConvArgs<'_>, micro: &Micro) {
     let layout = micro.layout;
     let WeightSource::Packed(packed) = args.weights else { return };
     let (taps, tap_elems) = layout.taps(&shape);
-    let mut rows = Rows::new(args, micro, taps, tap_elems);
+    let mut rows = Rows::new(args, micro, taps);
     let out = match &mut args.output {
         Output::I8(out, range) => TileOutput::I8(out.as_mut_ptr(), *range),
         Output::F32(out) => TileOutput::F32(out.as_mut_ptr()),
@@ -123,36 +126,84 @@ pub(super) unsafe fn run(args: &mut ConvArgs<'_>, micro: &Micro) {
 struct Rows {
     shape: ConvShape,
     input: *const i8,
+    input_end: *const i8,
     zero_point: i8,
     mr: usize,
     taps: usize,
-    tap_elems: usize,
     gathers: bool,
+    /// Output rows and columns whose taps are all inside the image.
+    interior_y: (usize, usize),
+    interior_x: (usize, usize),
+    /// `[MR][taps]`.
     pointers: *mut *const i8,
+    /// `[taps]`: from the input at a pixel's first tap to its others.
+    offsets: *const usize,
     zero_row: *const i8,
     gathered: *mut i8,
     gathered_stride: usize,
 }
 
+/// The output positions along one axis whose taps are all inside: first, and one beyond the last.
+fn interior(
+    size: usize,
+    out: usize,
+    kernel: usize,
+    stride: usize,
+    dilation: usize,
+    pad: usize,
+) -> (usize, usize) {
+    let reach = (kernel - 1) * dilation;
+    let end = match (size + pad).checked_sub(reach + 1) {
+        Some(last) => (last / stride + 1).min(out),
+        None => 0,
+    };
+    (pad.div_ceil(stride), end)
+}
+
 impl Rows {
-    fn new(args: &mut ConvArgs<'_>, micro: &Micro, taps: usize, tap_elems: usize) -> Self {
-        let pointer_bytes = (taps * micro.pixels * 8).next_multiple_of(super::pack::PANEL_ALIGN);
-        let stride = tap_elems.next_multiple_of(super::pack::PANEL_ALIGN);
-        let (pointers, rest) = args.scratch.split_at_mut(pointer_bytes);
-        let (zero_row, gathered) = rest.split_at_mut(stride);
+    fn new(args: &mut ConvArgs<'_>, micro: &Micro, taps: usize) -> Self {
+        let shape = args.shape;
+        let scratch = micro.layout.scratch(&shape, micro.pixels);
+        let (pointers, rest) = args.scratch.split_at_mut(scratch.pointers);
+        let (offsets, rest) = rest.split_at_mut(scratch.offsets);
+        let (zero_row, gathered) = rest.split_at_mut(scratch.row);
         zero_row.fill(args.input_zero_point as u8);
+        let offset = |tap: usize| {
+            let (ky, kx) = (tap / shape.kernel_w, tap % shape.kernel_w);
+            (ky * shape.dilation_h * shape.in_w + kx * shape.dilation_w) * shape.in_channels
+        };
+        for (tap, to) in offsets.chunks_exact_mut(size_of::<usize>()).take(taps).enumerate() {
+            to.copy_from_slice(&offset(tap).to_ne_bytes());
+        }
         Self {
-            shape: args.shape,
+            shape,
             input: args.input.as_ptr(),
+            input_end: args.input.as_ptr_range().end,
             zero_point: args.input_zero_point,
             mr: micro.pixels,
             taps,
-            tap_elems,
-            gathers: micro.layout.gathers(&args.shape),
+            gathers: micro.layout.gathers(&shape),
+            interior_y: interior(
+                shape.in_h,
+                shape.out_h,
+                shape.kernel_h,
+                shape.stride_h,
+                shape.dilation_h,
+                shape.pad_top,
+            ),
+            interior_x: interior(
+                shape.in_w,
+                shape.out_w,
+                shape.kernel_w,
+                shape.stride_w,
+                shape.dilation_w,
+                shape.pad_left,
+            ),
             pointers: pointers.as_mut_ptr().cast(),
+            offsets: offsets.as_ptr().cast(),
             zero_row: zero_row.as_ptr().cast(),
             gathered: gathered.as_mut_ptr().cast(),
-            gathered_stride: stride,
+            gathered_stride: scratch.row,
         }
     }
 
@@ -168,17 +219,33 @@ impl Rows {
         let (mut image, in_image) = (first / pixels, first % pixels);
         let (mut oy, mut ox) = (in_image / shape.out_w, in_image % shape.out_w);
         for row in 0..live {
-            // SAFETY: `image` and the group are inside the input; `row < live <= MR`.
+            let is_interior = (self.interior_y.0..self.interior_y.1).contains(&oy)
+                && (self.interior_x.0..self.interior_x.1).contains(&ox);
+            // SAFETY: `image` and the group are inside the input; `row < live <= MR`; of an interior
+            // pixel the first tap, and every other one, is inside the image.
             unsafe {
                 let origin = self.input.add(
                     image * shape.in_h * shape.in_w * shape.in_channels + group * shape.group_in_channels(),
                 );
+                let pointers = self.pointers.add(row * self.taps);
+                let corner = || {
+                    let (y, x) = (oy * shape.stride_h - shape.pad_top, ox * shape.stride_w - shape.pad_left);
+                    origin.add((y * shape.in_w + x) * shape.in_channels)
+                };
                 if self.gathers {
                     let to = self.gathered.add(row * self.gathered_stride);
-                    self.gather(origin, oy, ox, to);
-                    *self.pointers.add(row) = to;
+                    *pointers = to;
+                    let whole_lines = shape.groups == 1 && shape.dilation_w == 1;
+                    if !(is_interior && whole_lines && self.gather_interior(corner(), to)) {
+                        self.gather(origin, oy, ox, to);
+                    }
+                } else if is_interior {
+                    let corner = corner();
+                    for tap in 0..self.taps {
+                        *pointers.add(tap) = corner.add(*self.offsets.add(tap));
+                    }
                 } else {
-                    self.point(origin, oy, ox, row);
+                    self.point(origin, oy, ox, pointers);
                 }
             }
             ox += 1;
@@ -191,43 +258,74 @@ impl Rows {
         }
         for row in live..self.mr {
             for tap in 0..self.taps {
-                // SAFETY: both positions are inside `[taps][MR]`; row 0 is always live.
-                unsafe { *self.pointers.add(tap * self.mr + row) = *self.pointers.add(tap * self.mr) };
+                // SAFETY: both positions are inside `[MR][taps]`; row 0 is always live.
+                unsafe { *self.pointers.add(row * self.taps + tap) = *self.pointers.add(tap) };
             }
         }
         self.pointers
     }
 
     /// # Safety
-    /// `origin` is the image's first pixel at the group's first channel; `row < MR`.
-    #[inline(always)]
-    unsafe fn point(&self, origin: *const i8, oy: usize, ox: usize, row: usize) {
+    /// `origin` is the image's first pixel at the group's first channel; `pointers` has room for the
+    /// taps.
+    #[inline(never)]
+    unsafe fn point(&self, origin: *const i8, oy: usize, ox: usize, pointers: *mut *const i8) {
         let shape = &self.shape;
-        let mut slot = row;
+        let mut tap = 0;
         for ky in 0..shape.kernel_h {
             let y = shape.input_row(oy, ky);
             for kx in 0..shape.kernel_w {
-                // SAFETY: the position is inside the image; `slot` inside `[taps][MR]`.
+                // SAFETY: the position is inside the image; `tap` is one of the taps.
                 unsafe {
-                    *self.pointers.add(slot) = match (y, shape.input_column(ox, kx)) {
+                    *pointers.add(tap) = match (y, shape.input_column(ox, kx)) {
                         (Some(y), Some(x)) => origin.add((y * shape.in_w + x) * shape.in_channels),
                         _ => self.zero_row,
                     };
                 }
-                slot += self.mr;
+                tap += 1;
             }
         }
+    }
+
+    /// As `gather`, of a pixel whose taps are all inside, by whole chunks: what is copied beyond a
+    /// line is overwritten by the next one, or multiplied by zero weights. `false`, and nothing
+    /// done that matters, where that would read beyond the input.
+    ///
+    /// # Safety
+    /// `corner` is the pixel's first tap; `to` has room for a row.
+    #[inline(always)]
+    unsafe fn gather_interior(&self, corner: *const i8, to: *mut i8) -> bool {
+        let shape = &self.shape;
+        let line = shape.kernel_w * shape.in_channels;
+        let next_line = shape.dilation_h * shape.in_w * shape.in_channels;
+        let chunks = line.div_ceil(CHUNK);
+        let end = corner.addr() + (shape.kernel_h - 1) * next_line + chunks * CHUNK;
+        if end > self.input_end.addr() {
+            return false;
+        }
+        for ky in 0..shape.kernel_h {
+            for chunk in 0..chunks {
+                // SAFETY: reads end before `end`, writes less than a chunk behind the last line, for
+                // which a row has room.
+                unsafe {
+                    let from = corner.add(ky * next_line + chunk * CHUNK).cast::<[i8; CHUNK]>();
+                    to.add(ky * line + chunk * CHUNK)
+                        .cast::<[i8; CHUNK]>()
+                        .write_unaligned(from.read_unaligned());
+                }
+            }
+        }
+        true
     }
 
     /// Copies the `kh * kw * channels` inputs of one output pixel to `to`.
     ///
     /// # Safety
     /// `origin` as in `point`; `to` has room for `tap_elems`.
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn gather(&self, origin: *const i8, oy: usize, ox: usize, to: *mut i8) {
         let shape = &self.shape;
         let channels = shape.group_in_channels();
-        debug_assert!(self.tap_elems >= shape.taps() * channels);
         let whole_rows = shape.groups == 1 && shape.dilation_w == 1;
         let left = ox * shape.stride_w;
         for ky in 0..shape.kernel_h {

@@ -46,6 +46,21 @@ pub static LAYOUTS: &[&Layout] = &[&NR16_KR4_U8, &NR16_KR2, &NR8_KR4, &NR4_KR8];
 /// Panels start at multiples of this many bytes, and so does the blob.
 pub const PANEL_ALIGN: usize = 64;
 
+/// Values that the driver gathers at a time.
+pub(super) const GATHER_CHUNK: usize = 16;
+
+/// Bytes of the parts of the scratch memory, in their order. Pointers count as 8 bytes everywhere.
+pub(super) struct Scratch {
+    /// Of each pixel of a tile, to the input of each tap.
+    pub pointers: usize,
+    /// From a pixel's first tap to each tap.
+    pub offsets: usize,
+    /// One row of input values.
+    pub row: usize,
+    /// Rows: one of zero points, and where the driver gathers, one for each pixel of a tile.
+    pub rows: usize,
+}
+
 impl Layout {
     /// Every layout that a package may carry a section of.
     pub fn all() -> impl Iterator<Item = &'static Self> {
@@ -87,12 +102,24 @@ impl Layout {
         shape.groups * self.panels(shape) * self.panel_bytes(shape)
     }
 
-    /// Bytes of scratch for tiles of `tile_pixels`: pointers, one row of zero points, gathered rows.
-    pub(super) fn scratch_bytes(&self, shape: &ConvShape, tile_pixels: usize) -> usize {
+    /// The parts of the scratch memory for tiles of `tile_pixels`.
+    pub(super) fn scratch(&self, shape: &ConvShape, tile_pixels: usize) -> Scratch {
         let (taps, tap_elems) = self.taps(shape);
-        let pointers = (taps * tile_pixels * 8).next_multiple_of(PANEL_ALIGN);
-        let gathered = if self.gathers(shape) { tile_pixels } else { 0 };
-        pointers + (1 + gathered) * tap_elems.next_multiple_of(PANEL_ALIGN)
+        let gathers = self.gathers(shape);
+        // Gathering writes whole chunks.
+        let row = if gathers { tap_elems + GATHER_CHUNK } else { tap_elems };
+        Scratch {
+            pointers: (taps * tile_pixels * 8).next_multiple_of(PANEL_ALIGN),
+            offsets: (taps * 8).next_multiple_of(PANEL_ALIGN),
+            row: row.next_multiple_of(PANEL_ALIGN),
+            rows: if gathers { 1 + tile_pixels } else { 1 },
+        }
+    }
+
+    /// Bytes of scratch for tiles of `tile_pixels`.
+    pub(super) fn scratch_bytes(&self, shape: &ConvShape, tile_pixels: usize) -> usize {
+        let scratch = self.scratch(shape, tile_pixels);
+        scratch.pointers + scratch.offsets + scratch.rows * scratch.row
     }
 
     /// Packs canonical weights. `packed` has [`Layout::packed_bytes`]; `weights` fit `shape`, which

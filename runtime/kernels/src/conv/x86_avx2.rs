@@ -57,10 +57,9 @@ unsafe fn block<const M: usize>(tile: &Tile, first: usize) {
         let mut acc = [bias; M];
         let mut weights = panel.add(NR * 8);
         for tap in 0..tile.taps {
-            let rows = tile.rows.add(tap * MR);
             let mut row = [core::ptr::null::<i8>(); M];
             for (m, row) in row.iter_mut().enumerate() {
-                *row = *rows.add(m);
+                *row = *tile.rows.add(m * tile.taps + tap);
             }
             for k in (0..tile.tap_elems).step_by(8) {
                 let mut x = [_mm256_setzero_si256(); M];

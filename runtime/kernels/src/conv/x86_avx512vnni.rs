@@ -75,10 +75,9 @@ unsafe fn block<const M: usize, const P: usize>(tile: &Tile, first: usize) {
         }
         let mut weights = panel.add(NR * 8);
         for tap in 0..tile.taps {
-            let rows = tile.rows.add(tap * MR);
             let mut x = [core::ptr::null::<i8>(); M];
             for (m, x) in x.iter_mut().enumerate() {
-                *x = *rows.add(m);
+                *x = *tile.rows.add(m * tile.taps + tap);
             }
             for k in (0..tile.tap_elems).step_by(4) {
                 let mut w = [flip; P];
