@@ -152,13 +152,17 @@ pub fn bind<'p>(
     steps: &mut [Option<BoundStep<'p>>],
     packed: &mut [u8],
 ) -> Result<(), BindError> {
-    let needed = package.head().steps as usize;
-    if steps.len() < needed {
-        return Err(BindError::Steps { needed, given: steps.len() });
-    }
-    if !packed.is_empty() && !(packed.as_ptr() as usize).is_multiple_of(64) {
+    let Requirements { packed_bytes, steps: needed, .. } = requirements(package, token);
+    let given = steps.len();
+    let (steps, unused) = steps.split_at_mut_checked(needed).ok_or(BindError::Steps { needed, given })?;
+    if !packed.is_empty() && packed.as_ptr() as usize % 64 != 0 {
         return Err(BindError::Alignment);
     }
+    if packed.len() < packed_bytes {
+        return Err(BindError::Packed { needed: packed_bytes, given: packed.len() });
+    }
+    // A program runs every step that it finds: those of a package that was here before must go.
+    unused.fill(None);
     let mut binder = Binder { package: *package, token, sections: Sections::new(package), packed, used: 0 };
     for (index, (slot, step)) in steps.iter_mut().zip(package.steps()).enumerate() {
         let op = binder.op(index, &step)?;

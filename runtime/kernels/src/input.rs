@@ -18,22 +18,39 @@ impl InputArgs {
         self.dims.iter().product()
     }
 
-    fn for_each(&self, mut visit: impl FnMut(usize, usize, usize)) {
+    /// Whether the application's tensor lies as the int8 one does.
+    fn is_contiguous(&self) -> bool {
+        let [_, d1, d2, d3] = self.dims;
+        let wanted = [d1 * d2 * d3, d2 * d3, d3, 1];
+        (0..4).all(|axis| self.dims[axis] == 1 || self.strides[axis] == wanted[axis])
+    }
+
+    /// Each line (along axis 2) of each channel (axis 3): a loop long enough to be worth its start.
+    fn for_each_line(&self, mut visit: impl FnMut(Line)) {
         let [d0, d1, d2, d3] = self.dims;
         let s = &self.strides;
-        let mut to = 0;
         for i0 in 0..d0 {
             for i1 in 0..d1 {
-                for i2 in 0..d2 {
-                    let from = i0 * s[0] + i1 * s[1] + i2 * s[2];
-                    for i3 in 0..d3 {
-                        visit(to, from + i3 * s[3], i3);
-                        to += 1;
-                    }
+                for channel in 0..d3 {
+                    let to = (i0 * d1 + i1) * d2 * d3 + channel;
+                    let from = i0 * s[0] + i1 * s[1] + channel * s[3];
+                    visit(Line { channel, to, to_step: d3, from, from_step: s[2], count: d2 });
                 }
             }
         }
     }
+}
+
+/// Elements of one channel.
+struct Line {
+    channel: usize,
+    /// In the int8 tensor: the first, and from one to the next.
+    to: usize,
+    to_step: usize,
+    /// In the application's tensor.
+    from: usize,
+    from_step: usize,
+    count: usize,
 }
 
 /// `q = quantize(x * inverse_scale)`. Not-a-number gives the range's minimum. `input` and `output`
@@ -45,7 +62,18 @@ pub fn quantize_f32(
     range: OutputRange,
     output: &mut [i8],
 ) {
-    args.for_each(|to, from, _| output[to] = range.quantize(input[from] * inverse_scale));
+    if args.is_contiguous() {
+        for (y, &x) in output.iter_mut().zip(input) {
+            *y = range.quantize(x * inverse_scale);
+        }
+        return;
+    }
+    args.for_each_line(|line| {
+        for i in 0..line.count {
+            output[line.to + i * line.to_step] =
+                range.quantize(input[line.from + i * line.from_step] * inverse_scale);
+        }
+    });
 }
 
 /// `q = table[channel][pixel]`: the preprocessing (channel order, mean, deviation) and the
@@ -53,18 +81,37 @@ pub fn quantize_f32(
 /// channel. With `reverse_channels` a model of BGR reads RGB pixels. `tables` is `[channels][256]`;
 /// `input` and `output` have [`InputArgs::elems`].
 pub fn quantize_u8(args: &InputArgs, input: &[u8], tables: &[i8], reverse_channels: bool, output: &mut [i8]) {
+    let (tables, _) = tables.as_chunks::<256>();
     let channels = args.dims[3];
-    let stride = args.strides[3];
-    args.for_each(|to, from, channel| {
-        let from =
-            if reverse_channels { from - channel * stride + (channels - 1 - channel) * stride } else { from };
-        output[to] = tables[channel * 256 + input[from] as usize];
+    if args.is_contiguous() && (!reverse_channels || channels == 1) && tables.iter().all(only_shifts) {
+        for (y, &x) in output.iter_mut().zip(input) {
+            *y = (x ^ 0x80) as i8;
+        }
+        return;
+    }
+    args.for_each_line(|line| {
+        let table = &tables[line.channel];
+        let mirrored = channels - 1 - line.channel;
+        let from = if reverse_channels {
+            line.from - line.channel * args.strides[3] + mirrored * args.strides[3]
+        } else {
+            line.from
+        };
+        for i in 0..line.count {
+            output[line.to + i * line.to_step] = table[input[from + i * line.from_step] as usize];
+        }
     });
+}
+
+/// Whether a table is `pixel - 128`, as it is where the model takes all of 0 to 255 evenly scaled.
+fn only_shifts(table: &[i8; 256]) -> bool {
+    table.iter().zip(0..=255u8).all(|(&q, pixel)| q == (pixel ^ 0x80) as i8)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::vec::Vec;
 
     #[test]
     fn nchw_samples_become_nhwc() {
@@ -85,5 +132,38 @@ mod tests {
         assert_eq!(output, [1, 2, 3]);
         quantize_u8(&args, &[9, 8, 7], &tables, true, &mut output);
         assert_eq!(output, [1, 2, 3]);
+    }
+
+    /// Whatever the way through, the result is that of the definition.
+    #[test]
+    fn every_order_of_axes_gives_the_definition() {
+        let dims = [2, 3, 5, 4];
+        let orders = [[60, 20, 4, 1], [60, 5, 1, 15], [1, 2, 6, 30], [60, 1, 3, 15]];
+        let pixels: Vec<u8> = (0..120).map(|i| (i * 37 % 256) as u8).collect();
+        let values: Vec<f32> = pixels.iter().map(|&p| p as f32 / 9.0 - 14.0).collect();
+        let shift: Vec<i8> = (0..4).flat_map(|_| (0..=255u8).map(|p| (p ^ 0x80) as i8)).collect();
+        let other: Vec<i8> = (0..1024).map(|i| (i * 7 % 251) as u8 as i8).collect();
+        for strides in orders {
+            let args = InputArgs { dims, strides };
+            for reverse in [false, true] {
+                for tables in [&shift, &other] {
+                    let (mut by_pixels, mut by_values) = ([0; 120], [0; 120]);
+                    quantize_u8(&args, &pixels, tables, reverse, &mut by_pixels);
+                    quantize_f32(&args, &values, 8.0, OutputRange::full(3), &mut by_values);
+                    for at in 0..120 {
+                        let index = [at / 60, at / 20 % 3, at / 4 % 5, at % 4];
+                        let from = |channel: usize| {
+                            let axes = [index[0], index[1], index[2], channel];
+                            axes.iter().zip(strides).map(|(i, stride)| i * stride).sum::<usize>()
+                        };
+                        let channel = if reverse { 3 - index[3] } else { index[3] };
+                        let pixel = pixels[from(channel)] as usize;
+                        assert_eq!(by_pixels[at], tables[index[3] * 256 + pixel]);
+                        let value = values[from(index[3])];
+                        assert_eq!(by_values[at], OutputRange::full(3).quantize(value * 8.0));
+                    }
+                }
+            }
+        }
     }
 }
