@@ -77,7 +77,8 @@ struct StepLine {
 }
 
 /// The instruction sets that a reader wants to know about.
-const ISAS: [(&str, IsaSet); 6] = [
+const ISAS: [(&str, IsaSet); 7] = [
+    ("avx512vbmi", IsaSet::AVX512_VBMI),
     ("avx512vnni", IsaSet::AVX512_VNNI),
     ("avx2", IsaSet::AVX2),
     ("dotprod", IsaSet::DOTPROD),

@@ -10,6 +10,7 @@ use edgepack_kernels::elementwise::{BinaryArgs, BinaryOp};
 use edgepack_kernels::isa::IsaToken;
 use edgepack_kernels::pool::{PoolArgs, PoolOp};
 use edgepack_kernels::requantize::OutputRange;
+use edgepack_kernels::variants::BoundVariant;
 
 use crate::conv_shape;
 use crate::error::BindError;
@@ -31,6 +32,8 @@ pub struct Requirements {
 #[derive(Clone, Copy, Debug)]
 pub struct BoundStep<'p> {
     pub(crate) scratch: Span,
+    /// For all steps but convolutions.
+    pub(crate) kernels: BoundVariant,
     pub(crate) op: BoundOp<'p>,
 }
 
@@ -155,7 +158,7 @@ pub fn bind<'p>(
     let Requirements { packed_bytes, steps: needed, .. } = requirements(package, token);
     let given = steps.len();
     let (steps, unused) = steps.split_at_mut_checked(needed).ok_or(BindError::Steps { needed, given })?;
-    if !packed.is_empty() && packed.as_ptr() as usize % 64 != 0 {
+    if !packed.is_empty() && !(packed.as_ptr() as usize).is_multiple_of(64) {
         return Err(BindError::Alignment);
     }
     if packed.len() < packed_bytes {
@@ -164,9 +167,10 @@ pub fn bind<'p>(
     // A program runs every step that it finds: those of a package that was here before must go.
     unused.fill(None);
     let mut binder = Binder { package: *package, token, sections: Sections::new(package), packed, used: 0 };
+    let kernels = BoundVariant::new(token);
     for (index, (slot, step)) in steps.iter_mut().zip(package.steps()).enumerate() {
         let op = binder.op(index, &step)?;
-        *slot = Some(BoundStep { scratch: step.scratch, op });
+        *slot = Some(BoundStep { scratch: step.scratch, kernels, op });
     }
     Ok(())
 }

@@ -31,6 +31,7 @@ pub use run::{Observer, Program};
 use edgepack_format::plan;
 use edgepack_kernels::conv::{self, ConvShape, Row};
 use edgepack_kernels::isa::IsaSet;
+use edgepack_kernels::variants;
 
 /// The geometry of a convolution step, for the kernels.
 pub fn conv_shape(conv: &plan::Conv) -> ConvShape {
@@ -66,12 +67,12 @@ pub fn conv_row(conv: &plan::Conv, isa: IsaSet) -> &'static Row {
 pub fn kernel_name(op: &plan::Op, isa: IsaSet) -> &'static str {
     match op {
         plan::Op::Conv(conv) => conv_row(conv, isa).name,
-        plan::Op::Binary(plan::Binary { op: plan::BinaryOp::Add { .. }, .. }) => "add_s8_portable",
-        plan::Op::Binary(plan::Binary { op: plan::BinaryOp::Mul { .. }, .. }) => "mul_s8_portable",
+        plan::Op::Binary(plan::Binary { op: plan::BinaryOp::Add { .. }, .. }) => variants::select(isa).add,
+        plan::Op::Binary(plan::Binary { op: plan::BinaryOp::Mul { .. }, .. }) => variants::select(isa).mul,
         plan::Op::Lookup(lookup) if lookup.to_f32 => "lookup_s8_f32_portable",
-        plan::Op::Lookup(_) => "lookup_s8_portable",
-        plan::Op::Pool(plan::Pool { op: plan::PoolOp::Max, .. }) => "max_pool_s8_portable",
-        plan::Op::Pool(_) => "average_pool_s8_portable",
+        plan::Op::Lookup(_) => variants::select(isa).lookup,
+        plan::Op::Pool(plan::Pool { op: plan::PoolOp::Max, .. }) => variants::select(isa).max_pool,
+        plan::Op::Pool(_) => variants::select(isa).average_pool,
         plan::Op::Softmax(_) => "softmax_portable",
         plan::Op::Fill(_) => "fill_s8_portable",
         plan::Op::Copy(_) => "copy_portable",

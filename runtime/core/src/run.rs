@@ -7,9 +7,8 @@ use edgepack_format::plan::{SoftmaxInput, SoftmaxOutput, Span};
 use edgepack_format::{GoldenInput, Hash, Package, SeededBytes};
 use edgepack_kernels::conv::{ConvArgs, Output, WeightSource};
 use edgepack_kernels::copy::copy;
-use edgepack_kernels::elementwise::{Operands, binary};
-use edgepack_kernels::lookup::{lookup, lookup_in_place};
-use edgepack_kernels::pool::pool;
+use edgepack_kernels::elementwise::Operands;
+use edgepack_kernels::lookup::lookup;
 use edgepack_kernels::requantize::OutputRange;
 use edgepack_kernels::softmax::{Logits, Probabilities, softmax};
 
@@ -139,6 +138,7 @@ fn apart(arena: &mut [u8], reads: [Span; 2], write: Span) -> Option<([&[u8]; 2],
 
 /// Runs one step; `None` where its spans do not fit the arena, which validation has excluded.
 fn run_step(step: &BoundStep<'_>, packed: &[u8], arena: &mut [u8]) -> Option<()> {
+    let kernels = step.kernels;
     match step.op {
         BoundOp::Conv(ref conv) => run_conv(conv, step.scratch, packed, arena),
         BoundOp::Binary { args, lhs, rhs, output } => {
@@ -149,41 +149,42 @@ fn run_step(step: &BoundStep<'_>, packed: &[u8], arena: &mut [u8]) -> Option<()>
             match (lhs, rhs) {
                 (BoundOperand::Arena(lhs), BoundOperand::Constant(rhs)) if lhs == output => {
                     let output = cast_mut(arena.get_mut(bounds(output))?);
-                    binary(&args, Operands::InPlace { output, rhs });
+                    kernels.binary(&args, Operands::InPlace { output, rhs });
                 }
                 (BoundOperand::Arena(lhs), BoundOperand::Arena(rhs)) if lhs == output => {
                     let (rhs, output) = pair(arena, rhs, output)?;
-                    binary(&args, Operands::InPlace { output: cast_mut(output), rhs: cast_slice(rhs) });
+                    kernels
+                        .binary(&args, Operands::InPlace { output: cast_mut(output), rhs: cast_slice(rhs) });
                 }
                 (BoundOperand::Constant(lhs), BoundOperand::Constant(rhs)) => {
                     let output = cast_mut(arena.get_mut(bounds(output))?);
-                    binary(&args, Operands::Separate { lhs, rhs, output });
+                    kernels.binary(&args, Operands::Separate { lhs, rhs, output });
                 }
                 (BoundOperand::Arena(lhs), BoundOperand::Arena(rhs)) => {
                     let ([lhs, rhs], output) = apart(arena, [lhs, rhs], output)?;
                     let (lhs, rhs) = (cast_slice(lhs), cast_slice(rhs));
-                    binary(&args, Operands::Separate { lhs, rhs, output: cast_mut(output) });
+                    kernels.binary(&args, Operands::Separate { lhs, rhs, output: cast_mut(output) });
                 }
                 (BoundOperand::Constant(lhs), other) => {
                     let (rhs, output) = pair(arena, constant(other).err()?, output)?;
                     let (rhs, output) = (cast_slice(rhs), cast_mut(output));
-                    binary(&args, Operands::Separate { lhs, rhs, output });
+                    kernels.binary(&args, Operands::Separate { lhs, rhs, output });
                 }
                 (other, BoundOperand::Constant(rhs)) => {
                     let (lhs, output) = pair(arena, constant(other).err()?, output)?;
                     let (lhs, output) = (cast_slice(lhs), cast_mut(output));
-                    binary(&args, Operands::Separate { lhs, rhs, output });
+                    kernels.binary(&args, Operands::Separate { lhs, rhs, output });
                 }
             }
             Some(())
         }
         BoundOp::Lookup { input, output, table } if input == output => {
-            lookup_in_place(cast_mut(arena.get_mut(bounds(output))?), table);
+            kernels.lookup_in_place(cast_mut(arena.get_mut(bounds(output))?), table);
             Some(())
         }
         BoundOp::Lookup { input, output, table } => {
             let (input, output) = pair(arena, input, output)?;
-            lookup(cast_slice(input), table, cast_mut(output));
+            kernels.lookup(cast_slice(input), table, cast_mut(output));
             Some(())
         }
         BoundOp::LookupF32 { input, output, table } => {
@@ -193,7 +194,7 @@ fn run_step(step: &BoundStep<'_>, packed: &[u8], arena: &mut [u8]) -> Option<()>
         }
         BoundOp::Pool { ref args, input, output } => {
             let (input, output) = pair(arena, input, output)?;
-            pool(args, cast_slice(input), cast_mut(output));
+            kernels.pool(args, cast_slice(input), cast_mut(output));
             Some(())
         }
         BoundOp::Softmax { ref softmax, table } => run_softmax(softmax, table, arena),

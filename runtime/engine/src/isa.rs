@@ -38,9 +38,10 @@ fn features() -> IsaSet {
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512vnni");
-    match (is_x86_feature_detected!("avx2"), avx512) {
-        (true, true) => IsaSet::AVX512_VNNI,
-        (true, false) => IsaSet::AVX2,
+    match (is_x86_feature_detected!("avx2"), avx512, is_x86_feature_detected!("avx512vbmi")) {
+        (true, true, true) => IsaSet::AVX512_VBMI,
+        (true, true, false) => IsaSet::AVX512_VNNI,
+        (true, false, _) => IsaSet::AVX2,
         _ => IsaSet::SCALAR,
     }
 }

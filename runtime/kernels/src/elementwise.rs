@@ -79,6 +79,7 @@ impl BinaryArgs {
 }
 
 /// Runs an element-wise operation over slices of the lengths that [`BinaryArgs`] asks for.
+#[inline(always)]
 pub fn binary(args: &BinaryArgs, operands: Operands<'_>) {
     match args.op {
         BinaryOp::Add { lhs_multiplier, rhs_multiplier } => lines(args, operands, |a, b| {
@@ -91,6 +92,7 @@ pub fn binary(args: &BinaryArgs, operands: Operands<'_>) {
 }
 
 /// `real` takes both operands relative to their zero points.
+#[inline(always)]
 fn lines(args: &BinaryArgs, operands: Operands<'_>, real: impl Fn(i32, i32) -> f32) {
     let [d0, d1, d2, d3] = args.dims;
     let (ls, rs) = (&args.lhs_strides, &args.rhs_strides);
@@ -153,6 +155,7 @@ fn lines(args: &BinaryArgs, operands: Operands<'_>, real: impl Fn(i32, i32) -> f
     }
 }
 
+#[inline(always)]
 fn indices(d0: usize, d1: usize, d2: usize) -> impl Iterator<Item = (usize, usize, usize)> {
     (0..d0).flat_map(move |i| (0..d1).flat_map(move |j| (0..d2).map(move |k| (i, j, k))))
 }

@@ -22,6 +22,7 @@ const EXTENSIONS: &[Extension] = &[
     Extension { name: "dotprod", bit: 1 << 3, implies: 1 << 2 },
     Extension { name: "i8mm", bit: 1 << 4, implies: (1 << 2) | (1 << 3) },
     Extension { name: "neon32", bit: 1 << 5, implies: 0 },
+    Extension { name: "avx512vbmi", bit: 1 << 6, implies: (1 << 1) | (1 << 0) },
 ];
 
 impl IsaSet {
@@ -31,6 +32,8 @@ impl IsaSet {
     pub const AVX2: Self = Self(1 << 0);
     /// x86-64 AVX-512 F, BW, VL and VNNI.
     pub const AVX512_VNNI: Self = Self((1 << 1) | (1 << 0));
+    /// x86-64 AVX-512 VBMI beside them (Ice Lake, Zen 4 and later).
+    pub const AVX512_VBMI: Self = Self((1 << 6) | (1 << 1) | (1 << 0));
     /// AArch64 Advanced SIMD (always there on AArch64).
     pub const NEON: Self = Self(1 << 2);
     /// AArch64 `sdot`/`udot` (FEAT_DotProd).
@@ -138,7 +141,7 @@ mod tests {
 
     #[test]
     fn parse_of_display_gives_the_set_back() {
-        for set in [IsaSet::SCALAR, IsaSet::AVX512_VNNI, IsaSet::I8MM, IsaSet::NEON32] {
+        for set in [IsaSet::SCALAR, IsaSet::AVX512_VNNI, IsaSet::AVX512_VBMI, IsaSet::I8MM, IsaSet::NEON32] {
             assert_eq!(IsaSet::parse(&set.to_string()), Ok(set));
         }
         assert_eq!(IsaSet::parse("dotprod"), Ok(IsaSet::DOTPROD));

@@ -11,6 +11,7 @@
 //! softmax      exponential and softmax in fixed-order arithmetic
 //! copy         strided copies: transpose, concat, pad
 //! input        f32 samples and u8 pixels to int8
+//! variants     elementwise, lookup and pool as compiled for each instruction set; selection
 //! ```
 //!
 //! Tensors are NHWC, contiguous, and given as slices; shapes travel in argument structs. All sizes
@@ -32,3 +33,4 @@ pub mod lookup;
 pub mod pool;
 pub mod requantize;
 pub mod softmax;
+pub mod variants;

@@ -1,6 +1,11 @@
 //! Tables of 256 entries: every unary function of an int8 tensor, exact by construction. Entry
 //! `i` is the result for the int8 value `i - 128`.
 
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod aarch64_neon;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86_avx512vbmi;
+
 /// int8 to int8, or to f32 (which is also how an int8 tensor is dequantized).
 pub fn lookup<T: Copy>(input: &[i8], table: &[T; 256], output: &mut [T]) {
     for (y, &x) in output.iter_mut().zip(input) {

@@ -79,6 +79,7 @@ struct Window {
 }
 
 impl Window {
+    #[inline(always)]
     fn inside(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.kernel)
             .filter_map(|k| (self.start + k * self.dilation).checked_sub(self.pad))
@@ -94,6 +95,7 @@ impl Window {
 const BLOCK: usize = 64;
 
 /// Runs a pooling over slices of [`PoolArgs::input_elems`] and [`PoolArgs::output_elems`].
+#[inline(always)]
 pub fn pool(args: &PoolArgs, input: &[i8], output: &mut [i8]) {
     let line = args.in_w * args.channels;
     let mut pixels = output.chunks_exact_mut(args.channels);
@@ -123,6 +125,7 @@ pub fn pool(args: &PoolArgs, input: &[i8], output: &mut [i8]) {
     }
 }
 
+#[inline(always)]
 fn pool_pixel(args: &PoolArgs, image: &[i8], rows: &Window, columns: &Window, pixel: &mut [i8]) {
     let channels = args.channels;
     let at = |y: usize, x: usize| (y * args.in_w + x) * channels;

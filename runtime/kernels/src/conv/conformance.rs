@@ -66,7 +66,7 @@ fn rows_beside_forbidden_pages_touch_nothing_else() {
 }
 
 /// The extensions of the running processor, lowered by `EDGEPACK_ISA`.
-fn token() -> IsaToken {
+pub(crate) fn token() -> IsaToken {
     let detected = detect::detect();
     let lowered = match env::var("EDGEPACK_ISA") {
         Ok(text) => detected.intersection(IsaSet::parse(&text).expect("EDGEPACK_ISA names extensions")),

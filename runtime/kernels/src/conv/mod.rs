@@ -20,7 +20,7 @@ mod aarch64_requantize;
 #[cfg(all(target_arch = "arm", target_os = "linux"))]
 mod armv7_neon;
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 mod depthwise;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]

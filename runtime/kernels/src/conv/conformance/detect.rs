@@ -10,7 +10,10 @@ pub fn detect() -> IsaSet {
     if has!("avx2") {
         set = IsaSet::AVX2;
         if has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("avx512vnni") {
-            set = set.union(IsaSet::AVX512_VNNI);
+            set = IsaSet::AVX512_VNNI;
+            if has!("avx512vbmi") {
+                set = IsaSet::AVX512_VBMI;
+            }
         }
     }
     set

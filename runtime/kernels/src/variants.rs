@@ -1,0 +1,303 @@
+//! The kernels of all steps but convolutions, as they are compiled for each instruction set.
+//!
+//! Most are the portable code again, for the compiler to make wider vectors of: it consists of single
+//! IEEE operations, which the compiler may not contract, so that the result is the same bits. Only
+//! tables are written by hand.
+
+use crate::elementwise::{self, BinaryArgs, Operands};
+use crate::isa::{IsaSet, IsaToken};
+use crate::lookup;
+use crate::pool::{self, PoolArgs};
+
+/// One instruction set's kernels.
+#[derive(Debug)]
+pub struct Variant {
+    /// The extensions that the processor must have.
+    pub isa: IsaSet,
+    /// Name of the addition and subtraction.
+    pub add: &'static str,
+    /// Name of the multiplication.
+    pub mul: &'static str,
+    /// Name of the table of int8.
+    pub lookup: &'static str,
+    /// Name of the maximum pooling.
+    pub max_pool: &'static str,
+    /// Name of the average pooling.
+    pub average_pool: &'static str,
+    functions: Option<Functions>,
+}
+
+/// # Safety of the functions
+/// The processor has the variant's extensions.
+#[derive(Clone, Copy, Debug)]
+struct Functions {
+    binary: unsafe fn(&BinaryArgs, Operands<'_>),
+    lookup: unsafe fn(&[i8], &[i8; 256], &mut [i8]),
+    lookup_in_place: unsafe fn(&mut [i8], &[i8; 256]),
+    pool: unsafe fn(&PoolArgs, &[i8], &mut [i8]),
+}
+
+macro_rules! variant {
+    ($suffix:literal, $isa:expr, $functions:expr) => {
+        Variant {
+            isa: $isa,
+            add: concat!("add_s8_", $suffix),
+            mul: concat!("mul_s8_", $suffix),
+            lookup: concat!("lookup_s8_", $suffix),
+            max_pool: concat!("max_pool_s8_", $suffix),
+            average_pool: concat!("average_pool_s8_", $suffix),
+            functions: $functions,
+        }
+    };
+}
+
+/// Best first within one architecture.
+static VARIANTS: &[Variant] = &[
+    variant!("avx512vbmi", IsaSet::AVX512_VBMI, avx512vbmi()),
+    variant!("avx512vnni", IsaSet::AVX512_VNNI, avx512()),
+    variant!("avx2", IsaSet::AVX2, avx2()),
+    variant!("neon", IsaSet::NEON, neon()),
+    variant!("portable", IsaSet::SCALAR, Some(PORTABLE)),
+];
+
+const PORTABLE: Functions = Functions {
+    binary: elementwise::binary,
+    lookup: lookup::lookup,
+    lookup_in_place: lookup::lookup_in_place,
+    pool: pool::pool,
+};
+
+/// The portable code compiled for some target features.
+#[cfg(target_arch = "x86_64")]
+macro_rules! compiled_for {
+    ($features:literal, $lookup:path, $lookup_in_place:path) => {{
+        /// # Safety
+        /// The processor has the features.
+        #[target_feature(enable = $features)]
+        unsafe fn binary(args: &BinaryArgs, operands: Operands<'_>) {
+            elementwise::binary(args, operands);
+        }
+        /// # Safety
+        /// The processor has the features.
+        #[target_feature(enable = $features)]
+        unsafe fn pool(args: &PoolArgs, input: &[i8], output: &mut [i8]) {
+            pool::pool(args, input, output);
+        }
+        Some(Functions { binary, lookup: $lookup, lookup_in_place: $lookup_in_place, pool })
+    }};
+}
+
+#[cfg(target_arch = "x86_64")]
+const fn avx512vbmi() -> Option<Functions> {
+    use lookup::x86_avx512vbmi::{lookup, lookup_in_place};
+    compiled_for!("avx512f,avx512bw,avx512vl", lookup, lookup_in_place)
+}
+
+#[cfg(target_arch = "x86_64")]
+const fn avx512() -> Option<Functions> {
+    compiled_for!("avx512f,avx512bw,avx512vl", lookup::lookup, lookup::lookup_in_place)
+}
+
+#[cfg(target_arch = "x86_64")]
+const fn avx2() -> Option<Functions> {
+    compiled_for!("avx2", lookup::lookup, lookup::lookup_in_place)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+const fn avx512vbmi() -> Option<Functions> {
+    None
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+const fn avx512() -> Option<Functions> {
+    None
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+const fn avx2() -> Option<Functions> {
+    None
+}
+
+/// NEON is in every build for AArch64, so that the portable code has its vectors already.
+#[cfg(target_arch = "aarch64")]
+const fn neon() -> Option<Functions> {
+    use lookup::aarch64_neon::{lookup, lookup_in_place};
+    Some(Functions { lookup, lookup_in_place, ..PORTABLE })
+}
+
+#[cfg(not(target_arch = "aarch64"))]
+const fn neon() -> Option<Functions> {
+    None
+}
+
+/// Every variant, of every architecture.
+pub fn variants() -> &'static [Variant] {
+    VARIANTS
+}
+
+/// The variant of a processor with the extensions of `isa`. Pure, so that the host can tell what a
+/// device will choose.
+pub fn select(isa: IsaSet) -> &'static Variant {
+    VARIANTS.iter().find(|variant| isa.contains(variant.isa)).unwrap_or(&VARIANTS[VARIANTS.len() - 1])
+}
+
+/// A variant that may be run, since a token has shown that the processor has what it needs.
+#[derive(Clone, Copy, Debug)]
+pub struct BoundVariant(Functions);
+
+impl BoundVariant {
+    /// The best variant that `token` vouches for.
+    pub fn new(token: IsaToken) -> Self {
+        Self(select(token.set()).functions.unwrap_or(PORTABLE))
+    }
+
+    /// [`elementwise::binary`].
+    #[inline]
+    pub fn binary(&self, args: &BinaryArgs, operands: Operands<'_>) {
+        // SAFETY: `new` saw a token for the extensions.
+        unsafe { (self.0.binary)(args, operands) }
+    }
+
+    /// [`lookup::lookup`] of int8.
+    #[inline]
+    pub fn lookup(&self, input: &[i8], table: &[i8; 256], output: &mut [i8]) {
+        // SAFETY: `new` saw a token for the extensions.
+        unsafe { (self.0.lookup)(input, table, output) }
+    }
+
+    /// [`lookup::lookup_in_place`].
+    #[inline]
+    pub fn lookup_in_place(&self, values: &mut [i8], table: &[i8; 256]) {
+        // SAFETY: `new` saw a token for the extensions.
+        unsafe { (self.0.lookup_in_place)(values, table) }
+    }
+
+    /// [`pool::pool`].
+    #[inline]
+    pub fn pool(&self, args: &PoolArgs, input: &[i8], output: &mut [i8]) {
+        // SAFETY: `new` saw a token for the extensions.
+        unsafe { (self.0.pool)(args, input, output) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+    use std::{println, vec};
+
+    use super::*;
+    use crate::conv::conformance::token;
+    use crate::elementwise::BinaryOp;
+    use crate::pool::PoolOp;
+    use crate::requantize::OutputRange;
+
+    /// The variants that this processor runs.
+    fn bound() -> Vec<(&'static Variant, BoundVariant)> {
+        let runs = |variant: &&Variant| variant.functions.is_some() && token().set().contains(variant.isa);
+        let variants: Vec<_> = variants()
+            .iter()
+            .filter(runs)
+            .map(|variant| (variant, BoundVariant::new(token().lowered_to(variant.isa))))
+            .collect();
+        println!("ran {} of {} variants", variants.len(), VARIANTS.len());
+        variants
+    }
+
+    /// Every pair of values, and of sizes that leave every remainder.
+    #[test]
+    fn binary_of_every_pair_equals_the_portable_one() {
+        let all: Vec<i8> = (-128..=127).collect();
+        let lhs: Vec<i8> = all.iter().flat_map(|&a| [a; 256]).collect();
+        let rhs: Vec<i8> = all.repeat(256);
+        let ops = [
+            BinaryOp::Add { lhs_multiplier: 0.37, rhs_multiplier: -1.21 },
+            BinaryOp::Add { lhs_multiplier: 0.5, rhs_multiplier: 0.5 },
+            BinaryOp::Add { lhs_multiplier: 1e30, rhs_multiplier: -1e30 },
+            BinaryOp::Mul { multiplier: 0.013 },
+            BinaryOp::Mul { multiplier: 0.5 },
+        ];
+        for (variant, bound) in bound() {
+            for op in ops {
+                for (dims, strides) in [
+                    ([1, 1, 256, 256], [0, 0, 256, 1]),
+                    ([1, 1, 113, 67], [0, 0, 67, 1]),
+                    ([1, 1, 9, 5], [0, 0, 0, 1]),
+                    ([1, 3, 5, 33], [0, 165, 33, 0]),
+                ] {
+                    let args = BinaryArgs {
+                        op,
+                        lhs_zero_point: -7,
+                        rhs_zero_point: 100,
+                        output: OutputRange { zero_point: -11, min: -100, max: 127 },
+                        dims,
+                        lhs_strides: [0, dims[2] * dims[3], dims[3], 1],
+                        rhs_strides: strides,
+                    };
+                    let elems = args.output_elems();
+                    let (mut expected, mut got) = (vec![0; elems], vec![0; elems]);
+                    let (lhs, rhs) = (&lhs[..elems], &rhs[..args.operand_elems(&strides)]);
+                    elementwise::binary(&args, Operands::Separate { lhs, rhs, output: &mut expected });
+                    bound.binary(&args, Operands::Separate { lhs, rhs, output: &mut got });
+                    assert!(got == expected, "{}: {args:?}", variant.add);
+                    got.copy_from_slice(lhs);
+                    bound.binary(&args, Operands::InPlace { output: &mut got, rhs });
+                    assert!(got == expected, "{} in place: {args:?}", variant.add);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lookup_of_every_value_and_length_equals_the_portable_one() {
+        let table: [i8; 256] = core::array::from_fn(|i| (i * 167 % 256) as u8 as i8);
+        for (variant, bound) in bound() {
+            for len in 0..400 {
+                let input: Vec<i8> = (0..len).map(|i| (i * 3 + len) as u8 as i8).collect();
+                let (mut expected, mut got) = (vec![0; len + 1], vec![0; len + 1]);
+                lookup::lookup(&input, &table, &mut expected[..len]);
+                bound.lookup(&input, &table, &mut got[..len]);
+                assert!(got == expected, "{} of {len}", variant.lookup);
+                got[..len].copy_from_slice(&input);
+                bound.lookup_in_place(&mut got[..len], &table);
+                assert!(got == expected, "{} of {len} in place", variant.lookup);
+            }
+        }
+    }
+
+    #[test]
+    fn pools_equal_the_portable_one() {
+        let output = OutputRange::full(4);
+        let average =
+            |count_include_pad| PoolOp::Average { zero_point: 9, multiplier: 0.7, count_include_pad, output };
+        for (variant, bound) in bound() {
+            for op in [PoolOp::Max, average(true), average(false)] {
+                for channels in [1, 3, 16, 63, 64, 130] {
+                    let args = PoolArgs {
+                        op,
+                        batch: 2,
+                        in_h: 7,
+                        in_w: 6,
+                        channels,
+                        out_h: 4,
+                        out_w: 3,
+                        kernel_h: 3,
+                        kernel_w: 3,
+                        stride_h: 2,
+                        stride_w: 2,
+                        dilation_h: 1,
+                        dilation_w: 1,
+                        pad_h: [1, 1],
+                        pad_w: [0, 1],
+                    };
+                    let input: Vec<i8> =
+                        (0..args.input_elems()).map(|i| (i * 91 % 256) as u8 as i8).collect();
+                    let (mut expected, mut got) =
+                        (vec![0; args.output_elems()], vec![0; args.output_elems()]);
+                    pool::pool(&args, &input, &mut expected);
+                    bound.pool(&args, &input, &mut got);
+                    assert!(got == expected, "{}: {args:?}", variant.max_pool);
+                }
+            }
+        }
+    }
+}
