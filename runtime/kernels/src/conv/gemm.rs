@@ -1,16 +1,13 @@
 //! The driver that turns a convolution into tiles: rows are output pixels, columns output channels,
 //! and a tile reads its rows through pointers, so that nothing like an im2col matrix is made.
 
-use super::pack::Layout;
+use super::pack::{Layout, TapKind, Taps};
 use super::{ConvArgs, ConvShape, Output, WeightSource};
 use crate::requantize::OutputRange;
 
 /// The weights that one sweep over the pixels may use: they stay in the second-level cache of the
 /// small processors (512 kB on a Cortex-A53 or A72), beside the input rows.
 const SWEEP_BYTES: usize = 128 * 1024;
-
-/// Values that are gathered at a time.
-const CHUNK: usize = super::pack::GATHER_CHUNK;
 
 /// The kernel of one ISA.
 pub(super) struct Micro {
@@ -82,7 +79,7 @@ pub(super) unsafe fn run(args: &mut ConvArgs<'_>, micro: &Micro) {
     let shape = args.shape;
     let layout = micro.layout;
     let WeightSource::Packed(packed) = args.weights else { return };
-    let (taps, tap_elems) = layout.taps(&shape);
+    let taps = layout.taps(&shape);
     let mut rows = Rows::new(args, micro, taps);
     let out = match &mut args.output {
         Output::I8(out, range) => TileOutput::I8(out.as_mut_ptr(), *range),
@@ -105,8 +102,8 @@ pub(super) unsafe fn run(args: &mut ConvArgs<'_>, micro: &Micro) {
                     let rows = rows.point_at(group, pixel, live_pixels);
                     (micro.tile)(&Tile {
                         rows,
-                        taps,
-                        tap_elems,
+                        taps: taps.count,
+                        tap_elems: taps.elems,
                         panel: packed.as_ptr().add((group * panels + first_panel) * panel_bytes),
                         panel_bytes,
                         live_pixels,
@@ -129,8 +126,7 @@ struct Rows {
     input_end: *const i8,
     zero_point: i8,
     mr: usize,
-    taps: usize,
-    gathers: bool,
+    taps: Taps,
     /// Output rows and columns whose taps are all inside the image.
     interior_y: (usize, usize),
     interior_x: (usize, usize),
@@ -138,6 +134,8 @@ struct Rows {
     pointers: *mut *const i8,
     /// `[taps]`: from the input at a pixel's first tap to its others.
     offsets: *const usize,
+    /// From a pixel's first tap to where the last of its lines has been read.
+    line_reach: usize,
     zero_row: *const i8,
     gathered: *mut i8,
     gathered_stride: usize,
@@ -161,7 +159,7 @@ fn interior(
 }
 
 impl Rows {
-    fn new(args: &mut ConvArgs<'_>, micro: &Micro, taps: usize) -> Self {
+    fn new(args: &mut ConvArgs<'_>, micro: &Micro, taps: Taps) -> Self {
         let shape = args.shape;
         let scratch = micro.layout.scratch(&shape, micro.pixels);
         let (pointers, rest) = args.scratch.split_at_mut(scratch.pointers);
@@ -169,10 +167,13 @@ impl Rows {
         let (zero_row, gathered) = rest.split_at_mut(scratch.row);
         zero_row.fill(args.input_zero_point as u8);
         let offset = |tap: usize| {
-            let (ky, kx) = (tap / shape.kernel_w, tap % shape.kernel_w);
+            let (ky, kx) = match taps.kind {
+                TapKind::Pixels => (tap / shape.kernel_w, tap % shape.kernel_w),
+                TapKind::Lines | TapKind::Gathered => (tap, 0),
+            };
             (ky * shape.dilation_h * shape.in_w + kx * shape.dilation_w) * shape.in_channels
         };
-        for (tap, to) in offsets.chunks_exact_mut(size_of::<usize>()).take(taps).enumerate() {
+        for (tap, to) in offsets.chunks_exact_mut(size_of::<usize>()).take(taps.count).enumerate() {
             to.copy_from_slice(&offset(tap).to_ne_bytes());
         }
         Self {
@@ -182,7 +183,6 @@ impl Rows {
             zero_point: args.input_zero_point,
             mr: micro.pixels,
             taps,
-            gathers: micro.layout.gathers(&shape),
             interior_y: interior(
                 shape.in_h,
                 shape.out_h,
@@ -201,6 +201,7 @@ impl Rows {
             ),
             pointers: pointers.as_mut_ptr().cast(),
             offsets: offsets.as_ptr().cast(),
+            line_reach: (shape.kernel_h - 1) * shape.dilation_h * shape.in_w * shape.in_channels + taps.elems,
             zero_row: zero_row.as_ptr().cast(),
             gathered: gathered.as_mut_ptr().cast(),
             gathered_stride: scratch.row,
@@ -227,25 +228,30 @@ impl Rows {
                 let origin = self.input.add(
                     image * shape.in_h * shape.in_w * shape.in_channels + group * shape.group_in_channels(),
                 );
-                let pointers = self.pointers.add(row * self.taps);
+                let pointers = self.pointers.add(row * self.taps.count);
                 let corner = || {
                     let (y, x) = (oy * shape.stride_h - shape.pad_top, ox * shape.stride_w - shape.pad_left);
                     origin.add((y * shape.in_w + x) * shape.in_channels)
                 };
-                if self.gathers {
-                    let to = self.gathered.add(row * self.gathered_stride);
-                    *pointers = to;
-                    let whole_lines = shape.groups == 1 && shape.dilation_w == 1;
-                    if !(is_interior && whole_lines && self.gather_interior(corner(), to)) {
-                        self.gather(origin, oy, ox, to);
-                    }
-                } else if is_interior {
+                let direct = is_interior
+                    && match self.taps.kind {
+                        TapKind::Pixels => true,
+                        TapKind::Lines => corner().addr() + self.line_reach <= self.input_end.addr(),
+                        TapKind::Gathered => false,
+                    };
+                if direct {
                     let corner = corner();
-                    for tap in 0..self.taps {
+                    for tap in 0..self.taps.count {
                         *pointers.add(tap) = corner.add(*self.offsets.add(tap));
                     }
-                } else {
+                } else if self.taps.kind == TapKind::Pixels {
                     self.point(origin, oy, ox, pointers);
+                } else {
+                    let to = self.gathered.add(row * self.gathered_stride);
+                    self.gather(origin, oy, ox, to);
+                    for tap in 0..self.taps.count {
+                        *pointers.add(tap) = to.add(tap * self.taps.elems);
+                    }
                 }
             }
             ox += 1;
@@ -257,12 +263,20 @@ impl Rows {
             }
         }
         for row in live..self.mr {
-            for tap in 0..self.taps {
+            for tap in 0..self.taps.count {
                 // SAFETY: both positions are inside `[MR][taps]`; row 0 is always live.
-                unsafe { *self.pointers.add(row * self.taps + tap) = *self.pointers.add(tap) };
+                unsafe { *self.pointers.add(row * self.taps.count + tap) = *self.pointers.add(tap) };
             }
         }
         self.pointers
+    }
+
+    /// From one line of gathered values to the next.
+    fn line_stride(&self) -> usize {
+        match self.taps.kind {
+            TapKind::Lines => self.taps.elems,
+            TapKind::Pixels | TapKind::Gathered => self.shape.kernel_w * self.shape.group_in_channels(),
+        }
     }
 
     /// # Safety
@@ -287,38 +301,8 @@ impl Rows {
         }
     }
 
-    /// As `gather`, of a pixel whose taps are all inside, by whole chunks: what is copied beyond a
-    /// line is overwritten by the next one, or multiplied by zero weights. `false`, and nothing
-    /// done that matters, where that would read beyond the input.
-    ///
-    /// # Safety
-    /// `corner` is the pixel's first tap; `to` has room for a row.
-    #[inline(always)]
-    unsafe fn gather_interior(&self, corner: *const i8, to: *mut i8) -> bool {
-        let shape = &self.shape;
-        let line = shape.kernel_w * shape.in_channels;
-        let next_line = shape.dilation_h * shape.in_w * shape.in_channels;
-        let chunks = line.div_ceil(CHUNK);
-        let end = corner.addr() + (shape.kernel_h - 1) * next_line + chunks * CHUNK;
-        if end > self.input_end.addr() {
-            return false;
-        }
-        for ky in 0..shape.kernel_h {
-            for chunk in 0..chunks {
-                // SAFETY: reads end before `end`, writes less than a chunk behind the last line, for
-                // which a row has room.
-                unsafe {
-                    let from = corner.add(ky * next_line + chunk * CHUNK).cast::<[i8; CHUNK]>();
-                    to.add(ky * line + chunk * CHUNK)
-                        .cast::<[i8; CHUNK]>()
-                        .write_unaligned(from.read_unaligned());
-                }
-            }
-        }
-        true
-    }
-
-    /// Copies the `kh * kw * channels` inputs of one output pixel to `to`.
+    /// Copies the `kh * kw * channels` inputs of one output pixel to `to`; where taps are lines, each to
+    /// its tap. What lies between them meets zero weights.
     ///
     /// # Safety
     /// `origin` as in `point`; `to` has room for `tap_elems`.
@@ -332,7 +316,7 @@ impl Rows {
             // SAFETY: `to` has room for every tap; reads are inside the image, as the bounds of
             // `input_row` and `input_column`, or of the clipped columns, say.
             unsafe {
-                let to = to.add(ky * shape.kernel_w * channels);
+                let to = to.add(ky * self.line_stride());
                 let Some(y) = shape.input_row(oy, ky) else {
                     to.write_bytes(self.zero_point as u8, shape.kernel_w * channels);
                     continue;

@@ -5,12 +5,9 @@
 //! panel = bias [NR] i32 | multiplier [NR] f32 | weights [taps][tap_elems / KR][NR][KR] i8 | padding to 64
 //! blob  = group 0: panel 0, panel 1, … | group 1: …
 //! ```
-//! `tap_elems` is the number of input values that one tap of the kernel reads from one contiguous
-//! stretch. Where the channels of a group are a multiple of [`Layout::k_multiple`], a stretch is the
-//! channels of one input pixel, and the tile reads the tensor through pointers (Dukhan, "The
-//! Indirect Convolution Algorithm", 2019). Otherwise the driver gathers the values of one tile
-//! row after another into scratch memory: then there is one tap of `round_up(taps * channels)`.
-//! Channels and values beyond the shape are zero weights.
+//! A tap is a contiguous stretch of `tap_elems` input values, which the tile reads through a pointer
+//! (Dukhan, "The Indirect Convolution Algorithm", 2019); see [`Taps`]. Channels and values beyond the
+//! shape are zero weights.
 
 use super::{ConvShape, Weights};
 
@@ -46,8 +43,29 @@ pub static LAYOUTS: &[&Layout] = &[&NR16_KR4_U8, &NR16_KR2, &NR8_KR4, &NR4_KR8];
 /// Panels start at multiples of this many bytes, and so does the blob.
 pub const PANEL_ALIGN: usize = 64;
 
-/// Values that the driver gathers at a time.
-pub(super) const GATHER_CHUNK: usize = 16;
+/// What a tap is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TapKind {
+    /// The channels of one pixel, where they are a multiple of [`Layout::k_multiple`].
+    Pixels,
+    /// The pixels of one line of the kernel: first layers have few channels. What is read behind the
+    /// line meets zero weights. Pixels at a border are gathered.
+    Lines,
+    /// Everything that an output pixel reads, gathered into scratch memory.
+    Gathered,
+}
+
+/// How a convolution reads its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Taps {
+    pub kind: TapKind,
+    /// Taps of an output pixel.
+    pub count: usize,
+    /// Values of a tap that are read: a multiple of [`Layout::k_multiple`].
+    pub elems: usize,
+    /// Values of a tap that have weights; the others are zero.
+    pub used: usize,
+}
 
 /// Bytes of the parts of the scratch memory, in their order. Pointers count as 8 bytes everywhere.
 pub(super) struct Scratch {
@@ -57,7 +75,7 @@ pub(super) struct Scratch {
     pub offsets: usize,
     /// One row of input values.
     pub row: usize,
-    /// Rows: one of zero points, and where the driver gathers, one for each pixel of a tile.
+    /// Rows: one of zero points, and where the driver may gather, one for each pixel of a tile.
     pub rows: usize,
 }
 
@@ -72,24 +90,25 @@ impl Layout {
         LAYOUTS.iter().copied().find(|layout| layout.key == key)
     }
 
-    /// Whether the driver gathers values instead of pointing into the tensor.
-    pub(super) fn gathers(&self, shape: &ConvShape) -> bool {
-        !shape.group_in_channels().is_multiple_of(self.k_multiple)
-    }
-
-    /// Taps of a tile and the input values of each.
-    pub(super) fn taps(&self, shape: &ConvShape) -> (usize, usize) {
-        if self.gathers(shape) {
-            (1, (shape.taps() * shape.group_in_channels()).next_multiple_of(self.k_multiple))
+    /// How a convolution reads its input.
+    pub(super) fn taps(&self, shape: &ConvShape) -> Taps {
+        let channels = shape.group_in_channels();
+        let line = shape.kernel_w * channels;
+        let all = (shape.taps() * channels).next_multiple_of(self.k_multiple);
+        let padded_line = line.next_multiple_of(self.k_multiple);
+        if channels.is_multiple_of(self.k_multiple) {
+            Taps { kind: TapKind::Pixels, count: shape.taps(), elems: channels, used: channels }
+        } else if shape.groups == 1 && shape.dilation_w == 1 && 2 * shape.kernel_h * padded_line <= 3 * all {
+            Taps { kind: TapKind::Lines, count: shape.kernel_h, elems: padded_line, used: line }
         } else {
-            (shape.taps(), shape.group_in_channels())
+            Taps { kind: TapKind::Gathered, count: 1, elems: all, used: shape.taps() * channels }
         }
     }
 
     /// Bytes of one panel.
     pub(super) fn panel_bytes(&self, shape: &ConvShape) -> usize {
-        let (taps, tap_elems) = self.taps(shape);
-        (self.nr * (8 + taps * tap_elems)).next_multiple_of(PANEL_ALIGN)
+        let taps = self.taps(shape);
+        (self.nr * (8 + taps.count * taps.elems)).next_multiple_of(PANEL_ALIGN)
     }
 
     /// Panels of one group.
@@ -104,13 +123,12 @@ impl Layout {
 
     /// The parts of the scratch memory for tiles of `tile_pixels`.
     pub(super) fn scratch(&self, shape: &ConvShape, tile_pixels: usize) -> Scratch {
-        let (taps, tap_elems) = self.taps(shape);
-        let gathers = self.gathers(shape);
-        // Gathering writes whole chunks.
-        let row = if gathers { tap_elems + GATHER_CHUNK } else { tap_elems };
+        let taps = self.taps(shape);
+        let gathers = taps.kind != TapKind::Pixels;
+        let row = if gathers { taps.count * taps.elems } else { taps.elems };
         Scratch {
-            pointers: (taps * tile_pixels * 8).next_multiple_of(PANEL_ALIGN),
-            offsets: (taps * 8).next_multiple_of(PANEL_ALIGN),
+            pointers: (taps.count * tile_pixels * 8).next_multiple_of(PANEL_ALIGN),
+            offsets: (taps.count * 8).next_multiple_of(PANEL_ALIGN),
             row: row.next_multiple_of(PANEL_ALIGN),
             rows: if gathers { 1 + tile_pixels } else { 1 },
         }
@@ -126,6 +144,7 @@ impl Layout {
     /// is not depthwise.
     pub fn pack(&self, shape: &ConvShape, weights: &Weights<'_>, packed: &mut [u8]) {
         let per_channel = shape.taps() * shape.group_in_channels();
+        let taps = self.taps(shape);
         let panel_bytes = self.panel_bytes(shape);
         packed.fill(0);
         for (index, panel) in packed.chunks_exact_mut(panel_bytes).enumerate() {
@@ -142,9 +161,8 @@ impl Layout {
                 let multiplier = weights.multiplier[channel].to_ne_bytes();
                 panel[(self.nr + lane) * 4..][..4].copy_from_slice(&multiplier);
                 let stream = &mut panel[self.nr * 8..];
-                // Where the driver does not gather, every tap is a multiple of `kr`, so that the
-                // position in the stream is the same function of the position in the row.
-                for (k, &w) in row.iter().enumerate() {
+                for (index, &w) in row.iter().enumerate() {
+                    let k = index / taps.used * taps.elems + index % taps.used;
                     let at = (k / self.kr * self.nr + lane) * self.kr + k % self.kr;
                     stream[at] = w as u8;
                 }
