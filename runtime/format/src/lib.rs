@@ -24,6 +24,3 @@ pub use container::{
 };
 pub use error::{Error, Place};
 pub use golden::{Golden, GoldenInput, SeededBytes};
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,321 @@
+//! Small packages, put together by hand, and what runs them.
+#![allow(dead_code)] // Every test file uses a part of it.
+
+#[path = "../../../kernels/src/conv/conformance/detect.rs"]
+mod detect;
+
+use edgepack_core::format::plan::{
+    Dims, Head, Input, Op, Output, OutputType, Quant, Range, SoftmaxOutput, Span, Step,
+};
+use edgepack_core::format::writer::{GoldenSample, PackageWriter, encode_golden, encode_plan};
+use edgepack_core::format::{Hash, Package, SectionKind, SeededBytes};
+use edgepack_core::kernels::conv::rows;
+use edgepack_core::kernels::isa::{IsaSet, IsaToken};
+use edgepack_core::{InputData, OutputData, Program, bind, conv_shape, requirements};
+
+/// What guards memory on both sides.
+const GUARD: usize = 64;
+const GUARD_BYTE: u8 = 0xc3;
+/// What memory holds before anything was written to it.
+pub const GARBAGE: u8 = 0xa5;
+
+/// Garbage at a multiple of 64, with guards before and after it.
+pub struct Aligned {
+    bytes: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl Aligned {
+    pub fn new(len: usize) -> Self {
+        let mut bytes = vec![GUARD_BYTE; len + 2 * GUARD + 64];
+        let start = GUARD + bytes.as_ptr().addr().wrapping_neg() % 64;
+        bytes[start..start + len].fill(GARBAGE);
+        Self { bytes, start, len }
+    }
+
+    pub fn copy_of(bytes: &[u8]) -> Self {
+        let mut copy = Self::new(bytes.len());
+        copy.get_mut().copy_from_slice(bytes);
+        copy
+    }
+
+    pub fn get(&self) -> &[u8] {
+        &self.bytes[self.start..self.start + self.len]
+    }
+
+    pub fn get_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..self.start + self.len]
+    }
+
+    /// As many bytes, from `by` later on.
+    pub fn shifted(&mut self, by: usize) -> &mut [u8] {
+        &mut self.bytes[self.start + by..][..self.len]
+    }
+
+    pub fn assert_guards(&self) {
+        let (before, rest) = self.bytes.split_at(self.start);
+        let guards = before.iter().chain(&rest[self.len..]);
+        assert!(guards.copied().all(|byte| byte == GUARD_BYTE), "something was written outside");
+    }
+}
+
+/// A token for every instruction set of this processor that has kernels, the scalar one first.
+pub fn tokens() -> Vec<IsaToken> {
+    let here = detect::detect();
+    let sets = [IsaSet::AVX2, IsaSet::AVX512_VNNI, IsaSet::NEON, IsaSet::DOTPROD, IsaSet::NEON32];
+    let vouch = |set| {
+        // SAFETY: `detect` has just found the extensions of `here`, and `set` is one of them.
+        unsafe { IsaToken::assume(set) }
+    };
+    let found = sets.into_iter().filter(|set| here.contains(*set)).map(vouch);
+    [IsaToken::scalar()].into_iter().chain(found).collect()
+}
+
+/// The tokens whose convolutions read packed weights. Says so where there is none.
+pub fn packing_tokens() -> Vec<IsaToken> {
+    let tokens = tokens().split_off(1);
+    if tokens.is_empty() {
+        eprintln!("skipped: no kernel of this processor packs weights");
+    }
+    tokens
+}
+
+pub fn range(zero_point: i8, min: i8, max: i8) -> Range {
+    Range { zero_point, min, max }
+}
+
+/// `rne(clamp(value, min - zero_point, max - zero_point)) + zero_point`; not-a-number gives `min`.
+pub fn quantize(value: f32, range: Range) -> i8 {
+    let [zero_point, min, max] = [range.zero_point, range.min, range.max].map(f32::from);
+    if value.is_nan() {
+        return range.min;
+    }
+    (value.max(min - zero_point).min(max - zero_point).round_ties_even() + zero_point) as i8
+}
+
+/// Pseudo-random values over the whole of int8.
+pub fn values(seed: u64, len: usize) -> Vec<i8> {
+    SeededBytes::new(seed).take(len).map(|byte| byte as i8).collect()
+}
+
+pub fn size(dims: &[u32]) -> usize {
+    dims.iter().product::<u32>() as usize
+}
+
+pub fn span(offset: u32, bytes: u32) -> Span {
+    Span { offset, bytes }
+}
+
+/// `dims` as a shape of the model.
+pub fn shape(dims: &[u32]) -> Dims {
+    let mut sizes = [1; 6];
+    sizes[..dims.len()].copy_from_slice(dims);
+    Dims { rank: dims.len() as u8, sizes }
+}
+
+/// The span that a step writes, beside its scratch memory.
+pub fn written(op: &Op) -> Span {
+    match op {
+        Op::Conv(op) => op.output,
+        Op::Binary(op) => op.output,
+        Op::Lookup(op) => op.output,
+        Op::Pool(op) => op.output,
+        Op::Softmax(op) => match op.output {
+            SoftmaxOutput::I8 { output, .. } | SoftmaxOutput::F32(output) => output,
+        },
+        Op::Fill(op) => op.output,
+        Op::Copy(op) => op.output,
+    }
+}
+
+/// Fails where bytes changed that none of `steps` may write.
+pub fn assert_only_written(steps: &[Step<'_>], before: &[u8], after: &[u8]) {
+    let spans: Vec<Span> = steps.iter().flat_map(|step| [written(&step.op), step.scratch]).collect();
+    for (at, (old, new)) in before.iter().zip(after).enumerate() {
+        let holds = |span: &Span| (span.offset as usize..(span.offset + span.bytes) as usize).contains(&at);
+        assert!(old == new || spans.iter().any(holds), "byte {at} of the arena is no output's: {steps:?}");
+    }
+}
+
+/// A model that is put together buffer by buffer and step by step.
+#[derive(Clone, Default)]
+pub struct Model {
+    pub arena_bytes: u32,
+    pub weights: Vec<u8>,
+    pub inputs: Vec<Input<'static>>,
+    pub outputs: Vec<Output<'static>>,
+    pub steps: Vec<Step<'static>>,
+    pub golden: Vec<(GoldenSample, Hash)>,
+    pub prepacked: Vec<(&'static str, Vec<u8>)>,
+}
+
+impl Model {
+    /// Memory of the arena that nothing else has.
+    pub fn buffer(&mut self, bytes: usize) -> Span {
+        let offset = self.arena_bytes.next_multiple_of(64);
+        self.arena_bytes = offset + bytes as u32;
+        span(offset, bytes as u32)
+    }
+
+    fn constant(&mut self, bytes: &[u8]) -> Span {
+        self.weights.resize(self.weights.len().next_multiple_of(4), 0);
+        let offset = self.weights.len() as u32;
+        self.weights.extend_from_slice(bytes);
+        span(offset, bytes.len() as u32)
+    }
+
+    pub fn i8s(&mut self, values: &[i8]) -> Span {
+        self.constant(bytemuck::cast_slice(values))
+    }
+
+    pub fn i32s(&mut self, values: &[i32]) -> Span {
+        self.constant(bytemuck::cast_slice(values))
+    }
+
+    pub fn f32s(&mut self, values: &[f32]) -> Span {
+        self.constant(bytemuck::cast_slice(values))
+    }
+
+    /// An input of so many values, in a row.
+    pub fn input(&mut self, elems: usize) -> Span {
+        let buffer = self.buffer(elems);
+        self.inputs.push(Input {
+            name: "input",
+            dims: shape(&[elems as u32]),
+            buffer,
+            quant: Quant { scale: 0.5, zero_point: 0 },
+            arena_dims: [1, 1, 1, elems as u32],
+            strides: [0, 0, 0, 1],
+            pixels: None,
+        });
+        buffer
+    }
+
+    /// Makes a span an output of the model.
+    pub fn gives(&mut self, buffer: Span, dtype: OutputType) {
+        let (elem_bytes, quant) = match dtype {
+            OutputType::I8 => (1, Some(Quant { scale: 0.5, zero_point: 0 })),
+            OutputType::F32 => (4, None),
+        };
+        let dims = shape(&[buffer.bytes / elem_bytes]);
+        self.outputs.push(Output { name: "output", dims, buffer, dtype, quant, exact: true });
+    }
+
+    pub fn output_i8(&mut self, elems: usize) -> Span {
+        let buffer = self.buffer(elems);
+        self.gives(buffer, OutputType::I8);
+        buffer
+    }
+
+    pub fn output_f32(&mut self, elems: usize) -> Span {
+        let buffer = self.buffer(4 * elems);
+        self.gives(buffer, OutputType::F32);
+        buffer
+    }
+
+    /// Adds a step, with scratch memory for every kernel that might run it.
+    pub fn step(&mut self, op: Op) {
+        let bytes = match &op {
+            Op::Conv(conv) => {
+                let shape = conv_shape(conv);
+                rows().iter().filter(|row| row.accepts(&shape)).map(|row| row.scratch_bytes(&shape)).max()
+            }
+            _ => None,
+        };
+        let scratch = match bytes.unwrap_or(0) {
+            0 => span(0, 0),
+            bytes => self.buffer(bytes),
+        };
+        self.steps.push(Step { name: "step", scratch, op });
+    }
+
+    pub fn head(&self) -> Head {
+        Head { arena_bytes: self.arena_bytes, inputs: 0, outputs: 0, steps: 0, macs: 0 }
+    }
+
+    /// The package around a plan.
+    pub fn package_of(&self, plan: Vec<u8>) -> Aligned {
+        let mut writer = PackageWriter::new().section(SectionKind::Plan, "", plan).section(
+            SectionKind::Weights,
+            "",
+            self.weights.clone(),
+        );
+        for (key, blob) in &self.prepacked {
+            writer = writer.section(SectionKind::Prepacked, key, blob.clone());
+        }
+        if !self.golden.is_empty() {
+            writer = writer.section(SectionKind::Golden, "", encode_golden(&self.golden));
+        }
+        Aligned::copy_of(&writer.finish())
+    }
+
+    pub fn package(&self) -> Aligned {
+        self.package_of(encode_plan(self.head(), &self.inputs, &self.outputs, &self.steps))
+    }
+
+    /// Sets every input, runs, and gives the outputs.
+    pub fn run(&self, token: IsaToken, inputs: &[&[i8]]) -> Vec<Values> {
+        let package = self.package();
+        with_program(&package, token, |program, arena| {
+            for (index, values) in inputs.iter().enumerate() {
+                program.set_input(index, InputData::Quantized(values), arena).unwrap();
+            }
+            let before = arena.to_vec();
+            program.run(arena).unwrap();
+            assert_only_written(&self.steps, &before, arena);
+            (0..self.outputs.len()).map(|index| Values::of(program.output(index, arena).unwrap())).collect()
+        })
+    }
+
+    /// As [`Model::run`], for a model of one int8 output.
+    pub fn run_i8(&self, token: IsaToken, inputs: &[&[i8]]) -> Vec<i8> {
+        match self.run(token, inputs).remove(0) {
+            Values::I8(values) => values,
+            Values::F32(_) => panic!("an f32 output"),
+        }
+    }
+
+    /// As [`Model::run`], for a model of one f32 output.
+    pub fn run_f32(&self, token: IsaToken, inputs: &[&[i8]]) -> Vec<f32> {
+        match self.run(token, inputs).remove(0) {
+            Values::F32(values) => values,
+            Values::I8(_) => panic!("an int8 output"),
+        }
+    }
+}
+
+/// An output.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Values {
+    I8(Vec<i8>),
+    F32(Vec<f32>),
+}
+
+impl Values {
+    pub fn of(data: OutputData<'_>) -> Self {
+        match data {
+            OutputData::I8(values) => Self::I8(values.to_vec()),
+            OutputData::F32(values) => Self::F32(values.to_vec()),
+        }
+    }
+}
+
+/// Binds a package into memory of exactly the required size, full of garbage.
+pub fn with_program<R>(
+    package: &Aligned,
+    token: IsaToken,
+    run: impl FnOnce(&Program<'_, '_>, &mut [u8]) -> R,
+) -> R {
+    let package = Package::parse(package.get()).unwrap();
+    let needed = requirements(&package, token);
+    let mut steps = vec![None; needed.steps];
+    let mut packed = Aligned::new(needed.packed_bytes);
+    let mut arena = Aligned::new(needed.arena_bytes);
+    bind(&package, token, &mut steps, packed.get_mut()).unwrap();
+    packed.assert_guards();
+    let program = Program { package, steps: &steps, packed: packed.get() };
+    let result = run(&program, arena.get_mut());
+    arena.assert_guards();
+    result
+}

@@ -1,0 +1,230 @@
+//! The three forms of an input give the same tensor; what does not fit the model is a typed error.
+
+mod common;
+
+use common::{GARBAGE, Model, Values, quantize, range, shape, span, values, with_program};
+use edgepack_core::format::plan::{Fill, Input, Op, OutputType, Pixels, Quant};
+use edgepack_core::kernels::isa::IsaToken;
+use edgepack_core::{InputData, RunError};
+
+const BATCH: usize = 2;
+const HEIGHT: usize = 3;
+const WIDTH: usize = 5;
+const CHANNELS: usize = 3;
+const ELEMS: usize = BATCH * HEIGHT * WIDTH * CHANNELS;
+const QUANT: Quant = Quant { scale: 0.018_74, zero_point: -11 };
+const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
+
+/// The order of the model's dimensions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Order {
+    Nchw,
+    Nhwc,
+}
+
+/// `[N, H, W, C]` pixels, RGB.
+fn picture() -> Vec<u8> {
+    let mut picture: Vec<u8> = values(30, ELEMS).iter().map(|&x| x as u8).collect();
+    (picture[0], picture[1]) = (0, 255);
+    picture
+}
+
+/// What the model's channel `c` takes a pixel value for.
+fn preprocess(pixel: u8, c: usize) -> f32 {
+    (f32::from(pixel) / 255.0 - MEAN[c]) / DEVIATION[c]
+}
+
+fn to_int8(value: f32) -> i8 {
+    quantize(value * (1.0 / QUANT.scale), range(QUANT.zero_point, -128, 127))
+}
+
+/// For each place of the int8 tensor, `[N, H, W, C]`: image, row, column and channel.
+fn places() -> impl Iterator<Item = [usize; 4]> {
+    let place = |i| {
+        [i / (HEIGHT * WIDTH * CHANNELS), i / (WIDTH * CHANNELS) % HEIGHT, i / CHANNELS % WIDTH, i % CHANNELS]
+    };
+    (0..ELEMS).map(place)
+}
+
+/// The pixel that the model's channel `c` reads.
+fn pixel_of([n, y, x, c]: [usize; 4], reverse: bool) -> u8 {
+    let channel = if reverse { CHANNELS - 1 - c } else { c };
+    picture()[((n * HEIGHT + y) * WIDTH + x) * CHANNELS + channel]
+}
+
+fn expected(reverse: bool) -> Vec<i8> {
+    places().map(|place| to_int8(preprocess(pixel_of(place, reverse), place[3]))).collect()
+}
+
+/// The picture as an application that preprocesses would give it.
+fn preprocessed(order: Order, reverse: bool) -> Vec<f32> {
+    let mut values = vec![0.0; ELEMS];
+    for place in places() {
+        let [n, y, x, c] = place;
+        let at = match order {
+            Order::Nchw => ((n * CHANNELS + c) * HEIGHT + y) * WIDTH + x,
+            Order::Nhwc => ((n * HEIGHT + y) * WIDTH + x) * CHANNELS + c,
+        };
+        values[at] = preprocess(pixel_of(place, reverse), c);
+    }
+    values
+}
+
+fn picture_model(order: Order, reverse_channels: bool) -> Model {
+    let mut model = Model::default();
+    let tables: Vec<i8> =
+        (0..CHANNELS).flat_map(|c| (0..=255).map(move |pixel| to_int8(preprocess(pixel, c)))).collect();
+    // Something lies before the tables.
+    model.i8s(&[7; 13]);
+    let tables = model.i8s(&tables);
+    // Something lies before and behind the tensor.
+    model.buffer(3);
+    let buffer = model.buffer(ELEMS);
+    model.buffer(5);
+    let [n, h, w, c] = [BATCH, HEIGHT, WIDTH, CHANNELS].map(|size| size as u32);
+    let nhwc = [h * w * c, w * c, c, 1];
+    let (dims, strides) = match order {
+        Order::Nchw => ([n, c, h, w], [c * h * w, w, 1, h * w]),
+        Order::Nhwc => ([n, h, w, c], nhwc),
+    };
+    model.inputs.push(Input {
+        name: "picture",
+        dims: shape(&dims),
+        buffer,
+        quant: QUANT,
+        arena_dims: [n, h, w, c],
+        strides,
+        pixels: Some(Pixels { tables, reverse_channels, strides: nhwc, from_image: "{}" }),
+    });
+    model.gives(buffer, OutputType::I8);
+    model
+}
+
+/// The whole arena after an input was set.
+fn arena_after(model: &Model, data: InputData<'_>) -> Vec<u8> {
+    with_program(&model.package(), IsaToken::scalar(), |program, arena| {
+        program.set_input(0, data, arena).unwrap();
+        arena.to_vec()
+    })
+}
+
+#[test]
+fn pixels_values_and_int8_of_one_picture_give_the_same_arena() {
+    for order in [Order::Nchw, Order::Nhwc] {
+        for reverse in [false, true] {
+            let model = picture_model(order, reverse);
+            let quantized = expected(reverse);
+            let buffer = model.inputs[0].buffer;
+            let mut arena = vec![GARBAGE; model.arena_bytes as usize];
+            arena[buffer.offset as usize..][..ELEMS].copy_from_slice(bytemuck::cast_slice(&quantized));
+            let floats = preprocessed(order, reverse);
+            for data in
+                [InputData::Pixels(&picture()), InputData::F32(&floats), InputData::Quantized(&quantized)]
+            {
+                assert_eq!(arena_after(&model, data), arena, "{order:?}, reversed: {reverse}, {data:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_two_orders_and_the_two_channel_orders_are_different_tests() {
+    assert_ne!(preprocessed(Order::Nchw, false), preprocessed(Order::Nhwc, false));
+    assert_ne!(expected(false), expected(true));
+}
+
+#[test]
+fn values_that_are_no_numbers_or_too_large_saturate() {
+    let mut model = Model::default();
+    let buffer = model.input(6);
+    model.gives(buffer, OutputType::I8);
+    let values = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, -0.0, 0.26];
+    let arena = arena_after(&model, InputData::F32(&values));
+    assert_eq!(bytemuck::cast_slice::<u8, i8>(&arena[..6]), [-128, 127, -128, 127, 0, 1]);
+}
+
+/// Two inputs, of which the first takes pixels, and an int8 and an f32 output.
+fn four_tensors() -> Model {
+    let mut model = picture_model(Order::Nchw, false);
+    model.input(7);
+    let filled = model.output_f32(3);
+    model.step(Op::Fill(Fill { output: filled, value: 0 }));
+    model
+}
+
+#[test]
+fn inputs_of_a_wrong_index_are_refused() {
+    with_program(&four_tensors().package(), IsaToken::scalar(), |program, arena| {
+        for index in [2, 3, usize::MAX] {
+            let data = [InputData::F32(&[0.0; 7]), InputData::Pixels(&[0; 7]), InputData::Quantized(&[0; 7])];
+            for data in data {
+                let error = program.set_input(index, data, arena).unwrap_err();
+                assert_eq!(error, RunError::Index { index, count: 2 });
+            }
+        }
+        assert!(arena.iter().all(|&byte| byte == GARBAGE), "a refused input was written");
+    });
+}
+
+#[test]
+fn inputs_of_a_wrong_length_are_refused() {
+    with_program(&four_tensors().package(), IsaToken::scalar(), |program, arena| {
+        for (index, needed) in [(0, ELEMS), (1, 7)] {
+            for given in [0, 1, needed - 1, needed + 1, 4 * needed] {
+                let (floats, pixels, quantized) = (vec![1.0; given], vec![1; given], vec![1; given]);
+                let forms =
+                    [InputData::F32(&floats), InputData::Pixels(&pixels), InputData::Quantized(&quantized)];
+                for data in forms {
+                    let error = program.set_input(index, data, arena).unwrap_err();
+                    assert_eq!(error, RunError::Length { needed, given });
+                }
+            }
+        }
+        assert!(arena.iter().all(|&byte| byte == GARBAGE), "a refused input was written");
+    });
+}
+
+#[test]
+fn pixels_are_refused_where_no_preprocessing_was_recorded() {
+    with_program(&four_tensors().package(), IsaToken::scalar(), |program, arena| {
+        let error = program.set_input(1, InputData::Pixels(&[0; 7]), arena).unwrap_err();
+        assert_eq!(error, RunError::NoPixels);
+        assert!(arena.iter().all(|&byte| byte == GARBAGE), "a refused input was written");
+    });
+}
+
+#[test]
+fn outputs_have_their_type_and_length_and_no_further_index() {
+    let mut model = four_tensors();
+    // An output may also be a part of a tensor, at any place.
+    let tensor = model.inputs[1].buffer;
+    model.gives(span(tensor.offset + 3, 4), OutputType::I8);
+    with_program(&model.package(), IsaToken::scalar(), |program, arena| {
+        program.set_input(0, InputData::Pixels(&picture()), arena).unwrap();
+        program.set_input(1, InputData::Quantized(&[1, 2, 3, 4, 5, 6, 7]), arena).unwrap();
+        program.run(arena).unwrap();
+        let outputs = [0, 1, 2].map(|index| Values::of(program.output(index, arena).unwrap()));
+        assert_eq!(
+            outputs,
+            [Values::I8(expected(false)), Values::F32(vec![0.0; 3]), Values::I8(vec![4, 5, 6, 7])]
+        );
+        for index in [3, 4, usize::MAX] {
+            assert_eq!(program.output(index, arena), Err(RunError::Index { index, count: 3 }));
+        }
+    });
+}
+
+#[test]
+fn models_without_inputs_and_outputs_have_no_index_at_all() {
+    let mut model = Model::default();
+    let buffer = model.buffer(64);
+    model.step(Op::Fill(Fill { output: buffer, value: 1 }));
+    with_program(&model.package(), IsaToken::scalar(), |program, arena| {
+        let error = program.set_input(0, InputData::Quantized(&[]), arena).unwrap_err();
+        assert_eq!(error, RunError::Index { index: 0, count: 0 });
+        assert_eq!(program.output(0, arena), Err(RunError::Index { index: 0, count: 0 }));
+        program.run(arena).unwrap();
+        assert_eq!(arena, [1; 64]);
+    });
+}

@@ -1,0 +1,253 @@
+//! Pooling and softmax give what their definitions say.
+
+mod common;
+
+use common::{Model, quantize, range, size, values};
+use edgepack_core::format::plan::{
+    Lookup, Op, OutputType, Pool, PoolOp, Range, Softmax, SoftmaxInput, SoftmaxOutput,
+};
+use edgepack_core::kernels::isa::IsaToken;
+
+/// Geometry; the op does not matter.
+const BASE: Pool = Pool {
+    op: PoolOp::Max,
+    input: common_span(),
+    output: common_span(),
+    input_dims: [1, 6, 6, 3],
+    output_dims: [1, 3, 3, 3],
+    kernel: [2, 2],
+    stride: [2, 2],
+    dilation: [1, 1],
+    pads: [0; 4],
+};
+
+const fn common_span() -> edgepack_core::format::plan::Span {
+    edgepack_core::format::plan::Span { offset: 0, bytes: 0 }
+}
+
+const POOLS: &[(&str, Pool)] = &[
+    ("2x2", BASE),
+    ("3x3 with padding", Pool { kernel: [3, 3], pads: [1, 1, 1, 1], ..BASE }),
+    (
+        "uneven padding, stride, batch",
+        Pool {
+            input_dims: [2, 5, 7, 4],
+            output_dims: [2, 5, 3, 4],
+            kernel: [2, 3],
+            stride: [1, 3],
+            pads: [0, 2, 1, 1],
+            ..BASE
+        },
+    ),
+    (
+        "dilation",
+        Pool {
+            kernel: [2, 3],
+            dilation: [3, 2],
+            stride: [1, 1],
+            output_dims: [1, 5, 4, 3],
+            pads: [1, 1, 1, 1],
+            ..BASE
+        },
+    ),
+    (
+        "windows that go beyond the padding",
+        Pool { kernel: [3, 3], output_dims: [1, 3, 4, 3], pads: [0, 1, 0, 0], ..BASE },
+    ),
+    (
+        "the mean of an image of many channels",
+        Pool { input_dims: [2, 5, 5, 130], output_dims: [2, 1, 1, 130], kernel: [5, 5], ..BASE },
+    ),
+];
+
+/// What a window holds, and how many positions count with and without padding.
+struct Window {
+    values: Vec<i32>,
+    padded: usize,
+}
+
+fn windows(pool: &Pool, input: &[i8]) -> Vec<Window> {
+    let [_, in_h, in_w, channels] = pool.input_dims.map(i64::from);
+    let [batch, out_h, out_w, _] = pool.output_dims.map(i64::from);
+    let [top, left, bottom, right] = pool.pads.map(i64::from);
+    let mut windows = Vec::new();
+    for (n, oy) in (0..batch).flat_map(|n| (0..out_h).map(move |oy| (n, oy))) {
+        for (ox, c) in (0..out_w).flat_map(|ox| (0..channels).map(move |c| (ox, c))) {
+            let mut window = Window { values: Vec::new(), padded: 0 };
+            for ky in 0..i64::from(pool.kernel[0]) {
+                for kx in 0..i64::from(pool.kernel[1]) {
+                    let y = oy * i64::from(pool.stride[0]) + ky * i64::from(pool.dilation[0]) - top;
+                    let x = ox * i64::from(pool.stride[1]) + kx * i64::from(pool.dilation[1]) - left;
+                    if y < in_h + bottom && x < in_w + right {
+                        window.padded += 1;
+                    }
+                    if (0..in_h).contains(&y) && (0..in_w).contains(&x) {
+                        let at = ((n * in_h + y) * in_w + x) * channels + c;
+                        window.values.push(i32::from(input[at as usize]));
+                    }
+                }
+            }
+            windows.push(window);
+        }
+    }
+    windows
+}
+
+fn run_pool(pool: &Pool, input: &[i8]) -> Vec<i8> {
+    let mut model = Model::default();
+    let (from, to) = (model.input(size(&pool.input_dims)), model.output_i8(size(&pool.output_dims)));
+    model.step(Op::Pool(Pool { input: from, output: to, ..*pool }));
+    model.run_i8(IsaToken::scalar(), &[input])
+}
+
+#[test]
+fn max_pools_take_the_largest_value_inside_the_image() {
+    for (name, pool) in POOLS {
+        let input = values(20, size(&pool.input_dims));
+        let largest = |window: &Window| *window.values.iter().max().unwrap() as i8;
+        let expected: Vec<i8> = windows(pool, &input).iter().map(largest).collect();
+        assert_eq!(run_pool(pool, &input), expected, "{name}");
+    }
+}
+
+#[test]
+fn average_pools_divide_by_what_counts() {
+    let mut padding_mattered = 0;
+    for (name, pool) in POOLS {
+        let input = values(21, size(&pool.input_dims));
+        let mut results = Vec::new();
+        for count_include_pad in [false, true] {
+            for (input_zero_point, multiplier, range) in [
+                (0, 1.0, range(0, -128, 127)),
+                (-17, 1.7, range(30, -40, 90)),
+                (127, 0.3, range(-128, -128, 127)),
+            ] {
+                let average = |window: &Window| {
+                    let sum: i32 = window.values.iter().map(|x| x - i32::from(input_zero_point)).sum();
+                    let count = if count_include_pad { window.padded } else { window.values.len() };
+                    quantize(sum as f32 * (multiplier / count as f32), range)
+                };
+                let expected: Vec<i8> = windows(pool, &input).iter().map(average).collect();
+                let op = PoolOp::Average { input_zero_point, multiplier, count_include_pad, range };
+                let given = run_pool(&Pool { op, ..*pool }, &input);
+                assert_eq!(given, expected, "{name}, padding counts: {count_include_pad}, {range:?}");
+                results.push(given);
+            }
+        }
+        padding_mattered += usize::from(results[..3] != results[3..]);
+    }
+    assert_eq!(padding_mattered, 4, "two of the poolings have no padding");
+}
+
+const CHANNELS: usize = 10;
+const ROWS: usize = 7;
+const SCALE: f32 = 0.071;
+
+/// Logits of which some rows are all alike and some reach from end to end.
+fn logits() -> Vec<i8> {
+    let mut logits = values(22, ROWS * CHANNELS);
+    logits[..CHANNELS].fill(-128);
+    logits[CHANNELS] = 127;
+    logits[CHANNELS + 1] = -128;
+    logits
+}
+
+fn exponentials() -> Vec<f32> {
+    (0..256).map(|d| (-f64::from(d) * f64::from(SCALE)).exp() as f32).collect()
+}
+
+/// Softmax in f64, of the logits at their scale.
+fn real(logits: &[i8]) -> Vec<f64> {
+    let row = |row: &[i8]| {
+        let exponentials = row.iter().map(|&x| (f64::from(x) * f64::from(SCALE)).exp()).collect::<Vec<_>>();
+        let sum: f64 = exponentials.iter().sum();
+        exponentials.into_iter().map(|e| e / sum).collect::<Vec<_>>()
+    };
+    logits.chunks(CHANNELS).flat_map(row).collect()
+}
+
+/// The definition for int8 logits, to the bit: a sum from the first to the last, and one division each.
+fn exact(logits: &[i8]) -> Vec<f32> {
+    let table = exponentials();
+    let row = |row: &[i8]| {
+        let largest = i32::from(*row.iter().max().unwrap());
+        let exponential = |&x: &i8| table[(largest - i32::from(x)) as usize];
+        let sum = row.iter().fold(0.0, |sum, x| sum + exponential(x));
+        row.iter().map(|x| exponential(x) / sum).collect::<Vec<f32>>()
+    };
+    logits.chunks(CHANNELS).flat_map(row).collect()
+}
+
+/// A softmax of [`logits`], in int8 or (through a table) in f32.
+fn model(f32_input: bool, i8_output: Option<(f32, Range)>) -> Model {
+    let elems = ROWS * CHANNELS;
+    let mut model = Model::default();
+    let logits = model.input(elems);
+    let input = if f32_input {
+        let floats = model.buffer(4 * elems);
+        let table: Vec<f32> = (-128..128).map(|q| q as f32 * SCALE).collect();
+        let table = model.f32s(&table);
+        model.step(Op::Lookup(Lookup { input: logits, output: floats, table, to_f32: true }));
+        SoftmaxInput::F32(floats)
+    } else {
+        SoftmaxInput::I8 { input: logits, table: model.f32s(&exponentials()) }
+    };
+    let output = match i8_output {
+        Some((multiplier, range)) => SoftmaxOutput::I8 { output: model.output_i8(elems), multiplier, range },
+        None => SoftmaxOutput::F32(model.output_f32(elems)),
+    };
+    model.step(Op::Softmax(Softmax { input, output, channels: CHANNELS as u32 }));
+    model
+}
+
+const FORMS: [(f32, Range); 2] = [
+    (256.0, Range { zero_point: -128, min: -128, max: 127 }),
+    (100.0, Range { zero_point: 5, min: 6, max: 60 }),
+];
+
+#[test]
+fn softmax_of_int8_equals_its_definition() {
+    let logits = logits();
+    let expected = exact(&logits);
+    for (p, real) in expected.iter().zip(real(&logits)) {
+        assert!((f64::from(*p) - real).abs() < 1e-6, "the definition is a softmax: {p} {real}");
+    }
+    assert_eq!(model(false, None).run_f32(IsaToken::scalar(), &[&logits]), expected);
+    for (multiplier, range) in FORMS {
+        let expected: Vec<i8> = expected.iter().map(|p| quantize(p * multiplier, range)).collect();
+        let given = model(false, Some((multiplier, range))).run_i8(IsaToken::scalar(), &[&logits]);
+        assert_eq!(given, expected);
+    }
+}
+
+#[test]
+fn softmax_of_f32_is_within_rounding_of_the_real_one() {
+    let logits = logits();
+    let real = real(&logits);
+    let given = model(true, None).run_f32(IsaToken::scalar(), &[&logits]);
+    for (p, real) in given.iter().zip(&real) {
+        // A logit of 9 has an error of 5e-7, which is also that of its exponential.
+        assert!((f64::from(*p) / real - 1.0).abs() < 3e-6, "{p} {real}");
+    }
+    for (multiplier, range) in FORMS {
+        let given = model(true, Some((multiplier, range))).run_i8(IsaToken::scalar(), &[&logits]);
+        let [zero_point, min, max] = [range.zero_point, range.min, range.max].map(f64::from);
+        for (q, real) in given.iter().zip(&real) {
+            let wanted = (real * f64::from(multiplier) + zero_point).clamp(min, max);
+            assert!((f64::from(*q) - wanted).abs() <= 0.5 + 1e-3, "{q} {wanted}");
+        }
+    }
+}
+
+#[test]
+fn softmax_of_one_channel_is_one() {
+    for f32_input in [false, true] {
+        let mut model = model(f32_input, None);
+        let Some(Op::Softmax(softmax)) = model.steps.last_mut().map(|step| &mut step.op) else {
+            unreachable!()
+        };
+        softmax.channels = 1;
+        assert_eq!(model.run_f32(IsaToken::scalar(), &[&logits()]), [1.0; ROWS * CHANNELS]);
+        assert_eq!(model.outputs[0].dtype, OutputType::F32);
+    }
+}
