@@ -72,7 +72,6 @@ const CASES: &[Case] = &[
         pads: [1, 0, 0, 2],
         groups: 70,
         input_zero_point: -128,
-        ..BASE
     },
 ];
 
