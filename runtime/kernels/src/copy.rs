@@ -51,8 +51,15 @@ pub fn copy<T: Copy>(args: &CopyArgs, input: &[T], output: &mut [T], map: impl F
                     };
                     let (mut x, mut y) = (start(args.input_start, from), start(args.output_start, to));
                     for _ in 0..d4 {
-                        for i5 in 0..d5 {
-                            output[y + i5 * to[5]] = map(input[x + i5 * from[5]]);
+                        // Concatenations copy whole lines.
+                        if (from[5], to[5]) == (1, 1) {
+                            for (to, &from) in output[y..y + d5].iter_mut().zip(&input[x..x + d5]) {
+                                *to = map(from);
+                            }
+                        } else {
+                            for i5 in 0..d5 {
+                                output[y + i5 * to[5]] = map(input[x + i5 * from[5]]);
+                            }
                         }
                         (x, y) = (x + from[4], y + to[4]);
                     }

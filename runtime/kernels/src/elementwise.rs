@@ -8,6 +8,9 @@
 
 use crate::requantize::OutputRange;
 
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod aarch64_neon;
+
 /// Which operation, and its scales.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum BinaryOp {
@@ -78,9 +81,26 @@ impl BinaryArgs {
     }
 }
 
+impl BinaryArgs {
+    /// The same walk with one line where nothing is broadcast and both operands are contiguous.
+    #[inline(always)]
+    fn merged(&self) -> Self {
+        let [_, d1, d2, d3] = self.dims;
+        let own = [d1 * d2 * d3, d2 * d3, d3, 1];
+        let contiguous =
+            |strides: &[usize; 4]| (0..4).all(|axis| self.dims[axis] == 1 || strides[axis] == own[axis]);
+        if !contiguous(&self.lhs_strides) || !contiguous(&self.rhs_strides) {
+            return *self;
+        }
+        let line = [0, 0, 0, 1];
+        Self { dims: [1, 1, 1, self.output_elems()], lhs_strides: line, rhs_strides: line, ..*self }
+    }
+}
+
 /// Runs an element-wise operation over slices of the lengths that [`BinaryArgs`] asks for.
 #[inline(always)]
 pub fn binary(args: &BinaryArgs, operands: Operands<'_>) {
+    let args = &args.merged();
     match args.op {
         BinaryOp::Add { lhs_multiplier, rhs_multiplier } => lines(args, operands, |a, b| {
             let left = a as f32 * lhs_multiplier;

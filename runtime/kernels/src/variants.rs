@@ -2,7 +2,7 @@
 //!
 //! Most are the portable code again, for the compiler to make wider vectors of: it consists of single
 //! IEEE operations, which the compiler may not contract, so that the result is the same bits. Only
-//! tables are written by hand.
+//! tables, and NEON's arithmetic, are written by hand.
 
 use crate::elementwise::{self, BinaryArgs, Operands};
 use crate::isa::{IsaSet, IsaToken};
@@ -118,11 +118,12 @@ const fn avx2() -> Option<Functions> {
     None
 }
 
-/// NEON is in every build for AArch64, so that the portable code has its vectors already.
+/// NEON is in every build for AArch64, so that the portable pooling has its vectors already.
 #[cfg(target_arch = "aarch64")]
 const fn neon() -> Option<Functions> {
+    use elementwise::aarch64_neon::binary;
     use lookup::aarch64_neon::{lookup, lookup_in_place};
-    Some(Functions { lookup, lookup_in_place, ..PORTABLE })
+    Some(Functions { binary, lookup, lookup_in_place, pool: pool::pool })
 }
 
 #[cfg(not(target_arch = "aarch64"))]
@@ -213,6 +214,9 @@ mod tests {
             BinaryOp::Add { lhs_multiplier: 0.37, rhs_multiplier: -1.21 },
             BinaryOp::Add { lhs_multiplier: 0.5, rhs_multiplier: 0.5 },
             BinaryOp::Add { lhs_multiplier: 1e30, rhs_multiplier: -1e30 },
+            // Infinities, and what is no number.
+            BinaryOp::Add { lhs_multiplier: 3e38, rhs_multiplier: -3e38 },
+            BinaryOp::Mul { multiplier: -3e38 },
             BinaryOp::Mul { multiplier: 0.013 },
             BinaryOp::Mul { multiplier: 0.5 },
         ];

@@ -42,10 +42,10 @@ impl<const E: usize> Kernel for Block<'_, E> {
     }
 
     unsafe fn line(&self, line: &mut Line) {
-        // SAFETY: the caller's promise; 9 is the number of taps.
+        // SAFETY: the caller's promise.
         unsafe {
             match line.tap_count() {
-                9 => self.fixed::<9>(line),
+                9 if line.is_three_by_three() => self.three_by_three(line),
                 _ => self.any(line),
             }
         }
@@ -56,31 +56,53 @@ impl<const E: usize> Kernel for Block<'_, E> {
 type Sums = [int32x4_t; 2];
 
 impl<const E: usize> Block<'_, E> {
-    /// A line with `T` taps, whose weights stay in registers.
+    /// A line of a 3 × 3 kernel, whose weights stay in registers. Inside the image taps are found by
+    /// their rows and a distance, which the loads add for nothing.
     ///
     /// # Safety
-    /// As [`Kernel::line`]; `T` is the number of taps.
+    /// As [`Kernel::line`].
     #[target_feature(enable = "neon")]
     #[inline]
-    unsafe fn fixed<const T: usize>(&self, line: &mut Line) {
-        // SAFETY: every tap has the block's channels, in the weights and in the input.
+    unsafe fn three_by_three(&self, line: &mut Line) {
+        // SAFETY: every tap has the block's channels, in the weights and in the input. Of interior pixels
+        // every tap's column is inside the image; where a row is not, its mask makes every offset 0.
         unsafe {
-            let mut weights = [[vdup_n_s8(0); E]; T];
+            let mut weights = [[vdup_n_s8(0); E]; 9];
             for (tap, weights) in weights.iter_mut().enumerate() {
                 *weights = load(self.tap(tap, line));
             }
-            for ox in 0..line.pixels() {
-                line.point_at(ox, T);
+            let pixel = |line: &Line, x: [[int8x8_t; E]; 9], ox: usize| {
                 let mut acc = self.biases();
-                for pair in 0..T / 2 {
-                    let taps = [2 * pair, 2 * pair + 1];
-                    let x = taps.map(|tap| load(line.taps[tap]));
-                    two(&mut acc, x, taps.map(|tap| weights[tap]));
+                for pair in [[0, 1], [2, 3], [4, 5], [6, 7]] {
+                    two(&mut acc, pair.map(|tap| x[tap]), pair.map(|tap| weights[tap]));
                 }
-                if T % 2 == 1 {
-                    one(&mut acc, load(line.taps[T - 1]), weights[T - 1]);
-                }
+                one(&mut acc, x[8], weights[8]);
                 self.store(acc, line.out.add(ox * line.stride()));
+            };
+            let (rows, masks) = line.rows::<3>();
+            let channels = line.stride();
+            let (first, end) = line.interior();
+            let step = line.shape().stride_w * channels;
+            let tap = line.shape().dilation_w * channels;
+            let start =
+                (first * line.shape().stride_w).wrapping_sub(line.shape().pad_left).wrapping_mul(channels);
+            let mut at = [0, 1, 2].map(|ky: usize| rows[ky].wrapping_add(start & masks[ky]));
+            for ox in 0..line.pixels() {
+                let mut x = [[vdup_n_s8(0); E]; 9];
+                if ox >= first && ox < end {
+                    for ky in 0..3 {
+                        for kx in 0..3 {
+                            x[ky * 3 + kx] = load(at[ky].wrapping_add((kx * tap) & masks[ky]));
+                        }
+                        at[ky] = at[ky].wrapping_add(step & masks[ky]);
+                    }
+                } else {
+                    line.point_at(ox, 9);
+                    for (x, &tap) in x.iter_mut().zip(&line.taps) {
+                        *x = load(tap);
+                    }
+                }
+                pixel(line, x, ox);
             }
         }
     }

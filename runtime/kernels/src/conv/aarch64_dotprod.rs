@@ -112,13 +112,41 @@ unsafe fn block<const M: usize, const P: usize>(tile: &Tile, first: usize) -> us
             let multiplier: *const f32 = panel.add(p * tile.panel_bytes + NR * 4).cast();
             let multiplier = [vld1q_f32(multiplier), vld1q_f32(multiplier.add(4))];
             let live = (tile.live_channels - channel).min(NR);
-            for (m, acc) in acc.iter().enumerate() {
-                // Not the loop's bound: then the accumulators would have to live in memory.
-                if m >= tile.live_pixels {
-                    break;
+            match tile.out.add(channel) {
+                TileOutput::I8(out, range) => {
+                    let epilogue = Epilogue::new(range);
+                    let (pairs, single) = acc.as_chunks::<2>();
+                    for (pair, acc) in pairs.iter().enumerate() {
+                        // Not the loop's bound: then the accumulators would have to live in memory.
+                        if pair * 2 >= tile.live_pixels {
+                            break;
+                        }
+                        let [[a, b], [c, d]] = [acc[0][p], acc[1][p]];
+                        let [low, high] = multiplier;
+                        let bytes =
+                            epilogue.bytes([scale(a, low), scale(b, high), scale(c, low), scale(d, high)]);
+                        let out = out.add(pair * 2 * tile.out_stride);
+                        store(out, vget_low_s8(bytes), live);
+                        if pair * 2 + 1 < tile.live_pixels {
+                            store(out.add(tile.out_stride), vget_high_s8(bytes), live);
+                        }
+                    }
+                    for acc in single {
+                        let scaled = [scale(acc[p][0], multiplier[0]), scale(acc[p][1], multiplier[1])];
+                        store(out.add((M - 1) * tile.out_stride), epilogue.bytes8(scaled), live);
+                    }
                 }
-                let scaled = [scale(acc[p][0], multiplier[0]), scale(acc[p][1], multiplier[1])];
-                store(tile.out.add(m * tile.out_stride + channel), scaled, live);
+                TileOutput::F32(out) => {
+                    for (m, acc) in acc.iter().enumerate() {
+                        if m >= tile.live_pixels {
+                            break;
+                        }
+                        let mut all = [0.0; NR];
+                        vst1q_f32(all.as_mut_ptr(), scale(acc[p][0], multiplier[0]));
+                        vst1q_f32(all.as_mut_ptr().add(4), scale(acc[p][1], multiplier[1]));
+                        out.add(m * tile.out_stride).copy_from_nonoverlapping(all.as_ptr(), live);
+                    }
+                }
             }
         }
     }
@@ -174,26 +202,15 @@ fn sdot<const LANE: i32>(mut acc: int32x4_t, w: int8x16_t, x: int8x16_t) -> int3
 /// `out` has room for `live` elements, 1 to 8.
 #[target_feature(enable = "neon")]
 #[inline]
-unsafe fn store(out: TileOutput, scaled: [float32x4_t; 2], live: usize) {
+unsafe fn store(out: *mut i8, bytes: int8x8_t, live: usize) {
     // SAFETY: `out` has room for what is stored: all 8, or the copied `live` of them.
     unsafe {
-        match out {
-            TileOutput::I8(out, range) => {
-                let bytes = Epilogue::new(range).bytes8(scaled);
-                if live == NR {
-                    vst1_s8(out, bytes);
-                } else {
-                    let mut all = [0; NR];
-                    vst1_s8(all.as_mut_ptr(), bytes);
-                    out.copy_from_nonoverlapping(all.as_ptr(), live);
-                }
-            }
-            TileOutput::F32(out) => {
-                let mut all = [0.0; NR];
-                vst1q_f32(all.as_mut_ptr(), scaled[0]);
-                vst1q_f32(all.as_mut_ptr().add(4), scaled[1]);
-                out.copy_from_nonoverlapping(all.as_ptr(), live);
-            }
+        if live == NR {
+            vst1_s8(out, bytes);
+        } else {
+            let mut all = [0; NR];
+            vst1_s8(all.as_mut_ptr(), bytes);
+            out.copy_from_nonoverlapping(all.as_ptr(), live);
         }
     }
 }

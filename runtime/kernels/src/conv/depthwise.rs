@@ -177,7 +177,7 @@ impl Line {
 }
 
 /// What the walk by columns needs.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 impl Line {
     /// The geometry.
     #[inline(always)]
@@ -208,5 +208,21 @@ impl Line {
     #[inline(always)]
     pub fn zero(&self) -> *const i8 {
         self.zero
+    }
+}
+
+/// What the walk by rows needs.
+#[cfg(target_arch = "aarch64")]
+impl Line {
+    /// Whether the kernel is 3 × 3, not 1 × 9.
+    #[inline(always)]
+    pub fn is_three_by_three(&self) -> bool {
+        (self.shape.kernel_h, self.shape.kernel_w) == (3, 3)
+    }
+
+    /// Output columns for which no tap is left or right of the image.
+    #[inline(always)]
+    pub fn interior(&self) -> (usize, usize) {
+        self.interior
     }
 }

@@ -240,10 +240,9 @@ impl Rows {
                         TapKind::Gathered => false,
                     };
                 if direct {
-                    let corner = corner();
-                    for tap in 0..self.taps.count {
-                        *pointers.add(tap) = corner.add(*self.offsets.add(tap));
-                    }
+                    let pointers = core::slice::from_raw_parts_mut(pointers, self.taps.count);
+                    let offsets = core::slice::from_raw_parts(self.offsets, self.taps.count);
+                    point_from(corner(), offsets, pointers);
                 } else if self.taps.kind == TapKind::Pixels {
                     self.point(origin, oy, ox, pointers);
                 } else {
@@ -345,6 +344,15 @@ impl Rows {
                 }
             }
         }
+    }
+}
+
+/// `pointers[i] = corner + offsets[i]`: a function, since its arguments cannot share memory, and the
+/// compiler may then take several at a time.
+#[inline(always)]
+fn point_from(corner: *const i8, offsets: &[usize], pointers: &mut [*const i8]) {
+    for (pointer, &offset) in pointers.iter_mut().zip(offsets) {
+        *pointer = corner.wrapping_add(offset);
     }
 }
 

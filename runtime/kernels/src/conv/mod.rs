@@ -14,6 +14,8 @@ mod aarch64_depthwise;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_dotprod;
 #[cfg(target_arch = "aarch64")]
+mod aarch64_dotprod_depthwise;
+#[cfg(target_arch = "aarch64")]
 mod aarch64_neon;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_requantize;
@@ -26,6 +28,8 @@ mod depthwise;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 mod gemm;
 mod pack;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod quad_depthwise;
 pub mod reference;
 mod table;
 
@@ -37,8 +41,6 @@ mod x86_avx2_depthwise;
 mod x86_avx512vnni;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx512vnni_depthwise;
-#[cfg(target_arch = "x86_64")]
-mod x86_depthwise;
 
 pub use table::{Row, rows, select};
 

@@ -140,6 +140,14 @@ static ROWS: &[Row] = &[
         run: compiled!(target_arch = "x86_64", super::x86_avx2_depthwise::depthwise),
     },
     Row {
+        name: "depthwise_s8s8s32_1x16_dotprod",
+        isa: IsaSet::DOTPROD,
+        depthwise: true,
+        layout: None,
+        tile_pixels: 1,
+        run: compiled!(target_arch = "aarch64", super::aarch64_dotprod_depthwise::depthwise),
+    },
+    Row {
         name: "depthwise_s8s8s32_1x16_neon",
         isa: IsaSet::NEON,
         depthwise: true,

@@ -12,7 +12,7 @@ use core::arch::x86_64::*;
 use super::ConvArgs;
 use super::depthwise::Line;
 use super::gemm::TileOutput;
-use super::x86_depthwise::{self, Block, Canonical, Isa};
+use super::quad_depthwise::{self, Block, Canonical, Isa};
 use crate::requantize::OutputRange;
 
 /// Channels of a register.
@@ -24,7 +24,7 @@ static ISA: Isa = Isa { widths: &[WIDTH, 16], columns: true, prepare, line };
 /// As the table's `RunFn`.
 pub(super) unsafe fn depthwise(args: &mut ConvArgs<'_>) {
     // SAFETY: the caller's promise.
-    unsafe { x86_depthwise::run(args, &ISA) }
+    unsafe { quad_depthwise::run(args, &ISA) }
 }
 
 /// # Safety

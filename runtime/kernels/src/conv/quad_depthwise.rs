@@ -1,9 +1,9 @@
-//! What the x86 depthwise rows share.
+//! Depthwise by quads of taps: what the rows of AVX2, AVX512-VNNI and the AArch64 dot product share.
 //!
 //! A block of channels is multiplied in *quads* of taps: the bytes of four taps are interleaved, so
 //! that each int32 lane holds the four activations of one channel, as the multiply-add instructions
-//! want them. Interleaving works within 128-bit lanes (`punpcklbw`, `punpcklwd`), which leaves the
-//! channels in this order; packing int32 to bytes undoes it:
+//! want them. Interleaving works within 128-bit lanes (`punpcklbw`, `punpcklwd`; `zip1`, `zip2` where there
+//! is one lane only), which leaves the channels in this order; packing int32 to bytes undoes it:
 //! ```text
 //! accumulator i (of 4), 128-bit lane L:  channels 16 L + 4 i .. 16 L + 4 i + 4
 //! ```
@@ -11,8 +11,7 @@
 //! first-level cache.
 
 use super::depthwise::{self, Line, MAX_CHANNELS, MAX_TAPS};
-use super::gemm::TileOutput;
-use super::{ConvArgs, ConvShape, WeightSource, Weights, reference};
+use super::{ConvArgs, ConvShape, Output, WeightSource, Weights, reference};
 
 const MAX_QUADS: usize = MAX_TAPS / 4;
 
@@ -93,14 +92,19 @@ pub(super) unsafe fn run(args: &mut ConvArgs<'_>, isa: &Isa) {
         return reference::depthwise(args, &weights);
     }
     let width = isa.widths.iter().copied().find(|&width| width <= shape.in_channels);
-    let square = shape.kernel_h == shape.kernel_w && matches!(shape.kernel_h, 3 | 5);
-    let columns = isa.columns
-        && square
-        && (shape.stride_w, shape.dilation_w) == (1, 1)
-        && matches!(depthwise::output(args), TileOutput::I8(..));
+    let columns = isa.columns && by_columns(args);
     let block = Block::new(width.unwrap_or(shape.in_channels), isa.widths[0], &shape, columns);
     // SAFETY: the caller's promise.
     unsafe { depthwise::walk(args, &mut Kernel { isa, weights, shape, block }) }
+}
+
+/// Whether quads are made of columns: 3 × 3 and 5 × 5 at stride 1, to int8.
+pub(super) fn by_columns(args: &ConvArgs<'_>) -> bool {
+    let shape = &args.shape;
+    shape.kernel_h == shape.kernel_w
+        && matches!(shape.kernel_h, 3 | 5)
+        && (shape.stride_w, shape.dilation_w) == (1, 1)
+        && matches!(args.output, Output::I8(..))
 }
 
 struct Kernel<'a> {
@@ -165,6 +169,7 @@ impl Block {
     ///
     /// # Safety
     /// `out` has room for the block's channels.
+    #[cfg(target_arch = "x86_64")]
     pub unsafe fn store_f32(&self, accumulators: &[i32; MAX_CHANNELS], out: *mut f32) {
         for channel in 0..self.channels {
             let at = channel % 16 / 4 * (self.width / 4) + channel / 16 * 4 + channel % 4;
