@@ -40,6 +40,9 @@ pub static NR4_KR8: Layout = Layout { key: "nr4_kr8", nr: 4, kr: 8, k_multiple: 
 /// Every layout that a package may carry a section of.
 pub static LAYOUTS: &[&Layout] = &[&NR16_KR4_U8, &NR16_KR2, &NR8_KR4, &NR4_KR8];
 
+/// The largest `nr` of a layout.
+const MAX_NR: usize = 16;
+
 /// Panels start at multiples of this many bytes, and so does the blob.
 pub const PANEL_ALIGN: usize = 64;
 
@@ -151,21 +154,44 @@ impl Layout {
             let group = index / self.panels(shape);
             let first = (index % self.panels(shape)) * self.nr;
             let live = self.nr.min(shape.group_out_channels() - first);
-            for lane in 0..live {
+            let mut rows = [&[][..]; MAX_NR];
+            for (lane, row) in rows.iter_mut().enumerate().take(live) {
                 let channel = group * shape.group_out_channels() + first + lane;
-                let row = &weights.weights[channel * per_channel..][..per_channel];
+                *row = &weights.weights[channel * per_channel..][..per_channel];
                 let offset = if self.unsigned_input { 128 } else { 0 };
                 let sum: i32 = row.iter().map(|&w| w as i32).sum();
                 let bias = weights.bias[channel].wrapping_sub(offset * sum);
                 panel[lane * 4..][..4].copy_from_slice(&bias.to_ne_bytes());
                 let multiplier = weights.multiplier[channel].to_ne_bytes();
                 panel[(self.nr + lane) * 4..][..4].copy_from_slice(&multiplier);
-                let stream = &mut panel[self.nr * 8..];
-                for (index, &w) in row.iter().enumerate() {
-                    let k = index / taps.used * taps.elems + index % taps.used;
-                    let at = (k / self.kr * self.nr + lane) * self.kr + k % self.kr;
-                    stream[at] = w as u8;
-                }
+            }
+            let (rows, stream) = (&rows[..live], &mut panel[self.nr * 8..]);
+            match self.kr {
+                2 => interleave::<2>(rows, self.nr, &taps, stream),
+                4 => interleave::<4>(rows, self.nr, &taps, stream),
+                _ => interleave::<8>(rows, self.nr, &taps, stream),
+            }
+        }
+    }
+}
+
+/// Writes the weights of a panel's channels: `[taps][elems / KR][nr][KR]`. A package is packed when it
+/// is loaded, so that this is most of the time that loading takes.
+fn interleave<const KR: usize>(rows: &[&[i8]], nr: usize, taps: &Taps, stream: &mut [u8]) {
+    let groups = taps.elems / KR;
+    for (at, to) in stream.chunks_exact_mut(nr * KR).enumerate().take(taps.count * groups) {
+        let (tap, k) = (at / groups, at % groups * KR);
+        let from = tap * taps.used + k;
+        let used = taps.used.saturating_sub(k).min(KR);
+        if used == 0 {
+            continue;
+        }
+        let (to, _) = to.as_chunks_mut::<KR>();
+        for (to, row) in to.iter_mut().zip(rows) {
+            if let Some(&whole) = row[from..].first_chunk::<KR>().filter(|_| used == KR) {
+                *to = whole.map(|w| w as u8);
+            } else {
+                to.iter_mut().zip(&row[from..from + used]).for_each(|(to, &w)| *to = w as u8);
             }
         }
     }
