@@ -2,14 +2,14 @@
 
 mod common;
 
-use common::{Model, Values, quantize, size, span, tokens, values};
+use common::{Model, Values, quantize, size, span, values};
 use edgepack_core::format::plan::{
     Binary, BinaryOp, Copy, Fill, Lookup, Op, Operand, OutputType, Range, Span,
 };
-use edgepack_core::kernels::isa::IsaToken;
 
-const DIMS: [u32; 4] = [2, 3, 4, 5];
-const WHOLE: [u32; 4] = [60, 20, 5, 1];
+/// Lines longer than a vector of any processor, and no multiple of one.
+const DIMS: [u32; 4] = [2, 2, 3, 70];
+const WHOLE: [u32; 4] = [420, 210, 70, 1];
 const ZERO_POINTS: (i8, i8) = (-9, 14);
 const RANGE: Range = Range { zero_point: 3, min: -100, max: 111 };
 
@@ -20,7 +20,7 @@ fn reach(strides: &[u32; 4]) -> usize {
 
 /// Every index of a tensor of `DIMS`, in order.
 fn indices() -> impl Iterator<Item = [u32; 4]> {
-    (0..size(&DIMS) as u32).map(|i| [i / 60, i / 20 % 3, i / 5 % 4, i % 5])
+    (0..size(&DIMS) as u32).map(|i| [i / 420, i / 210 % 2, i / 70 % 3, i % 70])
 }
 
 fn at(values: &[i8], index: [u32; 4], strides: &[u32; 4]) -> i32 {
@@ -72,8 +72,8 @@ fn binary_operations_broadcast_by_their_strides_wherever_the_operands_lie() {
     let scalar = [0; 4];
     let column = [3, 1, 0, 0];
     let line_of_a_larger_tensor = [0, 10, 0, 2];
-    // [2, 5, 4, 3] seen with axes 1 and 3 exchanged.
-    let transposed = [60, 1, 3, 12];
+    // [2, 70, 3, 2] seen with axes 1 and 3 exchanged.
+    let transposed = [420, 1, 2, 6];
     let seen = [WHOLE, channel, scalar, column, line_of_a_larger_tensor, transposed];
     for (lhs_strides, rhs_strides) in seen.iter().flat_map(|&l| seen.iter().map(move |&r| (l, r))) {
         let (lhs, rhs) = (values(1, reach(&lhs_strides)), values(2, reach(&rhs_strides)));
@@ -93,7 +93,7 @@ fn binary_operations_broadcast_by_their_strides_wherever_the_operands_lie() {
                 });
                 let output = model.output_i8(size(&DIMS));
                 model.step(binary(op, operands, [lhs_strides, rhs_strides], output));
-                let given = model.run_i8(IsaToken::scalar(), &inputs);
+                let given = model.run_i8(&inputs);
                 assert_eq!(given, expected, "{op:?} {operands:?} {lhs_strides:?} {rhs_strides:?}");
             }
         }
@@ -116,7 +116,7 @@ fn binary_operations_over_their_left_operand_equal_those_into_other_memory() {
                     (Operand::Arena(model.input(rhs.len())), vec![&lhs[..], &rhs])
                 };
                 model.step(binary(op, [Operand::Arena(both), rhs_operand], [WHOLE, rhs_strides], both));
-                assert_eq!(model.run_i8(IsaToken::scalar(), &inputs), expected, "{op:?} {rhs_strides:?}");
+                assert_eq!(model.run_i8(&inputs), expected, "{op:?} {rhs_strides:?}");
             }
         }
     }
@@ -124,11 +124,11 @@ fn binary_operations_over_their_left_operand_equal_those_into_other_memory() {
 
 #[test]
 fn binary_operands_may_be_the_same_memory_or_share_some() {
-    let shared = values(5, 200);
+    let shared = values(5, 1000);
     // The same span; one inside the other; one that begins in the other; the two exchanged.
     for (left, right) in [(0, 0), (0, 40), (40, 0), (80, 33)] {
-        for (left_bytes, right_bytes) in [(120, 120), (120, 5), (5, 120)] {
-            let strides = [left_bytes, right_bytes].map(|n| if n == 5 { [0, 0, 0, 1] } else { WHOLE });
+        for (left_bytes, right_bytes) in [(840, 840), (840, 70), (70, 840)] {
+            let strides = [left_bytes, right_bytes].map(|n| if n == 70 { [0, 0, 0, 1] } else { WHOLE });
             let mut model = Model::default();
             let tensor = model.input(shared.len());
             let part = |start: u32, bytes| Operand::Arena(span(tensor.offset + start, bytes));
@@ -136,7 +136,7 @@ fn binary_operands_may_be_the_same_memory_or_share_some() {
             let operands = [part(left, left_bytes), part(right, right_bytes)];
             model.step(binary(OPS[0], operands, strides, output));
             let sides = [(&shared[left as usize..], strides[0]), (&shared[right as usize..], strides[1])];
-            let given = model.run_i8(IsaToken::scalar(), &[&shared]);
+            let given = model.run_i8(&[&shared]);
             assert_eq!(given, binary_expected(OPS[0], sides), "{operands:?}");
         }
     }
@@ -159,7 +159,7 @@ fn lookups_take_entry_value_plus_128_of_an_int8_table() {
         model.gives(to, OutputType::I8);
         let table = model.i8s(&table);
         model.step(Op::Lookup(Lookup { input: from, output: to, table, to_f32: false }));
-        assert_eq!(model.run_i8(IsaToken::scalar(), &[&input]), expected);
+        assert_eq!(model.run_i8(&[&input]), expected);
     }
 }
 
@@ -177,7 +177,7 @@ fn lookups_with_f32_tables_dequantize() {
     let (from, to) = (model.input(256), model.output_f32(256));
     dequantize(&mut model, from, to, -5, 0.125);
     let expected: Vec<f32> = input.iter().map(|&x| (f32::from(x) + 5.0) * 0.125).collect();
-    assert_eq!(model.run_f32(IsaToken::scalar(), &[&input]), expected);
+    assert_eq!(model.run_f32(&[&input]), expected);
 }
 
 #[test]
@@ -190,9 +190,7 @@ fn fills_set_every_byte_of_their_span_and_no_other() {
         let before = values(8, 20);
         let mut expected = before.clone();
         expected[3..12].fill(value);
-        for token in tokens() {
-            assert_eq!(model.run_i8(token, &[&before]), expected);
-        }
+        assert_eq!(model.run_i8(&[&before]), expected);
     }
 }
 
@@ -296,7 +294,7 @@ fn copies_move_the_block_and_leave_the_rest() {
                 let value = input[from];
                 expected[to] = if with_table { table[(i32::from(value) + 128) as usize] } else { value };
             }
-            let given = model.run_i8(IsaToken::scalar(), &[&input, &before]);
+            let given = model.run_i8(&[&input, &before]);
             assert_eq!(given, expected, "{}, table: {with_table}", block.name);
         }
     }
@@ -316,7 +314,7 @@ fn copies_of_four_byte_elements_move_f32() {
         for (from, to) in block.moves() {
             expected[to] = f32::from(input[from]) * 0.37;
         }
-        let given = model.run(IsaToken::scalar(), &[&input, &before]);
+        let given = model.run_everywhere(&[&input, &before]);
         assert_eq!(given, [Values::F32(expected)], "{}", block.name);
     }
 }

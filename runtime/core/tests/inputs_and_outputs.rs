@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{GARBAGE, Model, Values, quantize, range, shape, span, values, with_program};
+use common::{GARBAGE, Model, Values, quantize, range, shape, span, tokens, values, with_program};
 use edgepack_core::format::plan::{Fill, Input, Op, OutputType, Pixels, Quant};
 use edgepack_core::kernels::isa::IsaToken;
 use edgepack_core::{InputData, RunError};
@@ -101,12 +101,18 @@ fn picture_model(order: Order, reverse_channels: bool) -> Model {
     model
 }
 
-/// The whole arena after an input was set.
+/// The whole arena after an input was set: the same on every instruction set.
 fn arena_after(model: &Model, data: InputData<'_>) -> Vec<u8> {
-    with_program(&model.package(), IsaToken::scalar(), |program, arena| {
-        program.set_input(0, data, arena).unwrap();
-        arena.to_vec()
-    })
+    let package = model.package();
+    let on = |token| {
+        with_program(&package, token, |program, arena| {
+            program.set_input(0, data, arena).unwrap();
+            arena.to_vec()
+        })
+    };
+    let arena = on(IsaToken::scalar());
+    tokens().into_iter().for_each(|token| assert_eq!(on(token), arena, "on {}", token.set()));
+    arena
 }
 
 #[test]

@@ -214,7 +214,7 @@ fn binding_again_forgets_the_steps_of_a_longer_plan() {
     program.set_input(0, InputData::Quantized(&input), arena.get_mut()).unwrap();
     program.run(arena.get_mut()).unwrap();
     let output = Values::of(program.output(0, arena.get()).unwrap());
-    assert_eq!(output, Values::I8(short.run_i8(IsaToken::scalar(), &[&input])));
+    assert_eq!(output, Values::I8(short.run_i8(&[&input])));
 }
 
 #[test]

@@ -6,7 +6,6 @@ use common::{Model, quantize, range, size, values};
 use edgepack_core::format::plan::{
     Lookup, Op, OutputType, Pool, PoolOp, Range, Softmax, SoftmaxInput, SoftmaxOutput,
 };
-use edgepack_core::kernels::isa::IsaToken;
 
 /// Geometry; the op does not matter.
 const BASE: Pool = Pool {
@@ -97,7 +96,7 @@ fn run_pool(pool: &Pool, input: &[i8]) -> Vec<i8> {
     let mut model = Model::default();
     let (from, to) = (model.input(size(&pool.input_dims)), model.output_i8(size(&pool.output_dims)));
     model.step(Op::Pool(Pool { input: from, output: to, ..*pool }));
-    model.run_i8(IsaToken::scalar(), &[input])
+    model.run_i8(&[input])
 }
 
 #[test]
@@ -212,10 +211,10 @@ fn softmax_of_int8_equals_its_definition() {
     for (p, real) in expected.iter().zip(real(&logits)) {
         assert!((f64::from(*p) - real).abs() < 1e-6, "the definition is a softmax: {p} {real}");
     }
-    assert_eq!(model(false, None).run_f32(IsaToken::scalar(), &[&logits]), expected);
+    assert_eq!(model(false, None).run_f32(&[&logits]), expected);
     for (multiplier, range) in FORMS {
         let expected: Vec<i8> = expected.iter().map(|p| quantize(p * multiplier, range)).collect();
-        let given = model(false, Some((multiplier, range))).run_i8(IsaToken::scalar(), &[&logits]);
+        let given = model(false, Some((multiplier, range))).run_i8(&[&logits]);
         assert_eq!(given, expected);
     }
 }
@@ -224,13 +223,13 @@ fn softmax_of_int8_equals_its_definition() {
 fn softmax_of_f32_is_within_rounding_of_the_real_one() {
     let logits = logits();
     let real = real(&logits);
-    let given = model(true, None).run_f32(IsaToken::scalar(), &[&logits]);
+    let given = model(true, None).run_f32(&[&logits]);
     for (p, real) in given.iter().zip(&real) {
         // A logit of 9 has an error of 5e-7, which is also that of its exponential.
         assert!((f64::from(*p) / real - 1.0).abs() < 3e-6, "{p} {real}");
     }
     for (multiplier, range) in FORMS {
-        let given = model(true, Some((multiplier, range))).run_i8(IsaToken::scalar(), &[&logits]);
+        let given = model(true, Some((multiplier, range))).run_i8(&[&logits]);
         let [zero_point, min, max] = [range.zero_point, range.min, range.max].map(f64::from);
         for (q, real) in given.iter().zip(&real) {
             let wanted = (real * f64::from(multiplier) + zero_point).clamp(min, max);
@@ -247,7 +246,7 @@ fn softmax_of_one_channel_is_one() {
             unreachable!()
         };
         softmax.channels = 1;
-        assert_eq!(model.run_f32(IsaToken::scalar(), &[&logits()]), [1.0; ROWS * CHANNELS]);
+        assert_eq!(model.run_f32(&[&logits()]), [1.0; ROWS * CHANNELS]);
         assert_eq!(model.outputs[0].dtype, OutputType::F32);
     }
 }

@@ -60,16 +60,13 @@ impl Aligned {
     }
 }
 
-/// A token for every instruction set of this processor that has kernels, the scalar one first.
+/// A token for every instruction set of this processor, the scalar one first.
 pub fn tokens() -> Vec<IsaToken> {
     let here = detect::detect();
-    let sets = [IsaSet::AVX2, IsaSet::AVX512_VNNI, IsaSet::NEON, IsaSet::DOTPROD, IsaSet::NEON32];
-    let vouch = |set| {
-        // SAFETY: `detect` has just found the extensions of `here`, and `set` is one of them.
-        unsafe { IsaToken::assume(set) }
-    };
-    let found = sets.into_iter().filter(|set| here.contains(*set)).map(vouch);
-    [IsaToken::scalar()].into_iter().chain(found).collect()
+    // SAFETY: `detect` has just found the extensions of `here`.
+    let all = unsafe { IsaToken::assume(here) };
+    let sets = IsaSet::names().map(|name| IsaSet::parse(name).unwrap());
+    sets.filter(|set| here.contains(*set)).map(|set| all.lowered_to(set)).collect()
 }
 
 /// The tokens whose convolutions read packed weights. Says so where there is none.
@@ -268,17 +265,27 @@ impl Model {
         })
     }
 
-    /// As [`Model::run`], for a model of one int8 output.
-    pub fn run_i8(&self, token: IsaToken, inputs: &[&[i8]]) -> Vec<i8> {
-        match self.run(token, inputs).remove(0) {
+    /// Runs on every instruction set, which must all give the same; gives that.
+    pub fn run_everywhere(&self, inputs: &[&[i8]]) -> Vec<Values> {
+        let mut outputs = tokens().into_iter().map(|token| (token, self.run(token, inputs)));
+        let (_, expected) = outputs.next().unwrap();
+        for (token, output) in outputs {
+            assert_eq!(output, expected, "{} gives other values than scalar code", token.set());
+        }
+        expected
+    }
+
+    /// As [`Model::run_everywhere`], for a model of one int8 output.
+    pub fn run_i8(&self, inputs: &[&[i8]]) -> Vec<i8> {
+        match self.run_everywhere(inputs).remove(0) {
             Values::I8(values) => values,
             Values::F32(_) => panic!("an f32 output"),
         }
     }
 
-    /// As [`Model::run`], for a model of one f32 output.
-    pub fn run_f32(&self, token: IsaToken, inputs: &[&[i8]]) -> Vec<f32> {
-        match self.run(token, inputs).remove(0) {
+    /// As [`Model::run_everywhere`], for a model of one f32 output.
+    pub fn run_f32(&self, inputs: &[&[i8]]) -> Vec<f32> {
+        match self.run_everywhere(inputs).remove(0) {
             Values::F32(values) => values,
             Values::I8(_) => panic!("an int8 output"),
         }

@@ -306,7 +306,8 @@ impl RandomPlan {
     }
 
     fn binary(&mut self) -> Binary {
-        let dims = [1, 1, 1, 1].map(|_: u32| self.rng.between(1, 5));
+        let most = self.rng.pick(&[[5, 5, 5, 5], [1, 2, 3, 150]]);
+        let dims = most.map(|most| self.rng.between(1, most));
         let own = contiguous(dims);
         let op = if self.rng.one_in(2) {
             BinaryOp::Mul { multiplier: self.multiplier() }

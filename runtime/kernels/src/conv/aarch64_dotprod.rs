@@ -116,15 +116,26 @@ unsafe fn block<const M: usize, const P: usize>(tile: &Tile, first: usize) -> us
                 TileOutput::I8(out, range) => {
                     let epilogue = Epilogue::new(range);
                     let (pairs, single) = acc.as_chunks::<2>();
+                    if tile.live_pixels == M && live == NR {
+                        let mut out = out;
+                        for acc in pairs {
+                            let bytes = epilogue.bytes(scale_pair(acc, p, multiplier));
+                            vst1_s8(out, vget_low_s8(bytes));
+                            vst1_s8(out.add(tile.out_stride), vget_high_s8(bytes));
+                            out = out.wrapping_add(2 * tile.out_stride);
+                        }
+                        for acc in single {
+                            let scaled = [scale(acc[p][0], multiplier[0]), scale(acc[p][1], multiplier[1])];
+                            vst1_s8(out, epilogue.bytes8(scaled));
+                        }
+                        continue;
+                    }
                     for (pair, acc) in pairs.iter().enumerate() {
                         // Not the loop's bound: then the accumulators would have to live in memory.
                         if pair * 2 >= tile.live_pixels {
                             break;
                         }
-                        let [[a, b], [c, d]] = [acc[0][p], acc[1][p]];
-                        let [low, high] = multiplier;
-                        let bytes =
-                            epilogue.bytes([scale(a, low), scale(b, high), scale(c, low), scale(d, high)]);
+                        let bytes = epilogue.bytes(scale_pair(acc, p, multiplier));
                         let out = out.add(pair * 2 * tile.out_stride);
                         store(out, vget_low_s8(bytes), live);
                         if pair * 2 + 1 < tile.live_pixels {
@@ -194,6 +205,18 @@ fn sdot<const LANE: i32>(mut acc: int32x4_t, w: int8x16_t, x: int8x16_t) -> int3
         );
     }
     acc
+}
+
+/// Panel `p` of two pixels.
+#[target_feature(enable = "neon")]
+#[inline]
+fn scale_pair<const P: usize>(
+    acc: &[[[int32x4_t; 2]; P]; 2],
+    p: usize,
+    [low, high]: [float32x4_t; 2],
+) -> [float32x4_t; 4] {
+    let [[a, b], [c, d]] = [acc[0][p], acc[1][p]];
+    [scale(a, low), scale(b, high), scale(c, low), scale(d, high)]
 }
 
 /// Stores the first `live` of 8 channels of one pixel.

@@ -127,6 +127,8 @@ struct Rows {
     zero_point: i8,
     mr: usize,
     taps: Taps,
+    /// Whether output pixel `i` reads input pixel `i` and no other.
+    is_pointwise: bool,
     /// Output rows and columns whose taps are all inside the image.
     interior_y: (usize, usize),
     interior_x: (usize, usize),
@@ -176,8 +178,13 @@ impl Rows {
         for (tap, to) in offsets.chunks_exact_mut(size_of::<usize>()).take(taps.count).enumerate() {
             to.copy_from_slice(&offset(tap).to_ne_bytes());
         }
+        let is_pointwise = taps.kind == TapKind::Pixels
+            && (shape.kernel_h, shape.kernel_w, shape.stride_h, shape.stride_w) == (1, 1, 1, 1)
+            && (shape.out_h, shape.out_w) == (shape.in_h, shape.in_w)
+            && (shape.pad_top, shape.pad_left) == (0, 0);
         Self {
             shape,
+            is_pointwise,
             input: args.input.as_ptr(),
             input_end: args.input.as_ptr_range().end,
             zero_point: args.input_zero_point,
@@ -216,49 +223,46 @@ impl Rows {
     #[inline(always)]
     unsafe fn point_at(&mut self, group: usize, first: usize, live: usize) -> *const *const i8 {
         let shape = &self.shape;
+        if self.is_pointwise {
+            for row in 0..self.mr {
+                let pixel = first + row.min(live - 1);
+                let offset = pixel * shape.in_channels + group * shape.group_in_channels();
+                // SAFETY: input and output have the same pixels; `row < MR`.
+                unsafe { *self.pointers.add(row) = self.input.add(offset) };
+            }
+            return self.pointers;
+        }
         let pixels = shape.out_h * shape.out_w;
         let (mut image, in_image) = (first / pixels, first % pixels);
         let (mut oy, mut ox) = (in_image / shape.out_w, in_image % shape.out_w);
-        for row in 0..live {
-            let is_interior = (self.interior_y.0..self.interior_y.1).contains(&oy)
-                && (self.interior_x.0..self.interior_x.1).contains(&ox);
-            // SAFETY: `image` and the group are inside the input; `row < live <= MR`; of an interior
-            // pixel the first tap, and every other one, is inside the image.
-            unsafe {
-                let origin = self.input.add(
-                    image * shape.in_h * shape.in_w * shape.in_channels + group * shape.group_in_channels(),
-                );
-                let pointers = self.pointers.add(row * self.taps.count);
-                let corner = || {
-                    let (y, x) = (oy * shape.stride_h - shape.pad_top, ox * shape.stride_w - shape.pad_left);
-                    origin.add((y * shape.in_w + x) * shape.in_channels)
-                };
-                let direct = is_interior
-                    && match self.taps.kind {
-                        TapKind::Pixels => true,
-                        TapKind::Lines => corner().addr() + self.line_reach <= self.input_end.addr(),
-                        TapKind::Gathered => false,
-                    };
-                if direct {
-                    let pointers = core::slice::from_raw_parts_mut(pointers, self.taps.count);
-                    let offsets = core::slice::from_raw_parts(self.offsets, self.taps.count);
-                    point_from(corner(), offsets, pointers);
-                } else if self.taps.kind == TapKind::Pixels {
-                    self.point(origin, oy, ox, pointers);
-                } else {
-                    let to = self.gathered.add(row * self.gathered_stride);
-                    self.gather(origin, oy, ox, to);
-                    for tap in 0..self.taps.count {
-                        *pointers.add(tap) = to.add(tap * self.taps.elems);
-                    }
-                }
+        let (line, step) = (shape.in_w * shape.in_channels, shape.stride_w * shape.in_channels);
+        let mut row = 0;
+        while row < live {
+            // The pixels of one output line.
+            let run = (live - row).min(shape.out_w - ox);
+            let inside = if (self.interior_y.0..self.interior_y.1).contains(&oy) {
+                self.interior_x.0..self.interior_x.1
+            } else {
+                0..0
+            };
+            let origin =
+                self.input.wrapping_add(image * shape.in_h * line + group * shape.group_in_channels());
+            // Where the first tap of pixel `ox` is, if that is inside.
+            let top = (oy * shape.stride_h).wrapping_sub(shape.pad_top);
+            let left = (ox * shape.stride_w).wrapping_sub(shape.pad_left);
+            let mut corner = origin
+                .wrapping_add(top.wrapping_mul(line))
+                .wrapping_add(left.wrapping_mul(shape.in_channels));
+            for (row, ox) in (row..row + run).zip(ox..) {
+                // SAFETY: `image` and the group are inside the input; `row < live <= MR`; of an interior
+                // pixel the first tap, and every other one, is inside the image.
+                unsafe { self.point_row(row, origin, corner, [oy, ox], inside.contains(&ox)) };
+                corner = corner.wrapping_add(step);
             }
-            ox += 1;
-            if ox == shape.out_w {
-                (ox, oy) = (0, oy + 1);
-                if oy == shape.out_h {
-                    (oy, image) = (0, image + 1);
-                }
+            row += run;
+            (ox, oy) = (0, oy + 1);
+            if oy == shape.out_h {
+                (oy, image) = (0, image + 1);
             }
         }
         for row in live..self.mr {
@@ -268,6 +272,45 @@ impl Rows {
             }
         }
         self.pointers
+    }
+
+    /// Points one row at the taps of output pixel `[oy, ox]`.
+    ///
+    /// # Safety
+    /// `origin` is the image's first pixel at the group's first channel; `corner`, where the pixel is
+    /// interior, its first tap; `row < MR`.
+    #[inline(always)]
+    unsafe fn point_row(
+        &self,
+        row: usize,
+        origin: *const i8,
+        corner: *const i8,
+        [oy, ox]: [usize; 2],
+        is_interior: bool,
+    ) {
+        // SAFETY: the caller's promise; every row has room for its pointers and its values.
+        unsafe {
+            let pointers = self.pointers.add(row * self.taps.count);
+            let direct = is_interior
+                && match self.taps.kind {
+                    TapKind::Pixels => true,
+                    TapKind::Lines => corner.addr() + self.line_reach <= self.input_end.addr(),
+                    TapKind::Gathered => false,
+                };
+            if direct {
+                let pointers = core::slice::from_raw_parts_mut(pointers, self.taps.count);
+                let offsets = core::slice::from_raw_parts(self.offsets, self.taps.count);
+                point_from(corner, offsets, pointers);
+            } else if self.taps.kind == TapKind::Pixels {
+                self.point(origin, oy, ox, pointers);
+            } else {
+                let to = self.gathered.add(row * self.gathered_stride);
+                self.gather(origin, oy, ox, to);
+                for tap in 0..self.taps.count {
+                    *pointers.add(tap) = to.add(tap * self.taps.elems);
+                }
+            }
+        }
     }
 
     /// From one line of gathered values to the next.
