@@ -61,7 +61,8 @@ pub fn copy<T: Copy>(args: &CopyArgs, input: &[T], output: &mut [T], map: impl F
                                 output[y + i5 * to[5]] = map(input[x + i5 * from[5]]);
                             }
                         }
-                        (x, y) = (x + from[4], y + to[4]);
+                        // Behind the last line these are not used, and may be anywhere.
+                        (x, y) = (x.wrapping_add(from[4]), y.wrapping_add(to[4]));
                     }
                 }
             }

@@ -38,7 +38,8 @@ fn positive(value: f32) -> bool {
     value.is_finite() && value > 0.0
 }
 
-/// One axis of a window: every output position's window touches the input.
+/// One axis of a window: the last one starts in the input or in the padding before it. Dilated ones may
+/// still step over the input; then there is nothing but padding in them.
 struct Axis {
     input: u32,
     output: u32,

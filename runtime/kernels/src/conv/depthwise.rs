@@ -73,7 +73,8 @@ pub(super) unsafe fn walk(args: &mut ConvArgs<'_>, kernel: &mut impl Kernel) {
     let zero = Zero([args.input_zero_point; MAX_CHANNELS]);
     let mut line = Line::new(&shape, &zero, out);
     let lines = shape.batch * shape.out_h;
-    let strip = (STRIP_BYTES / (shape.in_w * channels * shape.stride_h)).clamp(1, lines);
+    // A stride may be of any size, and the product beyond 32 bits.
+    let strip = (STRIP_BYTES / (shape.in_w * channels).saturating_mul(shape.stride_h)).clamp(1, lines);
     for first_line in (0..lines).step_by(strip) {
         for first in (0..channels).step_by(block) {
             // The last block starts early enough to be whole: some channels are computed twice.

@@ -173,7 +173,9 @@ impl Rows {
                 TapKind::Pixels => (tap / shape.kernel_w, tap % shape.kernel_w),
                 TapKind::Lines | TapKind::Gathered => (tap, 0),
             };
-            (ky * shape.dilation_h * shape.in_w + kx * shape.dilation_w) * shape.in_channels
+            // Not used where the kernel reaches beyond the image, and may be anything there.
+            let lines = (ky * shape.dilation_h).wrapping_mul(shape.in_w);
+            lines.wrapping_add(kx * shape.dilation_w).wrapping_mul(shape.in_channels)
         };
         for (tap, to) in offsets.chunks_exact_mut(size_of::<usize>()).take(taps.count).enumerate() {
             to.copy_from_slice(&offset(tap).to_ne_bytes());
@@ -208,7 +210,9 @@ impl Rows {
             ),
             pointers: pointers.as_mut_ptr().cast(),
             offsets: offsets.as_ptr().cast(),
-            line_reach: (shape.kernel_h - 1) * shape.dilation_h * shape.in_w * shape.in_channels + taps.elems,
+            line_reach: ((shape.kernel_h - 1) * shape.dilation_h)
+                .wrapping_mul(shape.in_w * shape.in_channels)
+                .wrapping_add(taps.elems),
             zero_row: zero_row.as_ptr().cast(),
             gathered: gathered.as_mut_ptr().cast(),
             gathered_stride: scratch.row,
