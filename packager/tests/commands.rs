@@ -146,7 +146,7 @@ fn kernels_and_targets_are_lists() {
     let kernels = json(&bench.ok(&["kernels", "--target", "rpi5", "--format", "json"]));
     let chosen = kernels.as_array().unwrap().iter().filter(|kernel| kernel["chosen"] == true);
     let names: Vec<&str> = chosen.map(|kernel| kernel["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["conv_s8s8s32_8x8_dotprod", "depthwise_s8s8s32_1x16_neon"]);
+    assert_eq!(names, ["conv_s8s8s32_8x8_dotprod", "depthwise_s8s8s32_1x16_dotprod"]);
     let boards = json(&bench.ok(&["targets", "--format", "json"]));
     assert!(boards.as_array().unwrap().iter().any(|board| board["name"] == "rpi4"));
 }

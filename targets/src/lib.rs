@@ -99,6 +99,7 @@ const BOARDS: &[(&str, &str)] = boards![
     "generic-aarch64",
     "armv8-i8mm",
     "x86-64-v3",
+    "n100",
     "x86-64-v4",
 ];
 

@@ -77,9 +77,10 @@ struct StepLine {
 }
 
 /// The instruction sets that a reader wants to know about.
-const ISAS: [(&str, IsaSet); 7] = [
+const ISAS: [(&str, IsaSet); 8] = [
     ("avx512vbmi", IsaSet::AVX512_VBMI),
     ("avx512vnni", IsaSet::AVX512_VNNI),
+    ("avxvnni", IsaSet::AVX_VNNI),
     ("avx2", IsaSet::AVX2),
     ("dotprod", IsaSet::DOTPROD),
     ("neon", IsaSet::NEON),

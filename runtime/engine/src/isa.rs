@@ -38,12 +38,14 @@ fn features() -> IsaSet {
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512vnni");
-    match (is_x86_feature_detected!("avx2"), avx512, is_x86_feature_detected!("avx512vbmi")) {
+    let avx_vnni = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni");
+    let vnni = if avx_vnni { IsaSet::AVX_VNNI } else { IsaSet::SCALAR };
+    vnni.union(match (is_x86_feature_detected!("avx2"), avx512, is_x86_feature_detected!("avx512vbmi")) {
         (true, true, true) => IsaSet::AVX512_VBMI,
         (true, true, false) => IsaSet::AVX512_VNNI,
         (true, false, _) => IsaSet::AVX2,
         _ => IsaSet::SCALAR,
-    }
+    })
 }
 
 #[cfg(target_arch = "aarch64")]

@@ -23,6 +23,7 @@ const EXTENSIONS: &[Extension] = &[
     Extension { name: "i8mm", bit: 1 << 4, implies: (1 << 2) | (1 << 3) },
     Extension { name: "neon32", bit: 1 << 5, implies: 0 },
     Extension { name: "avx512vbmi", bit: 1 << 6, implies: (1 << 1) | (1 << 0) },
+    Extension { name: "avxvnni", bit: 1 << 7, implies: 1 << 0 },
 ];
 
 impl IsaSet {
@@ -30,6 +31,8 @@ impl IsaSet {
     pub const SCALAR: Self = Self(0);
     /// x86-64 AVX2.
     pub const AVX2: Self = Self(1 << 0);
+    /// x86-64 AVX-VNNI: `vpdpbusd` without AVX-512.
+    pub const AVX_VNNI: Self = Self((1 << 7) | (1 << 0));
     /// x86-64 AVX-512 F, BW, VL and VNNI.
     pub const AVX512_VNNI: Self = Self((1 << 1) | (1 << 0));
     /// x86-64 AVX-512 VBMI beside them (Ice Lake, Zen 4 and later).

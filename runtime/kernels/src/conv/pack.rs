@@ -27,7 +27,7 @@ pub struct Layout {
     pub unsigned_input: bool,
 }
 
-/// AVX512-VNNI: `vpdpbusd` takes unsigned activations, 16 channels to a register.
+/// AVX512-VNNI and AVX-VNNI: `vpdpbusd` takes unsigned activations, 16 channels to one register or two.
 pub static NR16_KR4_U8: Layout =
     Layout { key: "nr16_kr4_u8", nr: 16, kr: 4, k_multiple: 4, unsigned_input: true };
 /// AVX2: pairs for `vpmaddwd`, 8 channels to a register, two registers.

@@ -84,6 +84,14 @@ static ROWS: &[Row] = &[
         run: compiled!(target_arch = "x86_64", super::x86_avx512vnni::conv),
     },
     Row {
+        name: "conv_s8s8s32_6x16_avxvnni",
+        isa: IsaSet::AVX_VNNI,
+        depthwise: false,
+        layout: Some(&pack::NR16_KR4_U8),
+        tile_pixels: 6,
+        run: compiled!(target_arch = "x86_64", super::x86_avxvnni::conv),
+    },
+    Row {
         name: "conv_s8s8s32_4x16_avx2",
         isa: IsaSet::AVX2,
         depthwise: false,

@@ -120,7 +120,7 @@ unsafe fn multiply_pair<const M: usize, const PAIR: i32>(
 /// `out` has room for `live` elements, 1 to 16.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn store(out: TileOutput, scaled: [__m256; 2], live: usize) {
+pub(super) unsafe fn store(out: TileOutput, scaled: [__m256; 2], live: usize) {
     // SAFETY: `out` has room for what is stored: all 16, or the copied `live` of them.
     unsafe {
         match out {

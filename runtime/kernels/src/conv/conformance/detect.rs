@@ -16,6 +16,9 @@ pub fn detect() -> IsaSet {
             }
         }
     }
+    if has!("avx2") && has!("avxvnni") {
+        set = set.union(IsaSet::AVX_VNNI);
+    }
     set
 }
 
