@@ -77,11 +77,12 @@ struct StepLine {
 }
 
 /// The instruction sets that a reader wants to know about.
-const ISAS: [(&str, IsaSet); 8] = [
+const ISAS: [(&str, IsaSet); 9] = [
     ("avx512vbmi", IsaSet::AVX512_VBMI),
     ("avx512vnni", IsaSet::AVX512_VNNI),
     ("avxvnni", IsaSet::AVX_VNNI),
     ("avx2", IsaSet::AVX2),
+    ("i8mm", IsaSet::I8MM),
     ("dotprod", IsaSet::DOTPROD),
     ("neon", IsaSet::NEON),
     ("neon32", IsaSet::NEON32),

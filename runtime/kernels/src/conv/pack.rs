@@ -34,11 +34,13 @@ pub static NR16_KR4_U8: Layout =
 pub static NR16_KR2: Layout = Layout { key: "nr16_kr2", nr: 16, kr: 2, k_multiple: 8, unsigned_input: false };
 /// AArch64 dot product: `sdot` by lane, 4 channels to a register, two registers.
 pub static NR8_KR4: Layout = Layout { key: "nr8_kr4", nr: 8, kr: 4, k_multiple: 4, unsigned_input: false };
+/// AArch64 matrix multiplication: `smmla` of 8 values of two channels.
+pub static NR8_KR8: Layout = Layout { key: "nr8_kr8", nr: 8, kr: 8, k_multiple: 8, unsigned_input: false };
 /// NEON of AArch64 and ARMv7: `smull`/`vmull.s8` of 8 values of one channel.
 pub static NR4_KR8: Layout = Layout { key: "nr4_kr8", nr: 4, kr: 8, k_multiple: 8, unsigned_input: false };
 
 /// Every layout that a package may carry a section of.
-pub static LAYOUTS: &[&Layout] = &[&NR16_KR4_U8, &NR16_KR2, &NR8_KR4, &NR4_KR8];
+pub static LAYOUTS: &[&Layout] = &[&NR16_KR4_U8, &NR16_KR2, &NR8_KR4, &NR8_KR8, &NR4_KR8];
 
 /// The largest `nr` of a layout.
 const MAX_NR: usize = 16;
