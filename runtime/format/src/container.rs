@@ -225,7 +225,13 @@ impl<'a> Package<'a> {
         let key = entry.get(24..48)?;
         let length = key.iter().position(|&byte| byte == 0).unwrap_or(key.len());
         let (key, zeros) = key.split_at(length);
-        if reserved != 0 || zeros.iter().any(|&byte| byte != 0) {
+        // Only prepacked sections are told apart by a key.
+        let has_key = length > 0;
+        if reserved != 0
+            || zeros.iter().any(|&byte| byte != 0)
+            || !key.is_ascii()
+            || has_key != (kind == SectionKind::Prepacked)
+        {
             return None;
         }
         let start = usize::try_from(offset).ok()?;

@@ -110,7 +110,10 @@ impl fmt::Display for Error {
                 write!(f, "{place} is damaged (its hash does not match): copy the package again")
             }
             Self::Malformed { place, field } => {
-                write!(f, "{place}: {field} is not possible: the package was not written by edgepack")
+                write!(
+                    f,
+                    "{place}: {field} is not possible: this is not what edgepack writes, pack the model again"
+                )
             }
             Self::Missing { section } => write!(f, "the section {section} is missing: pack the model again"),
         }

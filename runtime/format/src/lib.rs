@@ -15,6 +15,8 @@ mod container;
 mod error;
 mod golden;
 pub mod plan;
+#[cfg(test)]
+mod tests;
 mod validate;
 #[cfg(any(test, feature = "writer"))]
 pub mod writer;

@@ -1,5 +1,6 @@
 //! A second reader, made from FORMAT.md alone: it knows nothing of the crate's, and must find in a
-//! package what the crate's writer put there. The dump at the end of that page is this package.
+//! package what the crate's writer put there. The dump at the end of that page is this package; the
+//! values of its section 8 are read here in the order of fields that the page gives.
 
 use edgepack_format::plan::{Dims, Head, Input, Lookup, Op, Output, OutputType, Quant, Span, Step};
 use edgepack_format::writer::{GoldenSample, PackageWriter, encode_golden, encode_plan};
@@ -132,6 +133,156 @@ fn the_page_is_enough_to_read_a_package() {
     assert_eq!(&golden.0[..32], blake3::hash(&outputs).as_bytes());
     golden.0 = &golden.0[32..];
     assert_eq!((golden.varint(), golden.varint(), &golden.0[..32]), (1, 300, &[7; 32][..]));
+}
+
+/// The bytes of a value that section 8 of the page shows.
+fn shown(name: &str) -> Vec<u8> {
+    let page = include_str!("../FORMAT.md");
+    let (_, vectors) = page.split_once("\n## 8. ").unwrap();
+    let hex = vectors.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).unwrap().trim();
+    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+}
+
+/// Reads a value of section 8 to its last byte.
+fn read(name: &str, read: impl FnOnce(&mut Reader<'_>)) {
+    let bytes = shown(name);
+    let mut reader = Reader(&bytes);
+    read(&mut reader);
+    assert!(reader.0.is_empty(), "{name}: {:?} is left", reader.0);
+}
+
+/// Reads a step to its last byte: what comes before the operation is the same for each.
+fn read_step(name: &str, scratch: [u64; 2], operation: u64, rest: impl FnOnce(&mut Reader<'_>)) {
+    read(name, |step| {
+        assert_eq!((step.text().as_str(), step.varints(), step.varint()), (name, scratch, operation));
+        rest(step);
+    });
+}
+
+impl Reader<'_> {
+    fn i8(&mut self) -> i8 {
+        self.byte() as i8
+    }
+
+    fn i8s<const N: usize>(&mut self) -> [i8; N] {
+        std::array::from_fn(|_| self.i8())
+    }
+}
+
+#[test]
+fn the_page_is_enough_to_read_heads_inputs_and_outputs() {
+    read("Head", |head| assert_eq!(head.varints(), [1280, 1, 2, 14, 1 << 40]));
+    read("image", |input| {
+        assert_eq!((input.text().as_str(), input.byte()), ("image", 4));
+        assert_eq!((input.varints(), input.varints()), ([1, 2, 4, 4, 1, 1], [0, 32]));
+        assert_eq!((input.f32(), input.i8()), (0.25, 5));
+        assert_eq!((input.varints(), input.varints()), ([1, 4, 4, 2], [32, 4, 1, 16]));
+        // Pixels: there; tables, reverse_channels, strides, from_image.
+        assert_eq!((input.byte(), input.varints(), input.byte()), (1, [0, 512], 1));
+        assert_eq!((input.varints(), input.text().as_str()), ([32, 8, 2, 1], "{}"));
+    });
+    read("padded", |output| {
+        assert_eq!((output.text().as_str(), output.byte()), ("padded", 4));
+        assert_eq!((output.varints(), output.varints()), ([1, 5, 6, 2, 1, 1], [640, 60]));
+        // int8, with a quant, exact.
+        assert_eq!((output.varint(), output.byte(), output.f32(), output.i8()), (0, 1, 0.25, 5));
+        assert_eq!(output.byte(), 1);
+    });
+    read("transposed", |output| {
+        assert_eq!((output.text().as_str(), output.byte()), ("transposed", 2));
+        assert_eq!((output.varints(), output.varints()), ([2, 4, 1, 1, 1, 1], [704, 32]));
+        // f32, without, not exact.
+        assert_eq!((output.varint(), output.byte(), output.byte()), (1, 0, 0));
+    });
+}
+
+#[test]
+fn the_page_is_enough_to_read_convolutions() {
+    read_step("conv", [1024, 256], 0, |conv| {
+        assert_eq!((conv.varints(), conv.varints()), ([0, 32], [64, 12]));
+        assert_eq!((conv.varints(), conv.varints()), ([1, 4, 4, 2], [1, 2, 2, 3]));
+        let [kernel, stride, dilation, pad] = std::array::from_fn(|_| conv.varints());
+        assert_eq!((kernel, stride, dilation, pad), ([3, 3], [2, 2], [1, 1], [1, 1]));
+        assert_eq!((conv.varint(), conv.i8()), (1, 5));
+        let [weights, bias, multiplier] = std::array::from_fn(|_| conv.varints());
+        assert_eq!((weights, bias, multiplier), ([512, 54], [568, 12], [580, 12]));
+        assert_eq!((conv.byte(), conv.i8s()), (1, [-3, -128, 127]));
+    });
+    read_step("dense", [0, 0], 0, |conv| {
+        assert_eq!((conv.varints(), conv.varints()), ([64, 12], [192, 16]));
+        assert_eq!((conv.varints(), conv.varints()), ([1, 1, 1, 12], [1, 1, 1, 4]));
+        assert_eq!(conv.varints(), [1, 1, 1, 1, 1, 1, 0, 0]);
+        assert_eq!((conv.varint(), conv.i8()), (1, 5));
+        // No range: f32.
+        assert_eq!((conv.varints(), conv.byte()), ([628, 48, 676, 16, 692, 16], 0));
+    });
+}
+
+#[test]
+fn the_page_is_enough_to_read_element_wise_operations_and_tables() {
+    read_step("add", [0, 0], 1, |add| {
+        assert_eq!((add.varint(), add.f32(), add.f32()), (0, 0.5, -0.75));
+        assert_eq!((add.varints(), add.varints()), ([0, 0, 32], [0, 128, 32]));
+        assert_eq!((add.varints(), add.i8s()), ([0, 32], [5, -3]));
+        assert_eq!((add.i8s(), add.varints()), ([-3, -128, 127], [1, 4, 4, 2]));
+        assert_eq!((add.varints(), add.varints()), ([32, 8, 2, 1], [32, 8, 2, 1]));
+    });
+    read_step("mul", [0, 0], 1, |mul| {
+        assert_eq!((mul.varint(), mul.f32()), (1, 0.0625));
+        // The right operand is a constant.
+        assert_eq!((mul.varints(), mul.varints()), ([0, 128, 32], [1, 708, 2]));
+        assert_eq!((mul.varints(), mul.i8s()), ([256, 32], [5, -3]));
+        assert_eq!((mul.i8s(), mul.varints()), ([-3, -128, 127], [1, 4, 4, 2]));
+        assert_eq!((mul.varints(), mul.varints()), ([32, 8, 2, 1], [0, 0, 0, 1]));
+    });
+    read_step("lookup", [0, 0], 2, |lookup| {
+        assert_eq!((lookup.varints(), lookup.byte()), ([256, 32, 256, 32, 712, 256], 0));
+    });
+    read_step("dequantize", [0, 0], 2, |lookup| {
+        assert_eq!((lookup.varints(), lookup.byte()), ([64, 12, 320, 48, 968, 1024], 1));
+    });
+}
+
+#[test]
+fn the_page_is_enough_to_read_poolings_and_softmaxes() {
+    read_step("max", [0, 0], 3, |max| {
+        assert_eq!((max.varint(), max.varints(), max.varints()), (0, [256, 32], [384, 8]));
+        assert_eq!((max.varints(), max.varints()), ([1, 4, 4, 2], [1, 2, 2, 2]));
+        assert_eq!((max.varints(), max.varints()), ([2, 2, 2, 2, 1, 1], [0, 0, 0, 0]));
+    });
+    read_step("average", [0, 0], 3, |average| {
+        assert_eq!((average.varint(), average.i8(), average.f32(), average.byte()), (1, -3, 1.5, 1));
+        assert_eq!((average.i8s(), average.varints()), ([-3, -128, 127], [256, 32, 448, 8]));
+        assert_eq!((average.varints(), average.varints()), ([1, 4, 4, 2], [1, 2, 2, 2]));
+        assert_eq!((average.varints(), average.varints()), ([3, 3, 2, 2, 1, 1], [1, 1, 0, 0]));
+    });
+    read_step("softmax_of_int8", [0, 0], 4, |softmax| {
+        assert_eq!((softmax.varint(), softmax.varints(), softmax.varints()), (0, [384, 8], [1992, 1024]));
+        assert_eq!((softmax.varint(), softmax.varints(), softmax.varint()), (1, [512, 32], 2));
+    });
+    read_step("softmax_of_f32", [0, 0], 4, |softmax| {
+        assert_eq!((softmax.varint(), softmax.varints()), (1, [512, 32]));
+        assert_eq!((softmax.varint(), softmax.varints(), softmax.f32()), (0, [576, 8], 256.0));
+        assert_eq!((softmax.i8s(), softmax.varint()), ([-128, -128, 127], 4));
+    });
+}
+
+#[test]
+fn the_page_is_enough_to_read_fills_and_copies() {
+    read_step("fill", [0, 0], 5, |fill| assert_eq!((fill.varints(), fill.i8()), ([640, 60], 5)));
+    read_step("pad", [0, 0], 6, |copy| {
+        assert_eq!((copy.varints(), copy.varints(), copy.byte()), ([384, 8], [640, 60], 1));
+        assert_eq!(copy.varints(), [1, 1, 1, 2, 2, 2]);
+        assert_eq!((copy.varint(), copy.varints()), (0, [0, 0, 0, 4, 2, 1]));
+        assert_eq!((copy.varint(), copy.varints()), (14, [0, 0, 0, 12, 2, 1]));
+        assert_eq!((copy.byte(), copy.varints()), (1, [3016, 256]));
+    });
+    read_step("transpose", [0, 0], 6, |copy| {
+        assert_eq!((copy.varints(), copy.varints(), copy.byte()), ([512, 32], [704, 32], 4));
+        assert_eq!(copy.varints(), [1, 1, 1, 1, 2, 4]);
+        assert_eq!((copy.varint(), copy.varints()), (0, [0, 0, 0, 0, 1, 2]));
+        assert_eq!((copy.varint(), copy.varints(), copy.byte()), (0, [0, 0, 0, 0, 4, 1], 0));
+    });
 }
 
 /// The bytes of format 1: a change here is a change of the format, and wants a new version of it.

@@ -25,7 +25,7 @@ pub(super) fn step(step: &Step<'_>, bounds: &Bounds<'_>) -> Check {
         Op::Lookup(op) => lookup(op, bounds),
         Op::Pool(op) => pool(op, bounds),
         Op::Softmax(op) => softmax(op, bounds),
-        Op::Fill(op) => bounds.arena(op.output, Some(op.output.bytes), 1, "output"),
+        Op::Fill(op) => bounds.arena(op.output, product(&[op.output.bytes]), 1, "output"),
         Op::Copy(op) => copy(op, bounds),
     }
 }
@@ -82,11 +82,23 @@ fn conv(conv: &Conv, bounds: &Bounds<'_>) -> Check {
     require(!overlap(conv.input, conv.output), "output, which overlaps the input")?;
     let per_channel = product(&[conv.kernel[0], conv.kernel[1], in_c / groups]);
     let per_channel = per_channel.filter(|&k| k <= MAX_DOT).ok_or("kernel, which is too large")?;
+    require(can_be_packed(groups, out_c / groups, per_channel), "kernel, too large to be packed")?;
     let weights = bounds.constant(conv.weights, per_channel.checked_mul(out_c), 1, "weights")?;
     require(!weights.contains(&0x80), "weights, of which one is -128")?;
     bounds.constant(conv.bias, Some(out_c), 4, "bias")?;
     bounds.floats(conv.multiplier, out_c, positive, "multiplier")?;
     conv.range.as_ref().map_or(Ok(()), range)
+}
+
+/// Whether the weights stay below 2 GiB in every layout: kernels count their bytes in 32 bits on some
+/// processors. Few channels a group fill panels of many channels mostly with zeros.
+fn can_be_packed(groups: u32, group_out_channels: u32, per_channel: u32) -> bool {
+    // Lines of a kernel are padded to at most 3/2 of all; 16 channels have up to four panels, each
+    // with 8 bytes of bias and multiplier a channel and padded to 64.
+    let row_bytes = 8 + per_channel.next_multiple_of(8) as u64 * 3 / 2;
+    let panel_bytes = 16 * row_bytes + 4 * 64;
+    let panels = groups as u64 * group_out_channels.div_ceil(16) as u64;
+    panels * panel_bytes <= i32::MAX as u64
 }
 
 fn binary(binary: &Binary, bounds: &Bounds<'_>) -> Check {
@@ -128,7 +140,7 @@ fn binary(binary: &Binary, bounds: &Bounds<'_>) -> Check {
 }
 
 fn lookup(lookup: &Lookup, bounds: &Bounds<'_>) -> Check {
-    let elems = Some(lookup.input.bytes);
+    let elems = product(&[lookup.input.bytes]);
     bounds.arena(lookup.input, elems, 1, "input")?;
     if lookup.to_f32 {
         bounds.arena(lookup.output, elems, 4, "output")?;
@@ -171,11 +183,11 @@ fn softmax(softmax: &Softmax, bounds: &Bounds<'_>) -> Check {
     let (input, elems) = match softmax.input {
         SoftmaxInput::I8 { input, table } => {
             bounds.floats(table, 256, |e| (0.0..=1.0).contains(&e), "table")?;
-            bounds.arena(input, Some(input.bytes), 1, "input")?;
+            bounds.arena(input, product(&[input.bytes]), 1, "input")?;
             (input, input.bytes)
         }
         SoftmaxInput::F32(input) => {
-            bounds.arena(input, Some(input.bytes / 4), 4, "input")?;
+            bounds.arena(input, product(&[input.bytes / 4]), 4, "input")?;
             (input, input.bytes / 4)
         }
     };

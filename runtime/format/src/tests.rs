@@ -1,0 +1,11 @@
+//! What FORMAT.md promises, held against packages that are right, damaged and hostile.
+
+mod container;
+mod golden;
+mod hostile;
+mod hostile_ops;
+mod messages;
+mod mutations;
+mod parts;
+mod reach;
+mod round_trip;

@@ -1,0 +1,389 @@
+//! Operations that lie: one change each, refused at its step by its field.
+
+use super::hostile::{check, check_allowed};
+use super::parts::*;
+use crate::Place;
+use crate::plan::*;
+
+const fn at(step: usize) -> Place {
+    Place::Step(step as u32)
+}
+
+const OVERLAPS_INPUT: &str = "output, which overlaps the input";
+const OVERLAPS_OPERAND: &str = "output, which overlaps an operand";
+const TOO_LARGE: &str = "kernel, which is too large";
+const UNORDERED: Range = Range { zero_point: 0, min: 1, max: 0 };
+
+/// Writes a constant.
+fn poke(parts: &mut Parts, span: Span, bytes: &[u8]) {
+    parts.weights[span.offset as usize..][..bytes.len()].copy_from_slice(bytes);
+}
+
+fn multiplier(parts: &mut Parts, value: f32) {
+    let multiplier = conv(parts, CONV).multiplier;
+    poke(parts, span(multiplier.offset + 8, 4), &value.to_le_bytes());
+}
+
+/// A convolution of 1 × 1 pixel whose channels are all that there is.
+fn of_channels(parts: &mut Parts, input: u32, output: u32, groups: u32) {
+    parts.head.arena_bytes = i32::MAX as u32;
+    *conv(parts, CONV) = Conv {
+        input: span(4096, input),
+        output: span(4096 + input, output),
+        input_dims: [1, 1, 1, input],
+        output_dims: [1, 1, 1, output],
+        kernel: [1, 1],
+        pad: [0, 0],
+        groups,
+        ..*conv(parts, CONV)
+    };
+}
+
+#[test]
+fn convolutions_that_lie_are_refused() {
+    check(&[
+        ("input of one byte less", at(CONV), "input", |p| conv(p, CONV).input.bytes -= 1),
+        ("input of one byte more", at(CONV), "input", |p| conv(p, CONV).input.bytes += 1),
+        ("input behind the arena", at(CONV), "input", |p| conv(p, CONV).input.offset = 1249),
+        ("input that overflows", at(CONV), "input", |p| conv(p, CONV).input.offset = u32::MAX),
+        ("output of one byte less", at(CONV), "output", |p| conv(p, CONV).output.bytes -= 1),
+        ("output behind the arena", at(CONV), "output", |p| conv(p, CONV).output.offset = 1269),
+        ("output over the input's end", at(CONV), OVERLAPS_INPUT, |p| conv(p, CONV).output.offset = 31),
+        ("output inside the input", at(CONV), OVERLAPS_INPUT, |p| conv(p, CONV).output.offset = 10),
+        ("batch of the output", at(CONV), "output_dims", |p| conv(p, CONV).output_dims[0] = 2),
+        ("no batch", at(CONV), "input", |p| {
+            conv(p, CONV).input_dims[0] = 0;
+            conv(p, CONV).output_dims[0] = 0;
+        }),
+        ("input height 0", at(CONV), "window", |p| conv(p, CONV).input_dims[1] = 0),
+        ("output width 0", at(CONV), "window", |p| conv(p, CONV).output_dims[2] = 0),
+        ("input channels 0", at(CONV), "input", |p| conv(p, CONV).input_dims[3] = 0),
+        ("output channels 0", at(CONV), "output", |p| conv(p, CONV).output_dims[3] = 0),
+        ("a channel more", at(CONV), "input", |p| conv(p, CONV).input_dims[3] = 3),
+        ("sizes that overflow", at(CONV), "input", |p| conv(p, CONV).input_dims[3] = (1 << 28) + 2),
+        ("kernel height 0", at(CONV), "window", |p| conv(p, CONV).kernel[0] = 0),
+        ("stride 0", at(CONV), "window", |p| conv(p, CONV).stride[1] = 0),
+        ("dilation 0", at(CONV), "window", |p| conv(p, CONV).dilation[0] = 0),
+        ("huge stride", at(CONV), "window", |p| conv(p, CONV).stride[0] = (1 << 24) + 1),
+        ("stride out of the input", at(CONV), "window", |p| conv(p, CONV).stride[0] = 5),
+        ("huge kernel", at(CONV), "window", |p| conv(p, CONV).kernel[0] = u32::MAX),
+        ("window that overflows", at(CONV), "window", |p| {
+            conv(p, CONV).kernel[0] = 1 << 24;
+            conv(p, CONV).dilation[0] = 1 << 24;
+        }),
+        ("padding of a whole window", at(CONV), "window", |p| conv(p, CONV).pad[0] = 3),
+        ("huge padding", at(CONV), "window", |p| conv(p, CONV).pad[1] = u32::MAX),
+        ("a row more of output", at(CONV), "window", |p| {
+            conv(p, CONV).output_dims[1] = 4;
+            conv(p, CONV).output.bytes = 24;
+        }),
+        ("kernel of 132 106 values", at(CONV), TOO_LARGE, |p| {
+            conv(p, CONV).kernel = [66_053, 1];
+            conv(p, CONV).pad = [0, 0];
+        }),
+        ("the largest kernel, with the weights of another", at(CONV), "weights", |p| {
+            conv(p, CONV).kernel = [66_052, 1];
+            conv(p, CONV).pad = [0, 0];
+        }),
+        ("kernel that overflows", at(CONV), TOO_LARGE, |p| conv(p, CONV).kernel = [1 << 16, 1 << 16]),
+        ("groups 0", at(CONV), "groups", |p| conv(p, CONV).groups = 0),
+        ("groups that divide the input alone", at(CONV), "groups", |p| conv(p, CONV).groups = 2),
+        ("groups that divide the output alone", at(CONV), "groups", |p| conv(p, CONV).groups = 3),
+        ("4 GiB of packed weights", at(CONV), "kernel, too large to be packed", |p| {
+            of_channels(p, 1 << 23, 1 << 24, 1 << 23);
+        }),
+        ("weights of one byte less", at(CONV), "weights", |p| conv(p, CONV).weights.bytes -= 1),
+        ("weights of one byte more", at(CONV), "weights", |p| conv(p, CONV).weights.bytes += 1),
+        ("weights outside", at(CONV), "weights", |p| conv(p, CONV).weights.offset = 1 << 20),
+        ("weights that overflow", at(CONV), "weights", |p| conv(p, CONV).weights.offset = u32::MAX),
+        ("a kernel of more weights", at(CONV), "weights", |p| conv(p, CONV).kernel[0] = 4),
+        ("a weight of -128", at(CONV), "weights, of which one is -128", |p| {
+            let weights = conv(p, CONV).weights;
+            poke(p, span(weights.offset + 53, 1), &[0x80]);
+        }),
+        ("bias of two channels", at(CONV), "bias", |p| conv(p, CONV).bias.bytes = 8),
+        ("bias at an odd place", at(CONV), "bias", |p| conv(p, CONV).bias.offset += 2),
+        ("bias outside", at(CONV), "bias", |p| conv(p, CONV).bias.offset = u32::MAX - 3),
+        ("multipliers of two channels", at(CONV), "multiplier", |p| conv(p, CONV).multiplier.bytes = 8),
+        ("multipliers at an odd place", at(CONV), "multiplier", |p| conv(p, CONV).multiplier.offset += 1),
+        ("multiplier 0", at(CONV), "multiplier", |p| multiplier(p, 0.0)),
+        ("negative multiplier", at(CONV), "multiplier", |p| multiplier(p, -1e-6)),
+        ("multiplier NaN", at(CONV), "multiplier", |p| multiplier(p, f32::NAN)),
+        ("infinite multiplier", at(CONV), "multiplier", |p| multiplier(p, f32::INFINITY)),
+        ("empty range", at(CONV), "range", |p| conv(p, CONV).range = Some(UNORDERED)),
+        ("int8 output without a range", at(CONV), "output", |p| conv(p, CONV).range = None),
+        ("f32 output with a range", at(DENSE), "output", |p| conv(p, DENSE).range = Some(UNORDERED)),
+        ("f32 output at an odd place", at(DENSE), "output", |p| conv(p, DENSE).output.offset += 2),
+        ("depthwise of other weights", at(DEPTHWISE), "weights", |p| conv(p, DEPTHWISE).groups = 1),
+    ]);
+    check_allowed(&[
+        ("any zero point", |p| conv(p, CONV).input_zero_point = -128),
+        ("the largest stride of one window", |p| {
+            let conv = conv(p, DENSE);
+            conv.stride = [1 << 24; 2];
+        }),
+        ("multiplier at its smallest", |p| multiplier(p, f32::from_bits(1))),
+        ("multiplier at its largest", |p| multiplier(p, f32::MAX)),
+        ("a range of one value", |p| {
+            conv(p, CONV).range = Some(Range { zero_point: -128, min: 127, max: 127 });
+        }),
+    ]);
+}
+
+fn add(parts: &mut Parts, lhs_multiplier: f32, rhs_multiplier: f32) {
+    binary(parts, ADD).op = BinaryOp::Add { lhs_multiplier, rhs_multiplier };
+}
+
+#[test]
+fn element_wise_operations_that_lie_are_refused() {
+    check(&[
+        ("a size of 0", at(ADD), "output", |p| binary(p, ADD).dims[0] = 0),
+        ("sizes that overflow", at(ADD), "output", |p| binary(p, ADD).dims = [1 << 16, 1 << 16, 1, 32]),
+        ("output of one byte more", at(ADD), "output", |p| binary(p, ADD).output.bytes = 33),
+        ("output behind the arena", at(ADD), "output", |p| binary(p, ADD).output.offset = 1249),
+        ("empty range", at(ADD), "range", |p| binary(p, ADD).range = UNORDERED),
+        ("left multiplier NaN", at(ADD), "multiplier", |p| add(p, f32::NAN, 1.0)),
+        ("infinite right multiplier", at(ADD), "multiplier", |p| add(p, 1.0, f32::NEG_INFINITY)),
+        ("product's multiplier NaN", at(MUL), "multiplier", |p| {
+            binary(p, MUL).op = BinaryOp::Mul { multiplier: f32::NAN };
+        }),
+        ("left strides too far", at(ADD), "lhs", |p| binary(p, ADD).lhs_strides[2] = 3),
+        ("left strides that overflow", at(ADD), "lhs", |p| binary(p, ADD).lhs_strides[3] = u32::MAX),
+        ("left operand too short", at(ADD), "lhs", |p| binary(p, ADD).lhs = Operand::Arena(span(0, 31))),
+        ("left operand behind the arena", at(ADD), "lhs", |p| {
+            binary(p, ADD).lhs = Operand::Arena(span(1249, 32));
+        }),
+        ("left operand that overflows", at(ADD), "lhs", |p| {
+            binary(p, ADD).lhs = Operand::Arena(span(64, u32::MAX - 63));
+        }),
+        ("constant left operand outside", at(ADD), "lhs", |p| {
+            binary(p, ADD).lhs = Operand::Constant(span(1 << 20, 32));
+        }),
+        ("right strides too far", at(ADD), "rhs", |p| binary(p, ADD).rhs_strides[1] = 9),
+        ("right operand behind the arena", at(ADD), "rhs", |p| {
+            binary(p, ADD).rhs = Operand::Arena(span(1280, 32));
+        }),
+        ("constant too short", at(MUL), "rhs", |p| binary(p, MUL).rhs = Operand::Constant(span(0, 1))),
+        ("constant of nothing", at(MUL), "rhs", |p| binary(p, MUL).rhs = Operand::Constant(span(0, 0))),
+        ("constant that overflows", at(MUL), "rhs", |p| {
+            binary(p, MUL).rhs = Operand::Constant(span(u32::MAX, 2));
+        }),
+        ("output over a part of the left operand", at(MUL), OVERLAPS_OPERAND, |p| {
+            binary(p, MUL).output.offset = 159;
+        }),
+        ("in place over the right operand", at(ADD), OVERLAPS_OPERAND, |p| {
+            binary(p, ADD).output = span(128, 32);
+        }),
+        ("in place of a left operand that is read elsewhere", at(ADD), OVERLAPS_OPERAND, |p| {
+            binary(p, ADD).lhs_strides = [32, 2, 8, 1];
+        }),
+        ("in place of a left operand that is broadcast", at(ADD), OVERLAPS_OPERAND, |p| {
+            binary(p, ADD).lhs_strides = [0, 0, 0, 0];
+        }),
+        ("in place of both operands", at(ADD), OVERLAPS_OPERAND, |p| {
+            binary(p, ADD).rhs = Operand::Arena(span(0, 32));
+        }),
+        ("output over a scalar", at(ADD), OVERLAPS_OPERAND, |p| {
+            binary(p, ADD).rhs = Operand::Arena(span(31, 1));
+            binary(p, ADD).rhs_strides = [0; 4];
+        }),
+    ]);
+    check_allowed(&[
+        ("negative multipliers", |p| add(p, -0.0, f32::MIN)),
+        ("both operands the same", |p| binary(p, MUL).rhs = Operand::Arena(span(128, 32))),
+        ("both operands constant", |p| binary(p, MUL).lhs = Operand::Constant(span(0, 32))),
+        ("in place, with any stride of a size of 1", |p| binary(p, ADD).lhs_strides[0] = u32::MAX),
+    ]);
+}
+
+#[test]
+fn tables_that_lie_are_refused() {
+    check(&[
+        ("input behind the arena", at(LOOKUP), "input", |p| lookup(p, LOOKUP).input.offset = 1249),
+        ("nothing", at(LOOKUP), "input", |p| {
+            lookup(p, LOOKUP).input.bytes = 0;
+            lookup(p, LOOKUP).output.bytes = 0;
+        }),
+        ("output of one byte less", at(LOOKUP), "output", |p| lookup(p, LOOKUP).output.bytes = 31),
+        ("output beside the input by one", at(LOOKUP), OVERLAPS_INPUT, |p| {
+            lookup(p, LOOKUP).output.offset += 1;
+        }),
+        ("table of 255", at(LOOKUP), "table", |p| lookup(p, LOOKUP).table.bytes = 255),
+        ("table outside", at(LOOKUP), "table", |p| lookup(p, LOOKUP).table.offset = 1 << 20),
+        ("f32 of a table of int8", at(LOOKUP), "output", |p| lookup(p, LOOKUP).to_f32 = true),
+        ("int8 of a table of f32", at(LOOKUP_F32), "output", |p| lookup(p, LOOKUP_F32).to_f32 = false),
+        ("f32 output over the input", at(LOOKUP_F32), OVERLAPS_INPUT, |p| {
+            lookup(p, LOOKUP_F32).output.offset = 64;
+        }),
+        ("f32 output at an odd place", at(LOOKUP_F32), "output", |p| {
+            lookup(p, LOOKUP_F32).output.offset += 1
+        }),
+        ("f32 output that overflows", at(LOOKUP_F32), "output", |p| {
+            p.head.arena_bytes = i32::MAX as u32;
+            lookup(p, LOOKUP_F32).input.bytes = (1 << 30) + 12;
+        }),
+        ("table of f32 at an odd place", at(LOOKUP_F32), "table", |p| {
+            lookup(p, LOOKUP_F32).table.offset += 2
+        }),
+        ("table with NaN", at(LOOKUP_F32), "table", |p| {
+            let table = lookup(p, LOOKUP_F32).table;
+            poke(p, span(table.offset + 1020, 4), &f32::NAN.to_le_bytes());
+        }),
+    ]);
+}
+
+fn average(parts: &mut Parts, multiplier: f32, range: Range) {
+    pool(parts, AVERAGE).op =
+        PoolOp::Average { input_zero_point: 0, multiplier, count_include_pad: false, range };
+}
+
+#[test]
+fn poolings_that_lie_are_refused() {
+    const RANGE: Range = Range { zero_point: 0, min: -128, max: 127 };
+    check(&[
+        ("batch of the output", at(MAX), "output_dims", |p| pool(p, MAX).output_dims[0] = 2),
+        ("channels of the output", at(MAX), "output_dims", |p| pool(p, MAX).output_dims[3] = 1),
+        ("window of height 0", at(MAX), "window", |p| pool(p, MAX).kernel[0] = 0),
+        ("window of width 0", at(AVERAGE), "window", |p| pool(p, AVERAGE).kernel[1] = 0),
+        ("stride 0", at(MAX), "window", |p| pool(p, MAX).stride[0] = 0),
+        ("dilation 0", at(MAX), "window", |p| pool(p, MAX).dilation[1] = 0),
+        ("stride out of the input", at(MAX), "window", |p| pool(p, MAX).stride[1] = 4),
+        ("padding of a whole window", at(MAX), "window", |p| pool(p, MAX).pads[0] = 2),
+        ("huge padding behind", at(MAX), "window", |p| pool(p, MAX).pads[3] = u32::MAX),
+        ("window that overflows", at(MAX), "window", |p| {
+            pool(p, MAX).kernel[0] = 1 << 24;
+            pool(p, MAX).dilation[0] = 1 << 24;
+        }),
+        ("window of more than 2^22 positions", at(MAX), TOO_LARGE, |p| pool(p, MAX).kernel = [2049, 2048]),
+        ("a pixel more of output", at(MAX), "output", |p| pool(p, MAX).output_dims[1] = 1),
+        ("input of one byte more", at(MAX), "input", |p| pool(p, MAX).input.bytes += 1),
+        ("input behind the arena", at(MAX), "input", |p| pool(p, MAX).input.offset = 1249),
+        ("output behind the arena", at(MAX), "output", |p| pool(p, MAX).output.offset = 1273),
+        ("output over the input", at(MAX), OVERLAPS_INPUT, |p| pool(p, MAX).output.offset = 287),
+        ("multiplier 0", at(AVERAGE), "multiplier", |p| average(p, 0.0, RANGE)),
+        ("negative multiplier", at(AVERAGE), "multiplier", |p| average(p, -1.0, RANGE)),
+        ("multiplier NaN", at(AVERAGE), "multiplier", |p| average(p, f32::NAN, RANGE)),
+        ("infinite multiplier", at(AVERAGE), "multiplier", |p| average(p, f32::INFINITY, RANGE)),
+        ("empty range", at(AVERAGE), "range", |p| average(p, 1.0, UNORDERED)),
+    ]);
+    check_allowed(&[
+        ("the largest window", |p| pool(p, MAX).kernel = [2048, 2048]),
+        ("padding behind, up to 2^24", |p| pool(p, MAX).pads[2] = 1 << 24),
+        ("windows that step over the input", |p| {
+            pool(p, MAX).dilation = [8, 8];
+            pool(p, MAX).pads = [1, 1, 7, 7];
+        }),
+    ]);
+}
+
+fn softmax_table(parts: &mut Parts, value: f32) {
+    let SoftmaxInput::I8 { table, .. } = softmax(parts, SOFTMAX_I8).input else { panic!("no table") };
+    poke(parts, span(table.offset + 400, 4), &value.to_le_bytes());
+}
+
+fn softmax_input(parts: &mut Parts, change: fn(&mut Span, &mut Span)) {
+    let SoftmaxInput::I8 { input, table } = &mut softmax(parts, SOFTMAX_I8).input else { panic!("no table") };
+    change(input, table);
+}
+
+fn softmax_output(parts: &mut Parts, change: fn(&mut Span, &mut f32, &mut Range)) {
+    let SoftmaxOutput::I8 { output, multiplier, range } = &mut softmax(parts, SOFTMAX_F32).output else {
+        panic!("no int8")
+    };
+    change(output, multiplier, range);
+}
+
+#[test]
+fn softmaxes_that_lie_are_refused() {
+    check(&[
+        ("channels 0", at(SOFTMAX_I8), "channels", |p| softmax(p, SOFTMAX_I8).channels = 0),
+        ("channels that do not divide", at(SOFTMAX_I8), "channels", |p| softmax(p, SOFTMAX_I8).channels = 3),
+        ("more channels than values", at(SOFTMAX_F32), "channels", |p| softmax(p, SOFTMAX_F32).channels = 16),
+        ("input behind the arena", at(SOFTMAX_I8), "input", |p| softmax_input(p, |i, _| i.offset = 1273)),
+        ("nothing", at(SOFTMAX_I8), "input", |p| softmax_input(p, |i, _| i.bytes = 0)),
+        ("table of 255", at(SOFTMAX_I8), "table", |p| softmax_input(p, |_, t| t.bytes = 1020)),
+        ("table at an odd place", at(SOFTMAX_I8), "table", |p| softmax_input(p, |_, t| t.offset += 1)),
+        ("table with NaN", at(SOFTMAX_I8), "table", |p| softmax_table(p, f32::NAN)),
+        ("table above 1", at(SOFTMAX_I8), "table", |p| softmax_table(p, 1.000_000_1)),
+        ("table below 0", at(SOFTMAX_I8), "table", |p| softmax_table(p, -1e-30)),
+        ("f32 output too short", at(SOFTMAX_I8), "output", |p| {
+            softmax(p, SOFTMAX_I8).output = SoftmaxOutput::F32(span(512, 28));
+        }),
+        ("f32 output at an odd place", at(SOFTMAX_I8), "output", |p| {
+            softmax(p, SOFTMAX_I8).output = SoftmaxOutput::F32(span(514, 32));
+        }),
+        ("output over the input", at(SOFTMAX_I8), OVERLAPS_INPUT, |p| {
+            softmax(p, SOFTMAX_I8).output = SoftmaxOutput::F32(span(356, 32));
+        }),
+        ("f32 input at an odd place", at(SOFTMAX_F32), "input", |p| {
+            softmax(p, SOFTMAX_F32).input = SoftmaxInput::F32(span(513, 32));
+        }),
+        ("f32 input of half a value", at(SOFTMAX_F32), "input", |p| {
+            softmax(p, SOFTMAX_F32).input = SoftmaxInput::F32(span(512, 34));
+        }),
+        ("f32 input of nothing", at(SOFTMAX_F32), "input", |p| {
+            softmax(p, SOFTMAX_F32).input = SoftmaxInput::F32(span(512, 0));
+        }),
+        ("int8 output too short", at(SOFTMAX_F32), "output", |p| softmax_output(p, |o, _, _| o.bytes = 7)),
+        ("int8 output over the input", at(SOFTMAX_F32), OVERLAPS_INPUT, |p| {
+            softmax_output(p, |o, _, _| o.offset = 543);
+        }),
+        ("multiplier 0", at(SOFTMAX_F32), "multiplier", |p| softmax_output(p, |_, m, _| *m = 0.0)),
+        ("multiplier NaN", at(SOFTMAX_F32), "multiplier", |p| softmax_output(p, |_, m, _| *m = f32::NAN)),
+        ("empty range", at(SOFTMAX_F32), "range", |p| softmax_output(p, |_, _, r| *r = UNORDERED)),
+    ]);
+    check_allowed(&[
+        ("table of 0", |p| softmax_table(p, 0.0)),
+        ("table of 1", |p| softmax_table(p, 1.0)),
+        ("rows of one value", |p| softmax(p, SOFTMAX_F32).channels = 1),
+    ]);
+}
+
+#[test]
+fn fills_and_copies_that_lie_are_refused() {
+    check(&[
+        ("fill behind the arena", at(FILL), "output", |p| fill(p, FILL).output.offset = 1221),
+        ("fill that overflows", at(FILL), "output", |p| fill(p, FILL).output.bytes = u32::MAX),
+        ("fill of nothing", at(FILL), "output", |p| fill(p, FILL).output.bytes = 0),
+        ("elements of 0 bytes", at(PAD), "elem_bytes", |p| copy(p, PAD).elem_bytes = 0),
+        ("elements of 2 bytes", at(TRANSPOSE), "elem_bytes", |p| copy(p, TRANSPOSE).elem_bytes = 2),
+        ("elements of 255 bytes", at(PAD), "elem_bytes", |p| copy(p, PAD).elem_bytes = 255),
+        ("table for f32", at(TRANSPOSE), "table", |p| copy(p, TRANSPOSE).table = Some(span(0, 256))),
+        ("table of 255", at(PAD), "table", |p| copy(p, PAD).table = Some(span(0, 255))),
+        ("table outside", at(PAD), "table", |p| copy(p, PAD).table = Some(span(1 << 20, 256))),
+        ("a size of 0", at(PAD), "dims", |p| copy(p, PAD).dims[0] = 0),
+        ("sizes that overflow", at(PAD), "dims", |p| copy(p, PAD).dims[0] = 1 << 29),
+        ("reads too far by its start", at(PAD), "input", |p| copy(p, PAD).input_start = 1),
+        ("start that overflows", at(PAD), "input", |p| copy(p, PAD).input_start = u32::MAX),
+        ("reads too far by a stride", at(PAD), "input", |p| copy(p, PAD).input_strides[3] = 5),
+        ("stride that overflows", at(PAD), "input", |p| copy(p, PAD).input_strides[5] = u32::MAX),
+        ("strides that overflow together", at(PAD), "input", |p| {
+            copy(p, PAD).input_strides[4] = 1 << 31;
+            copy(p, PAD).input_strides[5] = 1 << 31;
+        }),
+        ("input behind the arena", at(PAD), "input", |p| copy(p, PAD).input.offset = 1273),
+        ("input of nothing", at(PAD), "input", |p| copy(p, PAD).input.bytes = 0),
+        ("writes too far by its start", at(PAD), "output", |p| copy(p, PAD).output_start = 45),
+        ("writes too far by a stride", at(PAD), "output", |p| copy(p, PAD).output_strides[3] = 43),
+        ("writes too far by a size", at(PAD), "input", |p| copy(p, PAD).dims[3] = 3),
+        ("output behind the arena", at(PAD), "output", |p| copy(p, PAD).output.offset = 1221),
+        ("output over the input", at(PAD), OVERLAPS_INPUT, |p| copy(p, PAD).output.offset = 391),
+        ("the same for both", at(TRANSPOSE), OVERLAPS_INPUT, |p| copy(p, TRANSPOSE).output.offset = 512),
+        ("f32 input at an odd place", at(TRANSPOSE), "input", |p| copy(p, TRANSPOSE).input.offset += 1),
+        ("f32 input of half a value", at(TRANSPOSE), "input", |p| copy(p, TRANSPOSE).input.bytes += 2),
+        ("f32 output at an odd place", at(TRANSPOSE), "output", |p| copy(p, TRANSPOSE).output.offset += 2),
+        ("f32 that reads bytes too far", at(TRANSPOSE), "input", |p| copy(p, TRANSPOSE).input_start = 1),
+    ]);
+    check_allowed(&[
+        ("a fill of the whole arena", |p| fill(p, FILL).output = span(0, 1280)),
+        ("a fill of the largest arena", |p| {
+            p.head.arena_bytes = i32::MAX as u32;
+            fill(p, FILL).output = span(0, i32::MAX as u32);
+        }),
+        ("a copy that ends with its output", |p| copy(p, PAD).output_start = 44),
+        ("a broadcast", |p| copy(p, PAD).input_strides = [0; 6]),
+        ("f32 as bytes", |p| {
+            copy(p, TRANSPOSE).elem_bytes = 1;
+        }),
+    ]);
+}

@@ -1,0 +1,336 @@
+//! A package with every operation in every form, in parts that a test can change before they are
+//! encoded again.
+
+use std::vec::Vec;
+
+use crate::plan::*;
+use crate::writer::{GoldenSample, PackageWriter, encode_golden, encode_plan};
+use crate::{Error, Hash, Package, SectionKind};
+
+/// The steps of [`Parts::everything`], by index.
+pub(super) const CONV: usize = 0;
+pub(super) const DEPTHWISE: usize = 1;
+pub(super) const DENSE: usize = 2;
+pub(super) const ADD: usize = 3;
+pub(super) const MUL: usize = 4;
+pub(super) const LOOKUP: usize = 5;
+pub(super) const LOOKUP_F32: usize = 6;
+pub(super) const MAX: usize = 7;
+pub(super) const AVERAGE: usize = 8;
+pub(super) const SOFTMAX_I8: usize = 9;
+pub(super) const SOFTMAX_F32: usize = 10;
+pub(super) const FILL: usize = 11;
+pub(super) const PAD: usize = 12;
+pub(super) const TRANSPOSE: usize = 13;
+
+/// What a package is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Parts {
+    pub head: Head,
+    pub inputs: Vec<Input<'static>>,
+    pub outputs: Vec<Output<'static>>,
+    pub steps: Vec<Step<'static>>,
+    pub weights: Vec<u8>,
+    pub golden: Vec<(GoldenSample, Hash)>,
+}
+
+pub(super) const fn span(offset: u32, bytes: u32) -> Span {
+    Span { offset, bytes }
+}
+
+/// Slices at a multiple of 64, as a mapped file lies.
+pub(super) fn with_aligned<R>(bytes: &[u8], run: impl FnOnce(&[u8]) -> R) -> R {
+    let mut memory = std::vec![0; bytes.len() + 63];
+    let start = memory.as_ptr().align_offset(64);
+    memory[start..start + bytes.len()].copy_from_slice(bytes);
+    run(&memory[start..start + bytes.len()])
+}
+
+/// What the reader says of a package.
+pub(super) fn verdict(package: &[u8]) -> Result<(), Error> {
+    with_aligned(package, |bytes| Package::parse(bytes).map(|_| ()))
+}
+
+/// The constants of a package, each at a multiple of four.
+struct Constants(Vec<u8>);
+
+impl Constants {
+    fn bytes(&mut self, bytes: impl IntoIterator<Item = u8>) -> Span {
+        self.0.resize(self.0.len().next_multiple_of(4), 0);
+        let offset = self.0.len();
+        self.0.extend(bytes);
+        span(offset as u32, (self.0.len() - offset) as u32)
+    }
+
+    fn weights(&mut self, count: u32) -> Span {
+        self.bytes((0..count).map(|i| (i * 73 % 255) as i32 - 127).map(|w| w as i8 as u8))
+    }
+
+    fn ints(&mut self, values: impl IntoIterator<Item = i32>) -> Span {
+        self.bytes(values.into_iter().flat_map(i32::to_le_bytes))
+    }
+
+    fn floats(&mut self, values: impl IntoIterator<Item = f32>) -> Span {
+        self.bytes(values.into_iter().flat_map(f32::to_le_bytes))
+    }
+}
+
+fn dims(sizes: &[u32]) -> Dims {
+    let mut all = [1; MAX_RANK];
+    all[..sizes.len()].copy_from_slice(sizes);
+    Dims { rank: sizes.len() as u8, sizes: all }
+}
+
+const FULL: Range = Range { zero_point: -3, min: -128, max: 127 };
+
+impl Parts {
+    /// Every operation, and every form of each.
+    pub fn everything() -> Self {
+        let mut constants = Constants(Vec::new());
+        let pixels = Pixels {
+            tables: constants.bytes((0..512).map(|p| (p % 256) as u8 ^ 0x80)),
+            reverse_channels: true,
+            strides: [32, 8, 2, 1],
+            from_image: "{}",
+        };
+        let quant = Quant { scale: 0.25, zero_point: 5 };
+        let input = Input {
+            name: "image",
+            dims: dims(&[1, 2, 4, 4]),
+            buffer: span(0, 32),
+            quant,
+            arena_dims: [1, 4, 4, 2],
+            strides: [32, 4, 1, 16],
+            pixels: Some(pixels),
+        };
+        let padded = Output {
+            name: "padded",
+            dims: dims(&[1, 5, 6, 2]),
+            buffer: span(640, 60),
+            dtype: OutputType::I8,
+            quant: Some(quant),
+            exact: true,
+        };
+        let (name, buffer) = ("transposed", span(704, 32));
+        let dtype = OutputType::F32;
+        let transposed = Output { name, dims: dims(&[2, 4]), buffer, dtype, quant: None, exact: false };
+        let steps = Self::products(&mut constants)
+            .into_iter()
+            .chain(Self::element_wise(&mut constants))
+            .chain(Self::pools())
+            .chain(Self::softmaxes(&mut constants))
+            .chain(Self::moves(&mut constants));
+        let steps: Vec<Step<'_>> = steps
+            .map(|(name, op)| {
+                let scratch = if name == "conv" { span(1024, 256) } else { span(0, 0) };
+                Step { name, scratch, op }
+            })
+            .collect();
+        let (inputs, outputs) = (std::vec![input], std::vec![padded, transposed]);
+        let counts = [inputs.len(), outputs.len(), steps.len()].map(|count| count as u32);
+        let [inputs_count, outputs_count, steps_count] = counts;
+        Self {
+            head: Head {
+                arena_bytes: 1280,
+                inputs: inputs_count,
+                outputs: outputs_count,
+                steps: steps_count,
+                macs: 1 << 40,
+            },
+            inputs,
+            outputs,
+            steps,
+            weights: constants.0,
+            golden: std::vec![
+                (GoldenSample::Stored((0..32).collect()), [0x5a; 32]),
+                (GoldenSample::Seeded(u64::MAX), [0xa5; 32]),
+            ],
+        }
+    }
+
+    fn products(constants: &mut Constants) -> Vec<(&'static str, Op)> {
+        let conv = Conv {
+            input: span(0, 32),
+            output: span(64, 12),
+            input_dims: [1, 4, 4, 2],
+            output_dims: [1, 2, 2, 3],
+            kernel: [3, 3],
+            stride: [2, 2],
+            dilation: [1, 1],
+            pad: [1, 1],
+            groups: 1,
+            input_zero_point: 5,
+            weights: constants.weights(54),
+            bias: constants.ints([1, -2, i32::MAX]),
+            multiplier: constants.floats([0.5, 0.25, 1e-6]),
+            range: Some(FULL),
+        };
+        let depthwise = Conv {
+            output: span(128, 32),
+            output_dims: [1, 4, 4, 2],
+            stride: [1, 1],
+            groups: 2,
+            weights: constants.weights(18),
+            bias: constants.ints([7, 8]),
+            multiplier: constants.floats([0.125, 2.0]),
+            range: Some(Range { zero_point: -3, min: -3, max: 100 }),
+            ..conv
+        };
+        let dense = Conv {
+            input: span(64, 12),
+            output: span(192, 16),
+            input_dims: [1, 1, 1, 12],
+            output_dims: [1, 1, 1, 4],
+            kernel: [1, 1],
+            stride: [1, 1],
+            pad: [0, 0],
+            weights: constants.weights(48),
+            bias: constants.ints([0, 1, 2, 3]),
+            multiplier: constants.floats([0.1, 0.2, 0.3, 0.4]),
+            range: None,
+            ..conv
+        };
+        [("conv", conv), ("depthwise", depthwise), ("dense", dense)].map(|(n, c)| (n, Op::Conv(c))).into()
+    }
+
+    fn element_wise(constants: &mut Constants) -> Vec<(&'static str, Op)> {
+        let add = Binary {
+            op: BinaryOp::Add { lhs_multiplier: 0.5, rhs_multiplier: -0.75 },
+            lhs: Operand::Arena(span(0, 32)),
+            rhs: Operand::Arena(span(128, 32)),
+            output: span(0, 32),
+            lhs_zero_point: 5,
+            rhs_zero_point: -3,
+            range: FULL,
+            dims: [1, 4, 4, 2],
+            lhs_strides: [32, 8, 2, 1],
+            rhs_strides: [32, 8, 2, 1],
+        };
+        let mul = Binary {
+            op: BinaryOp::Mul { multiplier: 0.0625 },
+            lhs: Operand::Arena(span(128, 32)),
+            rhs: Operand::Constant(constants.bytes([3, 0xfd])),
+            output: span(256, 32),
+            rhs_strides: [0, 0, 0, 1],
+            ..add
+        };
+        let table = constants.bytes(0..=255);
+        let lookup = Lookup { input: span(256, 32), output: span(256, 32), table, to_f32: false };
+        let table = constants.floats((0..256).map(|i| i as f32 - 133.0));
+        let to_f32 = Lookup { input: span(64, 12), output: span(320, 48), table, to_f32: true };
+        std::vec![
+            ("add", Op::Binary(add)),
+            ("mul", Op::Binary(mul)),
+            ("lookup", Op::Lookup(lookup)),
+            ("dequantize", Op::Lookup(to_f32)),
+        ]
+    }
+
+    fn pools() -> Vec<(&'static str, Op)> {
+        let max = Pool {
+            op: PoolOp::Max,
+            input: span(256, 32),
+            output: span(384, 8),
+            input_dims: [1, 4, 4, 2],
+            output_dims: [1, 2, 2, 2],
+            kernel: [2, 2],
+            stride: [2, 2],
+            dilation: [1, 1],
+            pads: [0, 0, 0, 0],
+        };
+        let op =
+            PoolOp::Average { input_zero_point: -3, multiplier: 1.5, count_include_pad: true, range: FULL };
+        let average = Pool { op, output: span(448, 8), kernel: [3, 3], pads: [1, 1, 0, 0], ..max };
+        std::vec![("max", Op::Pool(max)), ("average", Op::Pool(average))]
+    }
+
+    fn softmaxes(constants: &mut Constants) -> Vec<(&'static str, Op)> {
+        let table = constants.floats((0..256).map(|d| 1.0 / (1 + d) as f32));
+        let from_i8 = Softmax {
+            input: SoftmaxInput::I8 { input: span(384, 8), table },
+            output: SoftmaxOutput::F32(span(512, 32)),
+            channels: 2,
+        };
+        let output = span(576, 8);
+        let range = Range { zero_point: -128, min: -128, max: 127 };
+        let to_i8 = Softmax {
+            input: SoftmaxInput::F32(span(512, 32)),
+            output: SoftmaxOutput::I8 { output, multiplier: 256.0, range },
+            channels: 4,
+        };
+        std::vec![("softmax_of_int8", Op::Softmax(from_i8)), ("softmax_of_f32", Op::Softmax(to_i8))]
+    }
+
+    fn moves(constants: &mut Constants) -> Vec<(&'static str, Op)> {
+        let fill = Fill { output: span(640, 60), value: 5 };
+        let pad = Copy {
+            input: span(384, 8),
+            output: span(640, 60),
+            elem_bytes: 1,
+            dims: [1, 1, 1, 2, 2, 2],
+            input_start: 0,
+            input_strides: [0, 0, 0, 4, 2, 1],
+            output_start: 14,
+            output_strides: [0, 0, 0, 12, 2, 1],
+            table: Some(constants.bytes((0..=255).rev())),
+        };
+        let transpose = Copy {
+            input: span(512, 32),
+            output: span(704, 32),
+            elem_bytes: 4,
+            dims: [1, 1, 1, 1, 2, 4],
+            input_strides: [0, 0, 0, 0, 1, 2],
+            output_start: 0,
+            output_strides: [0, 0, 0, 0, 4, 1],
+            table: None,
+            ..pad
+        };
+        std::vec![("fill", Op::Fill(fill)), ("pad", Op::Copy(pad)), ("transpose", Op::Copy(transpose))]
+    }
+
+    /// The plan's section; the head's counts are those of the slices.
+    pub fn plan(&self) -> Vec<u8> {
+        encode_plan(self.head, &self.inputs, &self.outputs, &self.steps)
+    }
+
+    /// The package.
+    pub fn package(&self) -> Vec<u8> {
+        self.package_of(self.plan())
+    }
+
+    /// The package with another plan, every hash right.
+    pub fn package_of(&self, plan: Vec<u8>) -> Vec<u8> {
+        PackageWriter::new()
+            .section(SectionKind::Plan, "", plan)
+            .section(SectionKind::Weights, "", self.weights.clone())
+            .section(SectionKind::Prepacked, "nr8_kr4", std::vec![0x11; 64])
+            .section(SectionKind::Golden, "", encode_golden(&self.golden))
+            .section(SectionKind::Provenance, "", b"{\"tool\":\"test\"}".to_vec())
+            .finish()
+    }
+
+    /// What the reader says of it.
+    pub fn verdict(&self) -> Result<(), Error> {
+        verdict(&self.package())
+    }
+}
+
+/// The operation of a step, to be changed.
+macro_rules! operation {
+    ($name:ident, $variant:ident) => {
+        pub(super) fn $name(parts: &mut Parts, step: usize) -> &mut $variant {
+            match &mut parts.steps[step].op {
+                Op::$variant(op) => op,
+                other => panic!("step {step} is {other:?}"),
+            }
+        }
+    };
+}
+
+operation!(conv, Conv);
+operation!(binary, Binary);
+operation!(lookup, Lookup);
+operation!(pool, Pool);
+operation!(softmax, Softmax);
+operation!(fill, Fill);
+operation!(copy, Copy);

@@ -1,0 +1,178 @@
+//! What the steps of a package can touch, worked out a second time, in numbers that cannot overflow
+//! and without the reader's own rules: the judge of what the reader accepts.
+
+use std::vec::Vec;
+
+use crate::plan::*;
+use crate::{GoldenInput, Package};
+
+/// A stretch of memory, and how many elements of how many bytes are used of it.
+struct Use {
+    span: Span,
+    elems: u128,
+    elem_bytes: u128,
+    constant: bool,
+    written: bool,
+}
+
+fn used(span: Span, elems: u128, elem_bytes: u128) -> Use {
+    Use { span, elems, elem_bytes, constant: false, written: false }
+}
+
+fn written(span: Span, elems: u128, elem_bytes: u128) -> Use {
+    Use { written: true, ..used(span, elems, elem_bytes) }
+}
+
+fn constant(span: Span, elems: u128, elem_bytes: u128) -> Use {
+    Use { constant: true, ..used(span, elems, elem_bytes) }
+}
+
+fn volume(sizes: &[u32]) -> u128 {
+    sizes.iter().map(|&size| size as u128).product()
+}
+
+/// One more than the largest index of a strided walk.
+fn walk(start: u32, sizes: &[u32], strides: &[u32]) -> u128 {
+    assert!(sizes.iter().all(|&size| size > 0));
+    let steps = sizes.iter().zip(strides).map(|(&size, &stride)| (size as u128 - 1) * stride as u128);
+    1 + start as u128 + steps.sum::<u128>()
+}
+
+fn uses(op: &Op) -> Vec<Use> {
+    match op {
+        Op::Conv(op) => {
+            let [out_n, out_h, out_w, channels] = op.output_dims;
+            assert!(out_n == op.input_dims[0] && out_h > 0 && out_w > 0);
+            assert!(op.stride.iter().chain(&op.dilation).chain(&op.kernel).all(|&size| size > 0));
+            assert!(op.groups > 0);
+            assert_eq!((op.input_dims[3] % op.groups, channels % op.groups), (0, 0));
+            let [kernel_h, kernel_w] = op.kernel;
+            let weights = volume(&[channels, kernel_h, kernel_w, op.input_dims[3] / op.groups]);
+            std::vec![
+                used(op.input, volume(&op.input_dims), 1),
+                written(op.output, volume(&op.output_dims), if op.range.is_some() { 1 } else { 4 }),
+                constant(op.weights, weights, 1),
+                constant(op.bias, channels as u128, 4),
+                constant(op.multiplier, channels as u128, 4),
+            ]
+        }
+        Op::Binary(op) => {
+            let operand = |operand, strides| match operand {
+                Operand::Arena(span) => used(span, walk(0, &op.dims, strides), 1),
+                Operand::Constant(span) => constant(span, walk(0, &op.dims, strides), 1),
+            };
+            std::vec![
+                operand(op.lhs, &op.lhs_strides),
+                operand(op.rhs, &op.rhs_strides),
+                written(op.output, volume(&op.dims), 1),
+            ]
+        }
+        Op::Lookup(op) => {
+            let (elems, elem_bytes) = (op.input.bytes as u128, if op.to_f32 { 4 } else { 1 });
+            std::vec![
+                used(op.input, elems, 1),
+                written(op.output, elems, elem_bytes),
+                constant(op.table, 256, elem_bytes),
+            ]
+        }
+        Op::Pool(op) => {
+            assert!(op.stride.iter().chain(&op.dilation).chain(&op.kernel).all(|&size| size > 0));
+            assert_eq!((op.input_dims[0], op.input_dims[3]), (op.output_dims[0], op.output_dims[3]));
+            std::vec![
+                used(op.input, volume(&op.input_dims), 1),
+                written(op.output, volume(&op.output_dims), 1),
+            ]
+        }
+        Op::Softmax(op) => {
+            let (input, elems, elem_bytes, table) = match op.input {
+                SoftmaxInput::I8 { input, table } => (input, input.bytes, 1, Some(table)),
+                SoftmaxInput::F32(input) => (input, input.bytes / 4, 4, None),
+            };
+            assert_eq!(elems % op.channels, 0);
+            let elems = elems as u128;
+            let output = match op.output {
+                SoftmaxOutput::I8 { output, .. } => written(output, elems, 1),
+                SoftmaxOutput::F32(output) => written(output, elems, 4),
+            };
+            let table = table.map(|table| constant(table, 256, 4));
+            [used(input, elems, elem_bytes), output].into_iter().chain(table).collect()
+        }
+        Op::Fill(op) => std::vec![written(op.output, op.output.bytes as u128, 1)],
+        Op::Copy(op) => {
+            let elem_bytes = op.elem_bytes as u128;
+            assert!(elem_bytes == 1 || elem_bytes == 4);
+            let table = op.table.map(|table| constant(table, 256, 1));
+            [
+                used(op.input, walk(op.input_start, &op.dims, &op.input_strides), elem_bytes),
+                written(op.output, walk(op.output_start, &op.dims, &op.output_strides), elem_bytes),
+            ]
+            .into_iter()
+            .chain(table)
+            .collect()
+        }
+    }
+}
+
+fn in_place(op: &Op) -> bool {
+    match op {
+        Op::Binary(op) => op.lhs == Operand::Arena(op.output),
+        Op::Lookup(op) => op.input == op.output && !op.to_f32,
+        _ => false,
+    }
+}
+
+/// That nothing in a package reaches outside the memory that it names.
+pub(super) fn check(package: &Package<'_>) {
+    let (arena, weights) = (package.head().arena_bytes as u128, package.weights().len() as u128);
+    let check = |step: &Use| {
+        let Span { offset, bytes } = step.span;
+        let memory = if step.constant { weights } else { arena };
+        assert!(offset as u128 + bytes as u128 <= memory, "{:?} is outside", step.span);
+        assert!(step.elems >= 1 && step.elems * step.elem_bytes <= bytes as u128, "{:?}", step.span);
+        assert_eq!(offset as u128 % step.elem_bytes, 0, "{:?} is not aligned", step.span);
+    };
+    let head = package.head();
+    let counts = [package.inputs().count(), package.outputs().count(), package.steps().count()];
+    assert_eq!(counts.map(|count| count as u32), [head.inputs, head.outputs, head.steps]);
+    let mut input_bytes = 0;
+    for input in package.inputs() {
+        let elems = volume(input.dims.as_slice());
+        assert_eq!(volume(&input.arena_dims), elems);
+        check(&written(input.buffer, elems, 1));
+        assert!(walk(0, &input.arena_dims, &input.strides) <= elems);
+        if let Some(pixels) = input.pixels {
+            check(&constant(pixels.tables, 256 * input.arena_dims[3] as u128, 1));
+            assert!(walk(0, &input.arena_dims, &pixels.strides) <= elems);
+        }
+        assert!(input.quant.scale > 0.0 && input.quant.scale.is_finite());
+        input_bytes += input.buffer.bytes as usize;
+    }
+    for output in package.outputs() {
+        let elem_bytes = if output.dtype == OutputType::F32 { 4 } else { 1 };
+        check(&used(output.buffer, volume(output.dims.as_slice()), elem_bytes));
+    }
+    for step in package.steps() {
+        let scratch = step.scratch;
+        assert!(scratch.offset as u128 + scratch.bytes as u128 <= arena);
+        let uses = uses(&step.op);
+        uses.iter().for_each(check);
+        let overlap = |a: Span, b: Span| {
+            (a.offset as u128) < b.offset as u128 + b.bytes as u128
+                && (b.offset as u128) < a.offset as u128 + a.bytes as u128
+        };
+        for write in uses.iter().filter(|one| one.written) {
+            let reads = uses.iter().filter(|one| !one.constant && !one.written);
+            let overlapping = reads.filter(|read| overlap(read.span, write.span)).count();
+            assert!(overlapping <= in_place(&step.op) as usize, "{:?}", step.op);
+        }
+        if scratch.bytes > 0 && matches!(step.op, Op::Conv(_)) {
+            let arena = uses.iter().filter(|one| !one.constant);
+            assert!(arena.into_iter().all(|one| !overlap(one.span, scratch)));
+        }
+    }
+    for golden in package.golden() {
+        if let GoldenInput::Stored(bytes) = golden.input {
+            assert_eq!(bytes.len(), input_bytes);
+        }
+    }
+}
