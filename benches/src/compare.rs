@@ -124,7 +124,7 @@ pub fn compare(
 }
 
 /// The latency of the baseline on `sample`.
-pub fn measure_baseline(
+fn measure_baseline(
     baseline: &mut dyn Baseline,
     sample: &Sample,
     options: &BenchOptions,

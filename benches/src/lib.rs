@@ -31,7 +31,7 @@ mod package;
 mod preprocess;
 mod progress;
 
-pub use compare::{BaselineReport, CompareOptions, Comparison, DeviceReport, compare, measure_baseline};
+pub use compare::{BaselineReport, CompareOptions, Comparison, DeviceReport, compare};
 pub use data::{DataSet, ImageLayout, InputSpec, Sample};
 pub use edgepack_engine::{Bench, BenchOptions, Latency, Until};
 pub use error::Error;

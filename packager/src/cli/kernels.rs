@@ -2,6 +2,7 @@
 
 use edgepack_kernels::conv;
 use edgepack_kernels::isa::IsaSet;
+use edgepack_kernels::variants;
 use edgepack_targets::Board;
 use serde::Serialize;
 
@@ -61,6 +62,16 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
                 chosen,
             }
         })
+        .chain(variants::variants().iter().flat_map(|variant| {
+            variant.names().map(|name| KernelLine {
+                name,
+                isa: variant.isa.to_string(),
+                layout: None,
+                compiled: variant.is_compiled(),
+                runs: isa.contains(variant.isa),
+                chosen: std::ptr::eq(variant, variants::select(isa)),
+            })
+        }))
         .collect();
     match context.format {
         Format::Json => println!("{}", serde_json::to_string(&lines)?),
@@ -78,7 +89,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
                 table.add_row([
                     line.name,
                     &line.isa,
-                    line.layout.unwrap_or("canonical"),
+                    line.layout.unwrap_or_default(),
                     if line.compiled { "yes" } else { "" },
                     use_,
                 ]);

@@ -146,6 +146,18 @@ pub fn select(isa: IsaSet) -> &'static Variant {
 #[derive(Clone, Copy, Debug)]
 pub struct BoundVariant(Functions);
 
+impl Variant {
+    /// Whether the variant was compiled for the architecture that this program runs on.
+    pub fn is_compiled(&self) -> bool {
+        self.functions.is_some()
+    }
+
+    /// The names of its kernels.
+    pub fn names(&self) -> [&'static str; 5] {
+        [self.add, self.mul, self.lookup, self.max_pool, self.average_pool]
+    }
+}
+
 impl BoundVariant {
     /// The best variant that `token` vouches for.
     pub fn new(token: IsaToken) -> Self {

@@ -1,5 +1,4 @@
-//! What the running processor has, for the suite and for the examples (which include this file,
-//! since the library itself has no standard library to ask).
+//! What the running processor has, for the suite: the library itself has no standard library to ask.
 
 use super::IsaSet;
 
