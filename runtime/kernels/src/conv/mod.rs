@@ -33,6 +33,8 @@ mod pack;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod quad_depthwise;
 pub mod reference;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
+mod rows;
 mod table;
 
 #[cfg(target_arch = "x86_64")]

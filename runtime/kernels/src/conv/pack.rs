@@ -14,7 +14,7 @@ use super::{ConvShape, Weights};
 /// How the weights of a panel are interleaved.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// The key of the layout in a package: `nr16_kr4_u8`.
+    /// The key of the layout in a package: `nr16_kr4_wu8`.
     pub key: &'static str,
     /// Output channels of a panel.
     pub nr: usize,
@@ -22,25 +22,25 @@ pub struct Layout {
     pub kr: usize,
     /// What `tap_elems` is a multiple of.
     pub k_multiple: usize,
-    /// Whether the tile multiplies `x + 128` (unsigned) instead of `x`: the bias in the panel then
-    /// carries `-128 * sum(weights)`.
-    pub unsigned_input: bool,
+    /// Whether the panel holds `w + 128` (unsigned): the tile then takes `128 * sum(x)` off.
+    pub unsigned_weights: bool,
 }
 
-/// AVX512-VNNI and AVX-VNNI: `vpdpbusd` takes unsigned activations, 16 channels to one register or two.
-pub static NR16_KR4_U8: Layout =
-    Layout { key: "nr16_kr4_u8", nr: 16, kr: 4, k_multiple: 4, unsigned_input: true };
+/// AVX512-VNNI and AVX-VNNI: `vpdpbusd` takes unsigned weights, 16 channels to one register or two.
+pub static NR16_KR4_WU8: Layout =
+    Layout { key: "nr16_kr4_wu8", nr: 16, kr: 4, k_multiple: 4, unsigned_weights: true };
 /// AVX2: pairs for `vpmaddwd`, 8 channels to a register, two registers.
-pub static NR16_KR2: Layout = Layout { key: "nr16_kr2", nr: 16, kr: 2, k_multiple: 8, unsigned_input: false };
+pub static NR16_KR2: Layout =
+    Layout { key: "nr16_kr2", nr: 16, kr: 2, k_multiple: 8, unsigned_weights: false };
 /// AArch64 dot product: `sdot` by lane, 4 channels to a register, two registers.
-pub static NR8_KR4: Layout = Layout { key: "nr8_kr4", nr: 8, kr: 4, k_multiple: 4, unsigned_input: false };
+pub static NR8_KR4: Layout = Layout { key: "nr8_kr4", nr: 8, kr: 4, k_multiple: 4, unsigned_weights: false };
 /// AArch64 matrix multiplication: `smmla` of 8 values of two channels.
-pub static NR8_KR8: Layout = Layout { key: "nr8_kr8", nr: 8, kr: 8, k_multiple: 8, unsigned_input: false };
+pub static NR8_KR8: Layout = Layout { key: "nr8_kr8", nr: 8, kr: 8, k_multiple: 8, unsigned_weights: false };
 /// NEON of AArch64 and ARMv7: `smull`/`vmull.s8` of 8 values of one channel.
-pub static NR4_KR8: Layout = Layout { key: "nr4_kr8", nr: 4, kr: 8, k_multiple: 8, unsigned_input: false };
+pub static NR4_KR8: Layout = Layout { key: "nr4_kr8", nr: 4, kr: 8, k_multiple: 8, unsigned_weights: false };
 
 /// Every layout that a package may carry a section of.
-pub static LAYOUTS: &[&Layout] = &[&NR16_KR4_U8, &NR16_KR2, &NR8_KR4, &NR8_KR8, &NR4_KR8];
+pub static LAYOUTS: &[&Layout] = &[&NR16_KR4_WU8, &NR16_KR2, &NR8_KR4, &NR8_KR8, &NR4_KR8];
 
 /// The largest `nr` of a layout.
 const MAX_NR: usize = 16;
@@ -48,13 +48,16 @@ const MAX_NR: usize = 16;
 /// Panels start at multiples of this many bytes, and so does the blob.
 pub const PANEL_ALIGN: usize = 64;
 
+/// The most values of a line that is one tap where its pixels could be taps: 64 channels of a 3 × 3 kernel.
+const LONGEST_LINE: usize = 192;
+
 /// What a tap is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TapKind {
     /// The channels of one pixel, where they are a multiple of [`Layout::k_multiple`].
     Pixels,
-    /// The pixels of one line of the kernel: first layers have few channels. What is read behind the
-    /// line meets zero weights. Pixels at a border are gathered.
+    /// The pixels of one line of the kernel, where they have few channels. What is read behind the line
+    /// meets zero weights. Lines that reach beyond the left or right border are gathered.
     Lines,
     /// Everything that an output pixel reads, gathered into scratch memory.
     Gathered,
@@ -101,10 +104,14 @@ impl Layout {
         let line = shape.kernel_w * channels;
         let all = (shape.taps() * channels).next_multiple_of(self.k_multiple);
         let padded_line = line.next_multiple_of(self.k_multiple);
-        if channels.is_multiple_of(self.k_multiple) {
-            Taps { kind: TapKind::Pixels, count: shape.taps(), elems: channels, used: channels }
-        } else if shape.groups == 1 && shape.dilation_w == 1 && 2 * shape.kernel_h * padded_line <= 3 * all {
+        let has_lines = shape.groups == 1 && shape.dilation_w == 1;
+        // Few long taps cost less than many short ones; but each pixel of a tile needs room for its lines.
+        let is_whole = channels.is_multiple_of(self.k_multiple);
+        let gains = is_whole && shape.kernel_w > 1 && line <= LONGEST_LINE;
+        if has_lines && (gains || (!is_whole && 2 * shape.kernel_h * padded_line <= 3 * all)) {
             Taps { kind: TapKind::Lines, count: shape.kernel_h, elems: padded_line, used: line }
+        } else if is_whole {
+            Taps { kind: TapKind::Pixels, count: shape.taps(), elems: channels, used: channels }
         } else {
             Taps { kind: TapKind::Gathered, count: 1, elems: all, used: shape.taps() * channels }
         }
@@ -160,10 +167,7 @@ impl Layout {
             for (lane, row) in rows.iter_mut().enumerate().take(live) {
                 let channel = group * shape.group_out_channels() + first + lane;
                 *row = &weights.weights[channel * per_channel..][..per_channel];
-                let offset = if self.unsigned_input { 128 } else { 0 };
-                let sum: i32 = row.iter().map(|&w| w as i32).sum();
-                let bias = weights.bias[channel].wrapping_sub(offset * sum);
-                panel[lane * 4..][..4].copy_from_slice(&bias.to_ne_bytes());
+                panel[lane * 4..][..4].copy_from_slice(&weights.bias[channel].to_ne_bytes());
                 let multiplier = weights.multiplier[channel].to_ne_bytes();
                 panel[(self.nr + lane) * 4..][..4].copy_from_slice(&multiplier);
             }
@@ -172,6 +176,9 @@ impl Layout {
                 2 => interleave::<2>(rows, self.nr, &taps, stream),
                 4 => interleave::<4>(rows, self.nr, &taps, stream),
                 _ => interleave::<8>(rows, self.nr, &taps, stream),
+            }
+            if self.unsigned_weights {
+                stream.iter_mut().for_each(|w| *w ^= 0x80);
             }
         }
     }

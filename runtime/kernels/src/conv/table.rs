@@ -15,7 +15,7 @@ pub(super) type RunFn = unsafe fn(&mut ConvArgs<'_>);
 /// One convolution kernel: what it is called, what it needs, and the function.
 #[derive(Debug)]
 pub struct Row {
-    /// Operation, types, tile and ISA: `conv_s8s8s32_6x64_avx512vnni`.
+    /// Operation, types, tile and ISA: `conv_s8s8s32_12x64_avx512vnni`.
     pub name: &'static str,
     /// The extensions that the processor must have.
     pub isa: IsaSet,
@@ -76,18 +76,18 @@ macro_rules! compiled {
 /// Best first within one architecture; the scalar rows, which run everywhere, last.
 static ROWS: &[Row] = &[
     Row {
-        name: "conv_s8s8s32_6x64_avx512vnni",
+        name: "conv_s8s8s32_12x64_avx512vnni",
         isa: IsaSet::AVX512_VNNI,
         depthwise: false,
-        layout: Some(&pack::NR16_KR4_U8),
-        tile_pixels: 6,
+        layout: Some(&pack::NR16_KR4_WU8),
+        tile_pixels: 12,
         run: compiled!(target_arch = "x86_64", super::x86_avx512vnni::conv),
     },
     Row {
         name: "conv_s8s8s32_6x16_avxvnni",
         isa: IsaSet::AVX_VNNI,
         depthwise: false,
-        layout: Some(&pack::NR16_KR4_U8),
+        layout: Some(&pack::NR16_KR4_WU8),
         tile_pixels: 6,
         run: compiled!(target_arch = "x86_64", super::x86_avxvnni::conv),
     },

@@ -1,0 +1,394 @@
+//! Where a tile's rows read: pointers to the taps of each output pixel (Dukhan, "The Indirect Convolution
+//! Algorithm", 2019), made for one tile at a time.
+
+use core::ops::Range;
+
+use super::gemm::Micro;
+use super::pack::{TapKind, Taps};
+use super::{ConvArgs, ConvShape};
+
+/// The pointers of a tile and the memory that they may point to beside the input.
+pub(super) struct Rows {
+    shape: ConvShape,
+    input: *const i8,
+    input_end: *const i8,
+    zero_point: i8,
+    mr: usize,
+    taps: Taps,
+    /// Whether output pixel `i` reads input pixel `i` and no other.
+    is_pointwise: bool,
+    /// Output rows and columns whose taps are all inside the image.
+    interior_y: (usize, usize),
+    interior_x: (usize, usize),
+    /// `[MR][taps]`.
+    pointers: *mut *const i8,
+    /// `[taps]`: from the input at a pixel's first tap to its others.
+    offsets: *const usize,
+    /// From a pixel's first tap to where the last of its lines has been read.
+    line_reach: usize,
+    zero_row: *const i8,
+    gathered: *mut i8,
+    gathered_stride: usize,
+    /// The pixel after those that were pointed at last: its number, and its image, line and column.
+    next: (usize, [usize; 3]),
+}
+
+/// The output positions along one axis whose taps are all inside: first, and one beyond the last.
+fn interior(
+    size: usize,
+    out: usize,
+    kernel: usize,
+    stride: usize,
+    dilation: usize,
+    pad: usize,
+) -> (usize, usize) {
+    let reach = (kernel - 1) * dilation;
+    let end = match (size + pad).checked_sub(reach + 1) {
+        Some(last) => (last / stride + 1).min(out),
+        None => 0,
+    };
+    (pad.div_ceil(stride), end)
+}
+
+/// Image, line and column of an output pixel.
+fn position(shape: &ConvShape, pixel: usize) -> [usize; 3] {
+    let in_image = pixel % (shape.out_h * shape.out_w);
+    [pixel / (shape.out_h * shape.out_w), in_image / shape.out_w, in_image % shape.out_w]
+}
+
+impl Rows {
+    /// The rows of `micro`'s tiles; the parts of `args.scratch` are theirs from now on.
+    pub fn new(args: &mut ConvArgs<'_>, micro: &Micro, taps: Taps) -> Self {
+        let shape = args.shape;
+        let scratch = micro.layout.scratch(&shape, micro.pixels);
+        let (pointers, rest) = args.scratch.split_at_mut(scratch.pointers);
+        let (offsets, rest) = rest.split_at_mut(scratch.offsets);
+        let (zero_row, gathered) = rest.split_at_mut(scratch.row);
+        zero_row.fill(args.input_zero_point as u8);
+        let offset = |tap: usize| {
+            let (ky, kx) = match taps.kind {
+                TapKind::Pixels => (tap / shape.kernel_w, tap % shape.kernel_w),
+                TapKind::Lines | TapKind::Gathered => (tap, 0),
+            };
+            // Not used where the kernel reaches beyond the image, and may be anything there.
+            let lines = (ky * shape.dilation_h).wrapping_mul(shape.in_w);
+            lines.wrapping_add(kx * shape.dilation_w).wrapping_mul(shape.in_channels)
+        };
+        for (tap, to) in offsets.chunks_exact_mut(size_of::<usize>()).take(taps.count).enumerate() {
+            to.copy_from_slice(&offset(tap).to_ne_bytes());
+        }
+        let is_pointwise = taps.kind == TapKind::Pixels
+            && (shape.kernel_h, shape.kernel_w, shape.stride_h, shape.stride_w) == (1, 1, 1, 1)
+            && (shape.out_h, shape.out_w) == (shape.in_h, shape.in_w)
+            && (shape.pad_top, shape.pad_left) == (0, 0);
+        Self {
+            shape,
+            is_pointwise,
+            input: args.input.as_ptr(),
+            input_end: args.input.as_ptr_range().end,
+            zero_point: args.input_zero_point,
+            mr: micro.pixels,
+            taps,
+            interior_y: interior(
+                shape.in_h,
+                shape.out_h,
+                shape.kernel_h,
+                shape.stride_h,
+                shape.dilation_h,
+                shape.pad_top,
+            ),
+            interior_x: interior(
+                shape.in_w,
+                shape.out_w,
+                shape.kernel_w,
+                shape.stride_w,
+                shape.dilation_w,
+                shape.pad_left,
+            ),
+            pointers: pointers.as_mut_ptr().cast(),
+            offsets: offsets.as_ptr().cast(),
+            line_reach: ((shape.kernel_h - 1) * shape.dilation_h)
+                .wrapping_mul(shape.in_w * shape.in_channels)
+                .wrapping_add(taps.elems),
+            zero_row: zero_row.as_ptr().cast(),
+            gathered: gathered.as_mut_ptr().cast(),
+            gathered_stride: scratch.row,
+            next: (0, [0; 3]),
+        }
+    }
+
+    /// Points the rows at the inputs of `live` output pixels from `first` on (counted over the
+    /// whole batch), for one group.
+    ///
+    /// # Safety
+    /// The pixels exist; the memory given to `new` is still there.
+    #[inline(always)]
+    pub unsafe fn point_at(&mut self, group: usize, first: usize, live: usize) -> *const *const i8 {
+        let shape = &self.shape;
+        if self.is_pointwise {
+            let (pointers, last, step) = (self.pointers, live - 1, shape.in_channels);
+            let mut pixel = self.input.wrapping_add(first * step + group * shape.group_in_channels());
+            for row in 0..self.mr {
+                // SAFETY: `row < MR`.
+                unsafe { *pointers.add(row) = pixel };
+                pixel = pixel.wrapping_add(if row < last { step } else { 0 });
+            }
+            return self.pointers;
+        }
+        // Tiles are visited in order, so that divisions are seldom needed.
+        let [mut image, mut oy, mut ox] =
+            if self.next.0 == first { self.next.1 } else { position(shape, first) };
+        let mut row = 0;
+        while row < live {
+            // The pixels of one output line.
+            let run = (live - row).min(shape.out_w - ox);
+            let image_elems = shape.in_h * shape.in_w * shape.in_channels;
+            let origin = self.input.wrapping_add(image * image_elems + group * shape.group_in_channels());
+            let (inside, corner) = self.inside(origin, [oy, ox], run);
+            // SAFETY: `image` and the group are inside the input; the rows are below `live <= MR`.
+            unsafe {
+                for border in ox..inside.start {
+                    self.point_border(row + border - ox, origin, [oy, border]);
+                }
+                self.point_inside(row + inside.start - ox, corner, inside.len());
+                for border in inside.end..ox + run {
+                    self.point_border(row + border - ox, origin, [oy, border]);
+                }
+            }
+            row += run;
+            ox += run;
+            if ox == shape.out_w {
+                (ox, oy) = (0, oy + 1);
+            }
+            if oy == shape.out_h {
+                (oy, image) = (0, image + 1);
+            }
+        }
+        self.next = (first + live, [image, oy, ox]);
+        for row in live..self.mr {
+            for tap in 0..self.taps.count {
+                // SAFETY: both positions are inside `[MR][taps]`; row 0 is always live.
+                unsafe { *self.pointers.add(row * self.taps.count + tap) = *self.pointers.add(tap) };
+            }
+        }
+        self.pointers
+    }
+
+    /// Those of the `run` pixels from `[oy, ox]` on whose taps all lie inside the image and can be read in
+    /// place, and where the first tap of the first of them is.
+    #[inline(always)]
+    fn inside(&self, origin: *const i8, [oy, ox]: [usize; 2], run: usize) -> (Range<usize>, *const i8) {
+        let shape = &self.shape;
+        let is_inside_y = (self.interior_y.0..self.interior_y.1).contains(&oy);
+        if self.taps.kind == TapKind::Gathered || !is_inside_y {
+            return (ox..ox, origin);
+        }
+        let start = self.interior_x.0.clamp(ox, ox + run);
+        let mut end = self.interior_x.1.clamp(start, ox + run);
+        let corner = |ox: usize| {
+            let (y, x) =
+                (oy * shape.stride_h - shape.pad_top, (ox * shape.stride_w).wrapping_sub(shape.pad_left));
+            origin.wrapping_add((y * shape.in_w).wrapping_add(x).wrapping_mul(shape.in_channels))
+        };
+        if self.taps.elems > self.taps.used {
+            // What is read behind a line must lie inside the input.
+            while end > start && corner(end - 1).addr() + self.line_reach > self.input_end.addr() {
+                end -= 1;
+            }
+        }
+        (start..end, corner(start))
+    }
+
+    /// Points `count` rows from `row` on at the taps of pixels that lie next to each other, of which the
+    /// first has its first tap at `corner`.
+    ///
+    /// # Safety
+    /// The rows exist, and so do all taps of these pixels.
+    #[inline(always)]
+    unsafe fn point_inside(&self, row: usize, mut corner: *const i8, count: usize) {
+        let (taps, step) = (self.taps.count, self.shape.stride_w * self.shape.in_channels);
+        // SAFETY: `pointers` is `[MR][taps]`, `offsets` is `[taps]`.
+        unsafe {
+            let rows = core::slice::from_raw_parts_mut(self.pointers.add(row * taps), count * taps);
+            let offsets = core::slice::from_raw_parts(self.offsets, taps);
+            if let &[first, second, third] = offsets {
+                for row in rows.as_chunks_mut().0 {
+                    *row = [first, second, third].map(|offset| corner.wrapping_add(offset));
+                    corner = corner.wrapping_add(step);
+                }
+            } else {
+                for row in rows.chunks_exact_mut(taps) {
+                    point_from(corner, offsets, row);
+                    corner = corner.wrapping_add(step);
+                }
+            }
+        }
+    }
+
+    /// Points one row at the taps of output pixel `[oy, ox]`, wherever they are.
+    ///
+    /// # Safety
+    /// `origin` is the image's first pixel at the group's first channel; `row < MR`.
+    unsafe fn point_border(&self, row: usize, origin: *const i8, [oy, ox]: [usize; 2]) {
+        // SAFETY: the caller's promise; every row has room for its pointers and its values.
+        unsafe {
+            let pointers = self.pointers.add(row * self.taps.count);
+            match self.taps.kind {
+                TapKind::Pixels => self.point_pixels(origin, [oy, ox], pointers),
+                TapKind::Lines => self.point_lines(origin, [oy, ox], row, pointers),
+                TapKind::Gathered => {
+                    let to = self.gathered.add(row * self.gathered_stride);
+                    let line = self.shape.kernel_w * self.shape.group_in_channels();
+                    for ky in 0..self.shape.kernel_h {
+                        self.gather(origin, self.shape.input_row(oy, ky), ox, to.add(ky * line));
+                    }
+                    *pointers = to;
+                }
+            }
+        }
+    }
+
+    /// Points a row at the lines of a pixel: above and below the image all are zero points, and only what is
+    /// left or right of it must be gathered.
+    ///
+    /// # Safety
+    /// As `point_border`.
+    #[inline(never)]
+    unsafe fn point_lines(
+        &self,
+        origin: *const i8,
+        [oy, ox]: [usize; 2],
+        row: usize,
+        pointers: *mut *const i8,
+    ) {
+        let shape = &self.shape;
+        let is_inside_x = (self.interior_x.0..self.interior_x.1).contains(&ox);
+        for ky in 0..shape.kernel_h {
+            // SAFETY: `ky` is one of the taps, and each has `tap_elems` of the row's gathered values; a line
+            // is used in place where all that is read of it lies inside the input.
+            unsafe {
+                let tap = pointers.add(ky);
+                let Some(y) = shape.input_row(oy, ky) else {
+                    *tap = self.zero_row;
+                    continue;
+                };
+                let column = (ox * shape.stride_w).wrapping_sub(shape.pad_left);
+                let line = origin
+                    .wrapping_add(y * shape.in_w * shape.in_channels)
+                    .wrapping_add(column.wrapping_mul(shape.in_channels));
+                if is_inside_x && line.addr() + self.taps.elems <= self.input_end.addr() {
+                    *tap = line;
+                } else {
+                    let to = self.gathered.add(row * self.gathered_stride + ky * self.taps.elems);
+                    self.gather(origin, Some(y), ox, to);
+                    *tap = to;
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// `origin` is the image's first pixel at the group's first channel; `pointers` has room for the
+    /// taps.
+    #[inline(never)]
+    unsafe fn point_pixels(&self, origin: *const i8, [oy, ox]: [usize; 2], pointers: *mut *const i8) {
+        let shape = &self.shape;
+        let mut tap = 0;
+        for ky in 0..shape.kernel_h {
+            let y = shape.input_row(oy, ky);
+            for kx in 0..shape.kernel_w {
+                // SAFETY: the position is inside the image; `tap` is one of the taps.
+                unsafe {
+                    *pointers.add(tap) = match (y, shape.input_column(ox, kx)) {
+                        (Some(y), Some(x)) => origin.add((y * shape.in_w + x) * shape.in_channels),
+                        _ => self.zero_row,
+                    };
+                }
+                tap += 1;
+            }
+        }
+    }
+
+    /// Copies the `kernel_w * channels` inputs of output column `ox` in line `y` to `to`; zero points where
+    /// there is no such line or column.
+    ///
+    /// # Safety
+    /// `origin` as in `point_border`; `to` has room for them.
+    #[inline(never)]
+    unsafe fn gather(&self, origin: *const i8, y: Option<usize>, ox: usize, to: *mut i8) {
+        let shape = &self.shape;
+        let channels = shape.group_in_channels();
+        let left = ox * shape.stride_w;
+        // SAFETY: `to` has room; reads are inside the image, as the bounds of `input_column`, or of the
+        // clipped columns, say.
+        unsafe {
+            let Some(y) = y else {
+                to.write_bytes(self.zero_point as u8, shape.kernel_w * channels);
+                return;
+            };
+            let line = origin.add(y * shape.in_w * shape.in_channels);
+            if shape.groups == 1 && shape.dilation_w == 1 {
+                // Columns `skip .. skip + inside` of the kernel are inside the image.
+                let skip = shape.pad_left.saturating_sub(left).min(shape.kernel_w);
+                let start = (left + skip).saturating_sub(shape.pad_left);
+                let inside = shape.in_w.saturating_sub(start).min(shape.kernel_w - skip);
+                if inside < shape.kernel_w {
+                    to.write_bytes(self.zero_point as u8, shape.kernel_w * channels);
+                }
+                if inside > 0 {
+                    copy(line.add(start * channels), to.add(skip * channels), inside * channels);
+                }
+            } else {
+                for kx in 0..shape.kernel_w {
+                    let to = to.add(kx * channels);
+                    match shape.input_column(ox, kx) {
+                        Some(x) => copy(line.add(x * shape.in_channels), to, channels),
+                        None => to.write_bytes(self.zero_point as u8, channels),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `pointers[i] = corner + offsets[i]`: a function, since its arguments cannot share memory, and the
+/// compiler may then take several at a time.
+#[inline(always)]
+fn point_from(corner: *const i8, offsets: &[usize], pointers: &mut [*const i8]) {
+    for (pointer, &offset) in pointers.iter_mut().zip(offsets) {
+        *pointer = corner.wrapping_add(offset);
+    }
+}
+
+/// `core::ptr::copy_nonoverlapping` without a call for the few bytes that a line of a first layer's
+/// kernel has: two moves, which overlap where the length is between powers of two.
+///
+/// # Safety
+/// As that function's.
+#[inline(always)]
+unsafe fn copy(from: *const i8, to: *mut i8, elems: usize) {
+    /// # Safety
+    /// `elems` is between the size of `T` and twice that; else as `copy`.
+    #[inline(always)]
+    unsafe fn ends<T>(from: *const i8, to: *mut i8, elems: usize) {
+        let last = elems - size_of::<T>();
+        // SAFETY: both `T`s are within the `elems`; unaligned access is asked for.
+        unsafe {
+            let (head, tail) =
+                (from.cast::<T>().read_unaligned(), from.add(last).cast::<T>().read_unaligned());
+            to.cast::<T>().write_unaligned(head);
+            to.add(last).cast::<T>().write_unaligned(tail);
+        }
+    }
+    // SAFETY: the caller's promise, and the arms' lengths.
+    unsafe {
+        match elems {
+            8..=16 => ends::<u64>(from, to, elems),
+            4..=7 => ends::<u32>(from, to, elems),
+            2..=3 => ends::<u16>(from, to, elems),
+            1 => *to = *from,
+            17..=32 => ends::<u128>(from, to, elems),
+            _ => core::ptr::copy_nonoverlapping(from, to, elems),
+        }
+    }
+}
