@@ -327,10 +327,12 @@ unsafe fn store<const P: usize>(out: *mut i8, stride: usize, bytes: __m512i, liv
 #[inline]
 fn requantize(sums: &[(__m512i, __m512); 4], range: OutputRange) -> __m512i {
     let high = _mm512_set1_ps((range.max - range.zero_point) as f32);
-    let rounded = sums.map(|(sum, multiplier)| {
+    // A loop: `map` is a function of its own, without these extensions.
+    let mut rounded = [_mm512_setzero_si512(); 4];
+    for (rounded, &(sum, multiplier)) in rounded.iter_mut().zip(sums) {
         let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier);
-        _mm512_cvtps_epi32(_mm512_min_ps(scaled, high))
-    });
+        *rounded = _mm512_cvtps_epi32(_mm512_min_ps(scaled, high));
+    }
     let zero_point = _mm512_set1_epi16(range.zero_point as i16);
     let front = _mm512_adds_epi16(_mm512_packs_epi32(rounded[0], rounded[1]), zero_point);
     let back = _mm512_adds_epi16(_mm512_packs_epi32(rounded[2], rounded[3]), zero_point);

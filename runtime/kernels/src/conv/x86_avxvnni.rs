@@ -93,7 +93,8 @@ unsafe fn block<const M: usize>(tile: &Tile, first: usize, corrections: &[i32; M
         let bias: [__m256i; 2] = [_mm256_load_si256(panel.cast()), _mm256_load_si256(panel.add(32).cast())];
         let mut acc = [bias; M];
         for (acc, &correction) in acc.iter_mut().zip(corrections) {
-            *acc = bias.map(|bias| _mm256_add_epi32(bias, _mm256_set1_epi32(correction)));
+            let correction = _mm256_set1_epi32(correction);
+            *acc = [_mm256_add_epi32(bias[0], correction), _mm256_add_epi32(bias[1], correction)];
         }
         let mut weights = panel.add(NR * 8);
         for tap in 0..tile.taps {
