@@ -78,22 +78,33 @@ impl Lowering<'_> {
             Some(&id) => self.any(id)?.order,
             None => Order::identity(output_dims.len()),
         };
-        let [lhs, rhs] = [0, 1].map(|i| self.operand(node, node.inputs[i]));
-        let (lhs, rhs) = (lhs?, rhs?);
+        let [first, second] = [0, 1].map(|i| self.operand(node, node.inputs[i]));
+        let (first, second) = (first?, second?);
+        let to = self.quant(node.output).scale as f64;
+        let ratio = |scale: f64| (scale / to) as f32;
+        let (of_first, of_second) = (first.quant.scale as f64, second.quant.scale as f64);
+        let mut multipliers = match kind {
+            BinaryKind::Add | BinaryKind::Mul => [ratio(of_first), ratio(of_second)],
+            BinaryKind::Sub => [ratio(of_first), -ratio(of_second)],
+        };
+        // What is broadcast stands on the right: the other one may then be overwritten, and kernels need
+        // to know one case. Sum and product are the same bits either way.
+        let is_whole = |id: ValueId| self.dims(id) == output_dims && self.graph.value(id).constant.is_none();
+        let (mut lhs, mut rhs) = (first, second);
+        if is_whole(node.inputs[1]) && !is_whole(node.inputs[0]) {
+            (lhs, rhs) = (rhs, lhs);
+            multipliers.reverse();
+        }
         let stored = |by_axis: &[usize]| order.0.iter().map(|&axis| by_axis[axis]).collect::<Vec<_>>();
         let own = stored(&order.strides(output_dims));
         let (dims, strides) = layout::collapse(
             &order.stored_dims(output_dims),
             &[own, stored(&lhs.strides), stored(&rhs.strides)],
         );
-        let to = self.quant(node.output).scale as f64;
-        let ratio = |scale: f64| (scale / to) as f32;
-        let (left, right) = (lhs.quant.scale as f64, rhs.quant.scale as f64);
-        let add = |lhs_multiplier, rhs_multiplier| plan::BinaryOp::Add { lhs_multiplier, rhs_multiplier };
+        let [lhs_multiplier, rhs_multiplier] = multipliers;
         let op = match kind {
-            BinaryKind::Add => add(ratio(left), ratio(right)),
-            BinaryKind::Sub => add(ratio(left), -ratio(right)),
-            BinaryKind::Mul => plan::BinaryOp::Mul { multiplier: ratio(left * right) },
+            BinaryKind::Add | BinaryKind::Sub => plan::BinaryOp::Add { lhs_multiplier, rhs_multiplier },
+            BinaryKind::Mul => plan::BinaryOp::Mul { multiplier: ratio(of_first * of_second) },
         };
         let too_large = || self.too_large(&node.name);
         let binary = plan::Binary {

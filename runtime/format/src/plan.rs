@@ -221,11 +221,11 @@ pub enum Operand {
 /// Which element-wise operation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum BinaryOp {
-    /// `(a - za) * lhs_multiplier + (b - zb) * rhs_multiplier`; a subtraction has a negative one.
+    /// `(a - za) * lhs_multiplier + (b - zb) * rhs_multiplier`; a subtraction has one negative.
     Add {
-        /// Left scale / output scale.
+        /// Left scale / output scale; negated where the left is what a subtraction takes off.
         lhs_multiplier: f32,
-        /// Right scale / output scale, negated for a subtraction.
+        /// Right scale / output scale; negated where the right is.
         rhs_multiplier: f32,
     },
     /// `((a - za) * (b - zb)) * multiplier`.

@@ -10,6 +10,8 @@ use crate::requantize::OutputRange;
 
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod aarch64_neon;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86_avx512;
 
 /// Which operation, and its scales.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -82,14 +84,18 @@ impl BinaryArgs {
 }
 
 impl BinaryArgs {
+    /// Whether an operand with these strides lies as the output does.
+    #[inline(always)]
+    fn is_contiguous(&self, strides: &[usize; 4]) -> bool {
+        let [_, d1, d2, d3] = self.dims;
+        let own = [d1 * d2 * d3, d2 * d3, d3, 1];
+        (0..4).all(|axis| self.dims[axis] == 1 || strides[axis] == own[axis])
+    }
+
     /// The same walk with one line where nothing is broadcast and both operands are contiguous.
     #[inline(always)]
     fn merged(&self) -> Self {
-        let [_, d1, d2, d3] = self.dims;
-        let own = [d1 * d2 * d3, d2 * d3, d3, 1];
-        let contiguous =
-            |strides: &[usize; 4]| (0..4).all(|axis| self.dims[axis] == 1 || strides[axis] == own[axis]);
-        if !contiguous(&self.lhs_strides) || !contiguous(&self.rhs_strides) {
+        if !self.is_contiguous(&self.lhs_strides) || !self.is_contiguous(&self.rhs_strides) {
             return *self;
         }
         let line = [0, 0, 0, 1];

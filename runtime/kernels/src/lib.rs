@@ -34,3 +34,5 @@ pub mod pool;
 pub mod requantize;
 pub mod softmax;
 pub mod variants;
+#[cfg(target_arch = "x86_64")]
+mod x86_avx512;

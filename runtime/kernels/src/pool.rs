@@ -2,6 +2,9 @@
 
 use crate::requantize::OutputRange;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86_avx512;
+
 /// What a window becomes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PoolOp {
@@ -86,6 +89,18 @@ impl Window {
             .filter(|&position| position < self.size)
     }
 
+    /// The first position inside the input, and how many there are.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn range(&self) -> (usize, usize) {
+        let first = self.pad.saturating_sub(self.start).div_ceil(self.dilation);
+        let end = (self.size + self.pad).saturating_sub(self.start).div_ceil(self.dilation).min(self.kernel);
+        match end.checked_sub(first) {
+            None | Some(0) => (0, 0),
+            Some(count) => (self.start + first * self.dilation - self.pad, count),
+        }
+    }
+
     fn counted_with_padding(&self) -> usize {
         (0..self.kernel).filter(|k| self.start + k * self.dilation < self.padded).count()
     }
@@ -97,6 +112,19 @@ const BLOCK: usize = 64;
 /// Runs a pooling over slices of [`PoolArgs::input_elems`] and [`PoolArgs::output_elems`].
 #[inline(always)]
 pub fn pool(args: &PoolArgs, input: &[i8], output: &mut [i8]) {
+    for_each_window(args, input, output, |image, rows, columns, pixel| {
+        pool_pixel(args, image, rows, columns, pixel);
+    });
+}
+
+/// Visits the image, rows, columns and output pixel of every window.
+#[inline(always)]
+fn for_each_window(
+    args: &PoolArgs,
+    input: &[i8],
+    output: &mut [i8],
+    mut visit: impl FnMut(&[i8], &Window, &Window, &mut [i8]),
+) {
     let line = args.in_w * args.channels;
     let mut pixels = output.chunks_exact_mut(args.channels);
     for image in input.chunks_exact(args.in_h * line) {
@@ -119,10 +147,21 @@ pub fn pool(args: &PoolArgs, input: &[i8], output: &mut [i8]) {
                     padded: args.pad_w[0] + args.in_w + args.pad_w[1],
                 };
                 let Some(pixel) = pixels.next() else { return };
-                pool_pixel(args, image, &rows, &columns, pixel);
+                visit(image, &rows, &columns, pixel);
             }
         }
     }
+}
+
+/// The multiplier of a window's sum.
+#[inline(always)]
+fn average_multiplier(multiplier: f32, rows: &Window, columns: &Window, count_include_pad: bool) -> f32 {
+    let counted = if count_include_pad {
+        rows.counted_with_padding() * columns.counted_with_padding()
+    } else {
+        rows.inside().count() * columns.inside().count()
+    };
+    multiplier / counted.max(1) as f32
 }
 
 #[inline(always)]
@@ -142,12 +181,7 @@ fn pool_pixel(args: &PoolArgs, image: &[i8], rows: &Window, columns: &Window, pi
         }
         PoolOp::Average { zero_point, multiplier, count_include_pad, output } => {
             let inside = rows.inside().count() * columns.inside().count();
-            let counted = if count_include_pad {
-                rows.counted_with_padding() * columns.counted_with_padding()
-            } else {
-                inside
-            };
-            let multiplier = multiplier / counted.max(1) as f32;
+            let multiplier = average_multiplier(multiplier, rows, columns, count_include_pad);
             for (block, results) in pixel.chunks_mut(BLOCK).enumerate() {
                 let mut sums = [-zero_point * inside as i32; BLOCK];
                 for y in rows.inside() {

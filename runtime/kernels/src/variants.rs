@@ -89,13 +89,18 @@ macro_rules! compiled_for {
 
 #[cfg(target_arch = "x86_64")]
 const fn avx512vbmi() -> Option<Functions> {
+    use elementwise::x86_avx512::binary;
     use lookup::x86_avx512vbmi::{lookup, lookup_in_place};
-    compiled_for!("avx512f,avx512bw,avx512vl", lookup, lookup_in_place)
+    use pool::x86_avx512::pool;
+    Some(Functions { binary, lookup, lookup_in_place, pool })
 }
 
 #[cfg(target_arch = "x86_64")]
 const fn avx512() -> Option<Functions> {
-    compiled_for!("avx512f,avx512bw,avx512vl", lookup::lookup, lookup::lookup_in_place)
+    use elementwise::x86_avx512::binary;
+    use lookup::{lookup, lookup_in_place};
+    use pool::x86_avx512::pool;
+    Some(Functions { binary, lookup, lookup_in_place, pool })
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -3,7 +3,7 @@
 //!
 //! The weights are the unsigned side: the panel holds `w + 128`, and activations stay as they are, so
 //! that four of them can be broadcast by the multiplication itself. What the 128 adds, `128 * sum(x)`, is
-//! the same for all channels of a pixel: it is taken off where the accumulators start. Registers: 6
+//! the same for all channels of a pixel: it is taken off in the end. Registers: 6
 //! pixels × 4 panels, or 12 × 2, are 24 accumulators.
 
 use core::arch::x86_64::*;
@@ -11,7 +11,7 @@ use core::arch::x86_64::*;
 use super::ConvArgs;
 use super::gemm::{self, Micro, Tile, TileOutput};
 use super::pack::NR16_KR4_WU8;
-use crate::requantize::OutputRange;
+use crate::x86_avx512::{Bounds, in_order};
 
 const MR: usize = 12;
 const NR: usize = 16;
@@ -189,6 +189,7 @@ unsafe fn block<const M: usize, const P: usize, const Q: usize>(tile: &Tile, at:
         let live = (tile.live_channels - at.channel).min(P * NR);
         match out {
             TileOutput::I8(out, range) => {
+                let bounds = Bounds::new(range);
                 // A register holds four panels of a pixel, or pixels of a panel. Written out: where the
                 // accumulators are indexed by a variable, they live in memory.
                 macro_rules! finish {
@@ -198,15 +199,16 @@ unsafe fn block<const M: usize, const P: usize, const Q: usize>(tile: &Tile, at:
                             let to = out.add(first * tile.out_stride);
                             let pixels = PER_REGISTER[P].min(live_pixels - first);
                             for part in 0..P.div_ceil(4) {
-                                let mut four = [(_mm512_setzero_si512(), _mm512_setzero_ps()); 4];
+                                let mut four = [_mm512_setzero_ps(); 4];
                                 for (i, four) in four.iter_mut().enumerate() {
                                     let (m, p) = (first + i / P, part * 4 + i % P);
                                     if i < PER_REGISTER[P] * P && m < M && p < P {
                                         let correction = _mm512_set1_epi32(at.corrections[at.pixel + m]);
-                                        *four = (_mm512_add_epi32(acc[m][p], correction), multiplier[p]);
+                                        let sum = _mm512_add_epi32(acc[m][p], correction);
+                                        *four = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier[p]);
                                     }
                                 }
-                                let bytes = requantize(&four, range);
+                                let bytes = in_order(bounds.quantize(&four));
                                 let live = live.saturating_sub(part * 4 * NR).min(4 * NR);
                                 store::<P>(
                                     to.wrapping_add(part * 4 * NR),
@@ -316,28 +318,4 @@ unsafe fn store<const P: usize>(out: *mut i8, stride: usize, bytes: __m512i, liv
             _ => _mm512_mask_storeu_epi8(out, u64::MAX >> (4 * NR - live), bytes),
         }
     }
-}
-
-/// [`OutputRange::requantize`] of four registers of 16 sums, in order.
-///
-/// The upper bound is applied before rounding, since `vcvtps2dq` turns what is too large into the
-/// smallest integer; that is right for what is too small, and so the lower bound can wait until it
-/// needs one instruction for all: packing saturates, and rounding keeps the order.
-#[target_feature(enable = "avx512f,avx512bw")]
-#[inline]
-fn requantize(sums: &[(__m512i, __m512); 4], range: OutputRange) -> __m512i {
-    let high = _mm512_set1_ps((range.max - range.zero_point) as f32);
-    // A loop: `map` is a function of its own, without these extensions.
-    let mut rounded = [_mm512_setzero_si512(); 4];
-    for (rounded, &(sum, multiplier)) in rounded.iter_mut().zip(sums) {
-        let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier);
-        *rounded = _mm512_cvtps_epi32(_mm512_min_ps(scaled, high));
-    }
-    let zero_point = _mm512_set1_epi16(range.zero_point as i16);
-    let front = _mm512_adds_epi16(_mm512_packs_epi32(rounded[0], rounded[1]), zero_point);
-    let back = _mm512_adds_epi16(_mm512_packs_epi32(rounded[2], rounded[3]), zero_point);
-    let bytes = _mm512_max_epi8(_mm512_packs_epi16(front, back), _mm512_set1_epi8(range.min as i8));
-    // Packing works within 128-bit lanes: lane `l` now has four channels of each register.
-    let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    _mm512_permutexvar_epi32(order, bytes)
 }

@@ -12,6 +12,7 @@ use super::depthwise::Line;
 use super::gemm::TileOutput;
 use super::quad_depthwise::{self, Block, Canonical, Isa};
 use crate::requantize::OutputRange;
+use crate::x86_avx512::{Bounds, interleave};
 
 const WIDTH: usize = 64;
 
@@ -230,21 +231,6 @@ fn multiply(acc: &mut [__m512i; 4], x: [__m512i; 4], weights: &[__m512i; 4]) {
     }
 }
 
-/// From four taps of 64 channels to the order of the accumulators.
-#[target_feature(enable = "avx512f,avx512bw")]
-#[inline]
-fn interleave(taps: [__m512i; 4]) -> [__m512i; 4] {
-    let [a, b, c, d] = taps;
-    let (ab_low, ab_high) = (_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b));
-    let (cd_low, cd_high) = (_mm512_unpacklo_epi8(c, d), _mm512_unpackhi_epi8(c, d));
-    [
-        _mm512_unpacklo_epi16(ab_low, cd_low),
-        _mm512_unpackhi_epi16(ab_low, cd_low),
-        _mm512_unpacklo_epi16(ab_high, cd_high),
-        _mm512_unpackhi_epi16(ab_high, cd_high),
-    ]
-}
-
 /// # Safety
 /// `out` has room for the block's channels: 64 where `FULL`.
 #[target_feature(enable = "avx512f,avx512bw")]
@@ -260,15 +246,10 @@ unsafe fn store<const FULL: bool>(bytes: __m512i, out: *mut i8, mask: __mmask64)
     }
 }
 
-/// [`OutputRange::requantize`] of 64 channels. The upper bound is applied before rounding, since
-/// `vcvtps2dq` turns what is too large into the smallest integer; that is right for what is too
-/// small, and so the lower bound can wait until it needs one instruction: packing saturates, and
-/// rounding keeps the order.
+/// [`OutputRange::requantize`] of 64 channels.
 struct Epilogue {
     multiplier: [__m512; 4],
-    high: __m512,
-    zero_point: __m512i,
-    low: __m512i,
+    bounds: Bounds,
 }
 
 impl Epilogue {
@@ -280,25 +261,17 @@ impl Epilogue {
             // SAFETY: 16 of the 64 multipliers.
             *multiplier = unsafe { _mm512_loadu_ps(block.multiplier.as_ptr().add(i * 16)) };
         }
-        Self {
-            multiplier,
-            high: _mm512_set1_ps((range.max - range.zero_point) as f32),
-            zero_point: _mm512_set1_epi16(range.zero_point as i16),
-            low: _mm512_set1_epi8(range.min as i8),
-        }
+        Self { multiplier, bounds: Bounds::new(range) }
     }
 
     #[target_feature(enable = "avx512f,avx512bw")]
     #[inline]
     fn requantize(&self, acc: [__m512i; 4]) -> __m512i {
-        let mut rounded = [_mm512_setzero_si512(); 4];
-        for (i, (rounded, acc)) in rounded.iter_mut().zip(acc).enumerate() {
-            let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), self.multiplier[i]);
-            *rounded = _mm512_cvtps_epi32(_mm512_min_ps(scaled, self.high));
+        let mut real = [_mm512_setzero_ps(); 4];
+        for (real, (acc, multiplier)) in real.iter_mut().zip(acc.into_iter().zip(self.multiplier)) {
+            *real = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier);
         }
-        let low = _mm512_adds_epi16(_mm512_packs_epi32(rounded[0], rounded[1]), self.zero_point);
-        let high = _mm512_adds_epi16(_mm512_packs_epi32(rounded[2], rounded[3]), self.zero_point);
-        _mm512_max_epi8(_mm512_packs_epi16(low, high), self.low)
+        self.bounds.quantize(&real)
     }
 }
 
