@@ -18,13 +18,18 @@ pub(super) trait Kernel {
     /// Channels of a block, at most those of the tensor.
     fn channels(&self) -> usize;
 
+    /// Lines that `line` computes at once.
+    fn lines(&self) -> usize {
+        1
+    }
+
     /// Turns to the block that begins at channel `first`.
     ///
     /// # Safety
     /// The block's channels exist; the processor has the ISA.
     unsafe fn prepare(&mut self, first: usize);
 
-    /// Computes one line of output pixels of the present block.
+    /// Computes one line of output pixels of the present block, or [`Line::count`] of them.
     ///
     /// # Safety
     /// As [`Line`] documents; the processor has the ISA.
@@ -39,6 +44,8 @@ pub(super) struct Line {
     /// Zero points, for taps in the padding.
     zero: *const i8,
     oy: usize,
+    /// Lines to compute, at most [`Kernel::lines`]; of one image.
+    pub count: usize,
     /// Output columns for which no tap is left or right of the image.
     interior: (usize, usize),
     /// Where pixel 0 goes, at the block's first channel.
@@ -75,6 +82,7 @@ pub(super) unsafe fn walk(args: &mut ConvArgs<'_>, kernel: &mut impl Kernel) {
     let lines = shape.batch * shape.out_h;
     // A stride may be of any size, and the product beyond 32 bits.
     let strip = (STRIP_BYTES / (shape.in_w * channels).saturating_mul(shape.stride_h)).clamp(1, lines);
+    let strip = strip.next_multiple_of(kernel.lines());
     for first_line in (0..lines).step_by(strip) {
         for first in (0..channels).step_by(block) {
             // The last block starts early enough to be whole: some channels are computed twice.
@@ -83,12 +91,16 @@ pub(super) unsafe fn walk(args: &mut ConvArgs<'_>, kernel: &mut impl Kernel) {
             // the output; the line is one of an existing image. The processor has the ISA.
             unsafe {
                 kernel.prepare(first);
-                for index in first_line..(first_line + strip).min(lines) {
+                let end = (first_line + strip).min(lines);
+                let mut index = first_line;
+                while index < end {
                     let image = index / shape.out_h * shape.in_h * shape.in_w * channels;
                     line.input = args.input.as_ptr().add(image + first);
                     line.oy = index % shape.out_h;
                     line.out = out.add(index * shape.out_w * channels + first);
+                    line.count = kernel.lines().min(end - index).min(shape.out_h - line.oy);
                     kernel.line(&mut line);
+                    index += line.count;
                 }
             }
         }
@@ -107,6 +119,7 @@ impl Line {
             input: core::ptr::null(),
             zero: zero.0.as_ptr(),
             oy: 0,
+            count: 1,
             interior: (shape.pad_left.div_ceil(shape.stride_w), end),
             out,
             taps: [core::ptr::null(); MAX_TAPS],
@@ -193,9 +206,19 @@ impl Line {
     /// `input` is as documented; `K` is the kernel's height.
     #[inline(always)]
     pub unsafe fn rows<const K: usize>(&self) -> ([*const i8; K], [usize; K]) {
+        // SAFETY: the caller's promise.
+        unsafe { self.first_rows(K) }
+    }
+
+    /// The same of `count` lines, which several output lines read; at most `N`.
+    ///
+    /// # Safety
+    /// `input` is as documented.
+    #[inline(always)]
+    pub unsafe fn first_rows<const N: usize>(&self, count: usize) -> ([*const i8; N], [usize; N]) {
         let shape = &self.shape;
-        let (mut rows, mut masks) = ([self.zero; K], [0; K]);
-        for ky in 0..K {
+        let (mut rows, mut masks) = ([self.zero; N], [0; N]);
+        for ky in 0..count {
             if let Some(y) = shape.input_row(self.oy, ky) {
                 // SAFETY: the line is inside the image.
                 rows[ky] = unsafe { self.input.add(y * shape.in_w * shape.in_channels) };

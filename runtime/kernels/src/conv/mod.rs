@@ -44,6 +44,8 @@ mod x86_avx2_depthwise;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx512vnni;
 #[cfg(target_arch = "x86_64")]
+mod x86_avx512vnni_columns;
+#[cfg(target_arch = "x86_64")]
 mod x86_avx512vnni_depthwise;
 #[cfg(target_arch = "x86_64")]
 mod x86_avxvnni;

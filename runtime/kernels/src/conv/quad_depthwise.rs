@@ -139,7 +139,8 @@ impl depthwise::Kernel for Kernel<'_> {
 }
 
 impl Block {
-    fn new(channels: usize, width: usize, shape: &ConvShape, columns: bool) -> Self {
+    /// For blocks of `channels`; weights and constants are still to come.
+    pub fn new(channels: usize, width: usize, shape: &ConvShape, columns: bool) -> Self {
         Self {
             weights: [[0; 4 * MAX_CHANNELS]; MAX_QUADS],
             bias: [0; MAX_CHANNELS],
@@ -155,7 +156,8 @@ impl Block {
         }
     }
 
-    fn set_constants(&mut self, weights: &Weights<'_>, first: usize) {
+    /// Bias and multipliers of the channels from `first` on.
+    pub fn set_constants(&mut self, weights: &Weights<'_>, first: usize) {
         for start in (0..self.channels).step_by(4) {
             let at = start % 16 / 4 * (self.width / 4) + start / 16 * 4;
             let len = (self.channels - start).min(4);

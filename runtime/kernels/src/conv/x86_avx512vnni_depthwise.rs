@@ -7,22 +7,28 @@
 
 use core::arch::x86_64::*;
 
-use super::ConvArgs;
 use super::depthwise::Line;
 use super::gemm::TileOutput;
 use super::quad_depthwise::{self, Block, Canonical, Isa};
+use super::x86_avx512vnni_columns as columns;
+use super::{ConvArgs, WeightSource};
 use crate::requantize::OutputRange;
 use crate::x86_avx512::{Bounds, interleave};
 
 const WIDTH: usize = 64;
 
-static ISA: Isa = Isa { widths: &[WIDTH], columns: true, prepare, line };
+static ISA: Isa = Isa { widths: &[WIDTH], columns: false, prepare, line };
 
 /// # Safety
 /// As the table's `RunFn`.
 pub(super) unsafe fn depthwise(args: &mut ConvArgs<'_>) {
     // SAFETY: the caller's promise.
-    unsafe { quad_depthwise::run(args, &ISA) }
+    unsafe {
+        match args.weights {
+            WeightSource::Canonical(weights) if columns::accepts(args) => columns::run(args, weights),
+            _ => quad_depthwise::run(args, &ISA),
+        }
+    }
 }
 
 /// # Safety
@@ -61,79 +67,12 @@ unsafe fn line(block: &Block, line: &mut Line) {
     let full = block.channels == WIDTH;
     // SAFETY: the caller's promise; the constants are the kernel's.
     unsafe {
-        match (line.out, block.columns, line.tap_count()) {
-            (TileOutput::I8(out, range), true, 9) if full => columns::<3, 1, true>(block, line, out, range),
-            (TileOutput::I8(out, range), true, 9) => columns::<3, 1, false>(block, line, out, range),
-            (TileOutput::I8(out, range), true, 25) if full => columns::<5, 2, true>(block, line, out, range),
-            (TileOutput::I8(out, range), true, 25) => columns::<5, 2, false>(block, line, out, range),
-            (TileOutput::I8(out, range), false, 9) if full => fixed::<9, 3, true>(block, line, out, range),
-            (TileOutput::I8(out, range), false, 9) => fixed::<9, 3, false>(block, line, out, range),
+        match (line.out, line.tap_count()) {
+            (TileOutput::I8(out, range), 9) if full => fixed::<9, 3, true>(block, line, out, range),
+            (TileOutput::I8(out, range), 9) => fixed::<9, 3, false>(block, line, out, range),
             _ if full => any::<true>(block, line),
             _ => any::<false>(block, line),
         }
-    }
-}
-
-/// A line of a `K` × `K` kernel at stride 1, column by column of the padded input; a column's taps
-/// are `Q` quads. `FULL` where the block has 64 channels.
-///
-/// Column `c` adds to the pixels `c - K + 1 ..= c`, whose accumulators wait in `waiting`, and
-/// completes the first of them. So each column is loaded and interleaved once, not `K` times.
-///
-/// # Safety
-/// As `line`; `out` is where its pixel 0 goes.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-#[inline]
-unsafe fn columns<const K: usize, const Q: usize, const FULL: bool>(
-    block: &Block,
-    line: &Line,
-    out: *mut i8,
-    range: OutputRange,
-) {
-    let mask = mask(block.channels);
-    let shape = line.shape();
-    let epilogue = Epilogue::new(block, range);
-    let bias: [__m512i; 4] = registers(as_bytes(&block.bias));
-    // Copied, since a store to the output might change what is behind a reference.
-    let mut weights = [[[_mm512_setzero_si512(); 4]; Q]; K];
-    for (kx, weights) in weights.iter_mut().enumerate() {
-        for (q, weights) in weights.iter_mut().enumerate() {
-            *weights = registers(&block.weights[kx * Q + q]);
-        }
-    }
-    // SAFETY: `K` is the kernel's height.
-    let (rows, masks) = unsafe { line.rows::<K>() };
-    let mut waiting = [bias; K];
-    for column in 0..shape.out_w + K - 1 {
-        let x = column.wrapping_sub(shape.pad_left);
-        for q in 0..Q {
-            let mut taps = [_mm512_setzero_si512(); 4];
-            for (i, tap) in taps.iter_mut().enumerate() {
-                let ky = q * 4 + i;
-                if ky < K {
-                    let offset = x.wrapping_mul(shape.in_channels) & masks[ky];
-                    let from = if x < shape.in_w { rows[ky].wrapping_add(offset) } else { line.zero() };
-                    // SAFETY: pixel `x` of an input line, or zero points.
-                    *tap = unsafe { load::<FULL>(from, mask) };
-                }
-            }
-            let taps = interleave(taps);
-            for (waiting, weights) in waiting.iter_mut().zip(&weights) {
-                for i in 0..4 {
-                    waiting[i] = _mm512_dpbusd_epi32(waiting[i], taps[i], weights[q][i]);
-                }
-            }
-        }
-        if let Some(ox) = column.checked_sub(K - 1) {
-            // SAFETY: pixel `ox` of the line.
-            unsafe {
-                store::<FULL>(epilogue.requantize(waiting[K - 1]), out.add(ox * shape.in_channels), mask)
-            };
-        }
-        for kx in (1..K).rev() {
-            waiting[kx] = waiting[kx - 1];
-        }
-        waiting[0] = bias;
     }
 }
 
@@ -217,7 +156,7 @@ unsafe fn any<const FULL: bool>(block: &Block, line: &mut Line) {
 /// `tap` has 64 readable values, or as many as `mask` selects where not `FULL`.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-unsafe fn load<const FULL: bool>(tap: *const i8, mask: __mmask64) -> __m512i {
+pub(super) unsafe fn load<const FULL: bool>(tap: *const i8, mask: __mmask64) -> __m512i {
     // SAFETY: the caller's promise.
     let x = unsafe { if FULL { _mm512_loadu_si512(tap.cast()) } else { _mm512_maskz_loadu_epi8(mask, tap) } };
     _mm512_xor_si512(x, _mm512_set1_epi8(-128))
@@ -235,7 +174,7 @@ fn multiply(acc: &mut [__m512i; 4], x: [__m512i; 4], weights: &[__m512i; 4]) {
 /// `out` has room for the block's channels: 64 where `FULL`.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-unsafe fn store<const FULL: bool>(bytes: __m512i, out: *mut i8, mask: __mmask64) {
+pub(super) unsafe fn store<const FULL: bool>(bytes: __m512i, out: *mut i8, mask: __mmask64) {
     // SAFETY: the caller's promise.
     unsafe {
         if FULL {
@@ -291,6 +230,6 @@ fn as_bytes(values: &[i32; WIDTH]) -> &[u8; 256] {
     unsafe { &*values.as_ptr().cast() }
 }
 
-fn mask(channels: usize) -> __mmask64 {
+pub(super) fn mask(channels: usize) -> __mmask64 {
     u64::MAX >> (WIDTH - channels)
 }
