@@ -12,7 +12,6 @@ pub(super) struct Rows {
     shape: ConvShape,
     input: *const i8,
     input_end: *const i8,
-    zero_point: i8,
     mr: usize,
     taps: Taps,
     /// Whether output pixel `i` reads input pixel `i` and no other.
@@ -86,7 +85,6 @@ impl Rows {
             is_pointwise,
             input: args.input.as_ptr(),
             input_end: args.input.as_ptr_range().end,
-            zero_point: args.input_zero_point,
             mr: micro.pixels,
             taps,
             interior_y: interior(
@@ -323,7 +321,7 @@ impl Rows {
         // clipped columns, say.
         unsafe {
             let Some(y) = y else {
-                to.write_bytes(self.zero_point as u8, shape.kernel_w * channels);
+                copy(self.zero_row, to, shape.kernel_w * channels);
                 return;
             };
             let line = origin.add(y * shape.in_w * shape.in_channels);
@@ -333,7 +331,7 @@ impl Rows {
                 let start = (left + skip).saturating_sub(shape.pad_left);
                 let inside = shape.in_w.saturating_sub(start).min(shape.kernel_w - skip);
                 if inside < shape.kernel_w {
-                    to.write_bytes(self.zero_point as u8, shape.kernel_w * channels);
+                    copy(self.zero_row, to, shape.kernel_w * channels);
                 }
                 if inside > 0 {
                     copy(line.add(start * channels), to.add(skip * channels), inside * channels);
@@ -343,7 +341,7 @@ impl Rows {
                     let to = to.add(kx * channels);
                     match shape.input_column(ox, kx) {
                         Some(x) => copy(line.add(x * shape.in_channels), to, channels),
-                        None => to.write_bytes(self.zero_point as u8, channels),
+                        None => copy(self.zero_row, to, channels),
                     }
                 }
             }
