@@ -12,6 +12,7 @@ use crate::requantize::OutputRange;
 pub(crate) mod aarch64_neon;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86_avx512;
+mod split;
 
 /// Which operation, and its scales.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -10,6 +10,7 @@
 //! pool         maximum, average and mean
 //! softmax      exponential and softmax in fixed-order arithmetic
 //! copy         strided copies: transpose, concat, pad
+//! parts        which part of some work each thread has
 //! input        f32 samples and u8 pixels to int8
 //! variants     elementwise, lookup and pool as compiled for each instruction set; selection
 //! ```
@@ -30,6 +31,7 @@ pub mod elementwise;
 pub mod input;
 pub mod isa;
 pub mod lookup;
+pub mod parts;
 pub mod pool;
 pub mod requantize;
 pub mod softmax;

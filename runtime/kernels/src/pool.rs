@@ -1,5 +1,6 @@
 //! Maximum and average pooling over `[N, H, W, C]`, and with them means over any run of axes.
 
+use crate::parts::{cut_front, share};
 use crate::requantize::OutputRange;
 
 #[cfg(target_arch = "x86_64")]
@@ -70,6 +71,53 @@ impl PoolArgs {
         self.batch * self.out_h * self.out_w * self.channels
     }
 }
+
+impl PoolArgs {
+    /// Cuts a pooling into at most `parts.len()` of about the same work, which may go on at the same
+    /// time: images, or lines of the one image, each with what they read and write. Gives how many there
+    /// are, at least one.
+    pub fn split<'a>(
+        &self,
+        input: &'a [i8],
+        mut output: &'a mut [i8],
+        parts: &mut [Option<Part<'a>>],
+    ) -> usize {
+        let line = self.in_w * self.channels;
+        // Below this line windows lie in the padding alone, and no input would be left.
+        let last_line = ((self.out_h - 1).saturating_mul(self.stride_h)).saturating_sub(self.pad_h[0]);
+        let units = match self.batch {
+            1 if last_line < self.in_h => self.out_h,
+            1 => 1,
+            images => images,
+        };
+        let count = parts.len().min(units);
+        for (index, part) in parts.iter_mut().enumerate().take(count) {
+            let units = share(units, count, index);
+            let (mut args, start) = (*self, units.start);
+            let skipped = if self.batch > 1 {
+                args.batch = units.len();
+                start * self.in_h
+            } else if count > 1 {
+                let top = start * self.stride_h;
+                args.out_h = units.len();
+                args.pad_h[0] = self.pad_h[0].saturating_sub(top);
+                let skipped = top.saturating_sub(self.pad_h[0]);
+                args.in_h -= skipped;
+                skipped
+            } else {
+                0
+            };
+            let output = cut_front(&mut output, args.output_elems());
+            let input = input.get(skipped * line..).unwrap_or(&[]);
+            let input = input.get(..args.input_elems()).unwrap_or(input);
+            *part = Some((args, input, output));
+        }
+        count
+    }
+}
+
+/// A pooling with its input and output.
+pub type Part<'a> = (PoolArgs, &'a [i8], &'a mut [i8]);
 
 /// Positions of a window along one axis: those inside the input, and how many count.
 struct Window {

@@ -292,10 +292,10 @@ mod tests {
             |count_include_pad| PoolOp::Average { zero_point: 9, multiplier: 0.7, count_include_pad, output };
         for (variant, bound) in bound() {
             for op in [PoolOp::Max, average(true), average(false)] {
-                for channels in [1, 3, 16, 63, 64, 130] {
+                for (batch, channels) in [(2, 1), (1, 3), (2, 16), (1, 63), (2, 64), (1, 130)] {
                     let args = PoolArgs {
                         op,
-                        batch: 2,
+                        batch,
                         in_h: 7,
                         in_w: 6,
                         channels,
@@ -317,6 +317,14 @@ mod tests {
                     pool::pool(&args, &input, &mut expected);
                     bound.pool(&args, &input, &mut got);
                     assert!(got == expected, "{}: {args:?}", variant.max_pool);
+                    got.fill(0);
+                    let mut parts = [const { None }; 3];
+                    let count = args.split(&input, &mut got, &mut parts);
+                    assert!(count == 3 || args.batch == 2);
+                    for (args, input, output) in parts.into_iter().rev().flatten() {
+                        bound.pool(&args, input, output);
+                    }
+                    assert!(got == expected, "{} in parts: {args:?}", variant.max_pool);
                 }
             }
         }

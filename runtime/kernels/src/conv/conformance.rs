@@ -357,7 +357,7 @@ fn check(bound: &BoundRow, case: &Case, place: Place, seed: u64) {
     assert!(packed.is_intact());
     let mut scratch = Buffer::<u8>::new(row.scratch_bytes(&shape), aligned);
 
-    let run = |output: Output<'_>, scratch: &mut [u8], with: Option<&BoundRow>| {
+    let run = |output: Output<'_>, scratch: &mut [u8], with: Option<(&BoundRow, usize)>| {
         let source = match row.layout {
             Some(_) => WeightSource::Packed(packed.slice()),
             None => WeightSource::Canonical(weights),
@@ -371,31 +371,52 @@ fn check(bound: &BoundRow, case: &Case, place: Place, seed: u64) {
             scratch,
         };
         match with {
-            Some(bound) => bound.run(&mut args).expect("the arguments fit the shape"),
+            Some((bound, parts)) if parts > 1 => run_in_parts(bound, args, parts),
+            Some((bound, _)) => bound.run(&mut args).expect("the arguments fit the shape"),
             None if shape.is_depthwise() => reference::depthwise(&mut args, &weights),
             None => reference::conv(&mut args, &weights),
         }
     };
-    let difference = match case.range {
-        Some(range) => {
-            let mut expected = vec![0i8; shape.output_elems()];
-            run(Output::I8(&mut expected, range), &mut [], None);
-            let mut out = Buffer::<i8>::new(shape.output_elems(), place);
-            run(Output::I8(out.slice_mut(), range), scratch.slice_mut(), Some(bound));
-            assert!(out.is_intact(), "{} wrote outside the output: {case:?}", row.name);
-            difference(&expected, out.slice(), |&value| value)
-        }
-        None => {
-            let mut expected = vec![0f32; shape.output_elems()];
-            run(Output::F32(&mut expected), &mut [], None);
-            let mut out = Buffer::<f32>::new(shape.output_elems(), place);
-            run(Output::F32(out.slice_mut()), scratch.slice_mut(), Some(bound));
-            assert!(out.is_intact(), "{} wrote outside the output: {case:?}", row.name);
-            difference(&expected, out.slice(), |value| value.to_bits())
-        }
-    };
-    assert!(scratch.is_intact(), "{} wrote outside its scratch memory: {case:?}", row.name);
-    assert!(difference.is_empty(), "{} at {place:?} in {case:?}:\n{difference}", row.name);
+    // Whole, and as threads share it.
+    for parts in [1, 2 + seed as usize % 3] {
+        let difference = match case.range {
+            Some(range) => {
+                let mut expected = vec![0i8; shape.output_elems()];
+                run(Output::I8(&mut expected, range), &mut [], None);
+                let mut out = Buffer::<i8>::new(shape.output_elems(), place);
+                run(Output::I8(out.slice_mut(), range), scratch.slice_mut(), Some((bound, parts)));
+                assert!(out.is_intact(), "{} wrote outside the output: {case:?}", row.name);
+                difference(&expected, out.slice(), |&value| value)
+            }
+            None => {
+                let mut expected = vec![0f32; shape.output_elems()];
+                run(Output::F32(&mut expected), &mut [], None);
+                let mut out = Buffer::<f32>::new(shape.output_elems(), place);
+                run(Output::F32(out.slice_mut()), scratch.slice_mut(), Some((bound, parts)));
+                assert!(out.is_intact(), "{} wrote outside the output: {case:?}", row.name);
+                difference(&expected, out.slice(), |value| value.to_bits())
+            }
+        };
+        assert!(scratch.is_intact(), "{} wrote outside its scratch memory: {case:?}", row.name);
+        assert!(
+            difference.is_empty(),
+            "{} in {parts} parts at {place:?} in {case:?}:\n{difference}",
+            row.name
+        );
+    }
+}
+
+/// Runs a convolution in up to `count` parts, the last one first, one after the other in the same scratch
+/// memory.
+fn run_in_parts(bound: &BoundRow, mut args: ConvArgs<'_>, count: usize) {
+    let scratch = core::mem::take(&mut args.scratch);
+    let mut parts = [const { None }; 4];
+    let made = bound.split(args, &mut parts[..count]);
+    assert!((1..=count).contains(&made) && parts[..made].iter().all(Option::is_some));
+    for mut args in parts.into_iter().rev().flatten() {
+        args.scratch = &mut *scratch;
+        bound.run(&mut args).expect("a part's arguments fit its shape");
+    }
 }
 
 /// The first differences, by position; empty where there is none.

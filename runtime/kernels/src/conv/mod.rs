@@ -35,6 +35,7 @@ mod quad_depthwise;
 pub mod reference;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 mod rows;
+mod split;
 mod table;
 
 #[cfg(target_arch = "x86_64")]
@@ -229,6 +230,13 @@ impl BoundRow {
     /// The row.
     pub fn row(&self) -> &'static Row {
         self.row
+    }
+
+    /// Cuts a run into at most `parts.len()` runs of about the same work, which may go on at the same
+    /// time: each writes a stretch of the output of its own, the same values as the whole run. Gives how
+    /// many there are. The first has the scratch memory of `args`; the others want as much each.
+    pub fn split<'a>(&self, args: ConvArgs<'a>, parts: &mut [Option<ConvArgs<'a>>]) -> usize {
+        split::split(self.row, args, parts)
     }
 
     /// Runs the row.
