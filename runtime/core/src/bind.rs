@@ -26,6 +26,8 @@ pub struct Requirements {
     pub packed_bytes: usize,
     /// Number of steps.
     pub steps: usize,
+    /// Bytes of scratch memory for each thread beside the first, from a multiple of 64 on: itself one.
+    pub thread_scratch_bytes: usize,
 }
 
 /// A step that is ready to run.
@@ -141,7 +143,13 @@ pub fn requirements(package: &Package<'_>, token: IsaToken) -> Requirements {
         }
     }
     let head = package.head();
-    Requirements { arena_bytes: head.arena_bytes as usize, packed_bytes, steps: head.steps as usize }
+    let scratch = package.steps().map(|step| step.scratch.bytes as usize).max().unwrap_or(0);
+    Requirements {
+        arena_bytes: head.arena_bytes as usize,
+        packed_bytes,
+        steps: head.steps as usize,
+        thread_scratch_bytes: scratch.next_multiple_of(64),
+    }
 }
 
 /// Binds every step: `steps` has room for [`Requirements::steps`], `packed` for

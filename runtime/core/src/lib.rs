@@ -1,5 +1,6 @@
 //! The plan executor: binds the steps of a validated package to kernels once, and then runs them over
-//! an arena that the caller gives. Nothing is allocated; there is no clock and no thread.
+//! an arena that the caller gives. Nothing is allocated; there is no clock, and threads are
+//! the caller's ([`Parallel`]).
 //!
 //! ```text
 //! Package::parse  ->  requirements  ->  bind (into the caller's memory)  ->  Program::run, as often as wanted
@@ -19,6 +20,7 @@ compile_error!("packages are little-endian and used in place: big-endian process
 mod bind;
 mod error;
 mod io;
+mod parallel;
 mod run;
 
 pub use bind::{BoundStep, Requirements, bind, requirements};
@@ -26,6 +28,7 @@ pub use edgepack_format as format;
 pub use edgepack_kernels as kernels;
 pub use error::{BindError, RunError};
 pub use io::{InputData, OutputData};
+pub use parallel::{MAX_THREADS, Parallel, Team};
 pub use run::{Observer, Program};
 
 use edgepack_format::plan;

@@ -15,6 +15,7 @@ use edgepack_kernels::softmax::{Logits, Probabilities, softmax};
 use crate::bind::{BoundConv, BoundOp, BoundOperand, BoundStep, BoundWeights};
 use crate::error::RunError;
 use crate::io::InputData;
+use crate::parallel::{Parallel, Team};
 
 /// Is told of every step; a profiler reads its clock here.
 pub trait Observer {
@@ -47,18 +48,23 @@ impl Program<'_, '_> {
     /// # Errors
     /// [`RunError::Arena`], [`RunError::Alignment`].
     pub fn run(&self, arena: &mut [u8]) -> Result<(), RunError> {
-        self.run_with(arena, &mut ())
+        self.run_with(arena, &mut (), &mut Team::new(&mut (), &mut [], 0))
     }
 
-    /// Runs every step, telling `observer` of each.
+    /// Runs every step, shared among the threads of `team`, and tells `observer` of each.
     ///
     /// # Errors
     /// As [`Program::run`].
-    pub fn run_with(&self, arena: &mut [u8], observer: &mut impl Observer) -> Result<(), RunError> {
+    pub fn run_with(
+        &self,
+        arena: &mut [u8],
+        observer: &mut impl Observer,
+        team: &mut Team<'_, impl Parallel>,
+    ) -> Result<(), RunError> {
         self.check_arena(arena)?;
         for (index, step) in self.steps.iter().flatten().enumerate() {
             observer.before(index);
-            run_step(step, self.packed, arena).ok_or(RunError::Step { step: index })?;
+            run_step(step, self.packed, arena, team).ok_or(RunError::Step { step: index })?;
             observer.after(index);
         }
         Ok(())
@@ -80,6 +86,19 @@ impl Program<'_, '_> {
     /// # Errors
     /// As [`Program::run`].
     pub fn run_golden(&self, input: GoldenInput<'_>, arena: &mut [u8]) -> Result<Hash, RunError> {
+        self.run_golden_with(input, arena, &mut Team::new(&mut (), &mut [], 0))
+    }
+
+    /// As [`Program::run_golden`], shared among the threads of `team`.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub fn run_golden_with(
+        &self,
+        input: GoldenInput<'_>,
+        arena: &mut [u8],
+        team: &mut Team<'_, impl Parallel>,
+    ) -> Result<Hash, RunError> {
         self.check_arena(arena)?;
         let mut seeded = match input {
             GoldenInput::Seeded(seed) => SeededBytes::new(seed),
@@ -100,7 +119,7 @@ impl Program<'_, '_> {
             }
             start += bytes;
         }
-        self.run(arena)?;
+        self.run_with(arena, &mut (), team)?;
         let mut hasher = blake3::Hasher::new();
         for output in self.package.outputs() {
             hasher.update(arena.get(bounds(output.buffer)).unwrap_or(&[]));
@@ -137,10 +156,15 @@ fn apart(arena: &mut [u8], reads: [Span; 2], write: Span) -> Option<([&[u8]; 2],
 }
 
 /// Runs one step; `None` where its spans do not fit the arena, which validation has excluded.
-fn run_step(step: &BoundStep<'_>, packed: &[u8], arena: &mut [u8]) -> Option<()> {
-    let kernels = step.kernels;
+fn run_step(
+    step: &BoundStep<'_>,
+    packed: &[u8],
+    arena: &mut [u8],
+    team: &mut Team<'_, impl Parallel>,
+) -> Option<()> {
+    let kernels = &step.kernels;
     match step.op {
-        BoundOp::Conv(ref conv) => run_conv(conv, step.scratch, packed, arena),
+        BoundOp::Conv(ref conv) => run_conv(conv, step.scratch, packed, arena, team),
         BoundOp::Binary { args, lhs, rhs, output } => {
             let constant = |operand: BoundOperand<'_>| match operand {
                 BoundOperand::Arena(span) => Err(span),
@@ -149,42 +173,45 @@ fn run_step(step: &BoundStep<'_>, packed: &[u8], arena: &mut [u8]) -> Option<()>
             match (lhs, rhs) {
                 (BoundOperand::Arena(lhs), BoundOperand::Constant(rhs)) if lhs == output => {
                     let output = cast_mut(arena.get_mut(bounds(output))?);
-                    kernels.binary(&args, Operands::InPlace { output, rhs });
+                    team.binary(kernels, &args, Operands::InPlace { output, rhs });
                 }
                 (BoundOperand::Arena(lhs), BoundOperand::Arena(rhs)) if lhs == output => {
                     let (rhs, output) = pair(arena, rhs, output)?;
-                    kernels
-                        .binary(&args, Operands::InPlace { output: cast_mut(output), rhs: cast_slice(rhs) });
+                    team.binary(
+                        kernels,
+                        &args,
+                        Operands::InPlace { output: cast_mut(output), rhs: cast_slice(rhs) },
+                    );
                 }
                 (BoundOperand::Constant(lhs), BoundOperand::Constant(rhs)) => {
                     let output = cast_mut(arena.get_mut(bounds(output))?);
-                    kernels.binary(&args, Operands::Separate { lhs, rhs, output });
+                    team.binary(kernels, &args, Operands::Separate { lhs, rhs, output });
                 }
                 (BoundOperand::Arena(lhs), BoundOperand::Arena(rhs)) => {
                     let ([lhs, rhs], output) = apart(arena, [lhs, rhs], output)?;
                     let (lhs, rhs) = (cast_slice(lhs), cast_slice(rhs));
-                    kernels.binary(&args, Operands::Separate { lhs, rhs, output: cast_mut(output) });
+                    team.binary(kernels, &args, Operands::Separate { lhs, rhs, output: cast_mut(output) });
                 }
                 (BoundOperand::Constant(lhs), other) => {
                     let (rhs, output) = pair(arena, constant(other).err()?, output)?;
                     let (rhs, output) = (cast_slice(rhs), cast_mut(output));
-                    kernels.binary(&args, Operands::Separate { lhs, rhs, output });
+                    team.binary(kernels, &args, Operands::Separate { lhs, rhs, output });
                 }
                 (other, BoundOperand::Constant(rhs)) => {
                     let (lhs, output) = pair(arena, constant(other).err()?, output)?;
                     let (lhs, output) = (cast_slice(lhs), cast_mut(output));
-                    kernels.binary(&args, Operands::Separate { lhs, rhs, output });
+                    team.binary(kernels, &args, Operands::Separate { lhs, rhs, output });
                 }
             }
             Some(())
         }
         BoundOp::Lookup { input, output, table } if input == output => {
-            kernels.lookup_in_place(cast_mut(arena.get_mut(bounds(output))?), table);
+            team.lookup(kernels, None, table, cast_mut(arena.get_mut(bounds(output))?));
             Some(())
         }
         BoundOp::Lookup { input, output, table } => {
             let (input, output) = pair(arena, input, output)?;
-            kernels.lookup(cast_slice(input), table, cast_mut(output));
+            team.lookup(kernels, Some(cast_slice(input)), table, cast_mut(output));
             Some(())
         }
         BoundOp::LookupF32 { input, output, table } => {
@@ -194,7 +221,7 @@ fn run_step(step: &BoundStep<'_>, packed: &[u8], arena: &mut [u8]) -> Option<()>
         }
         BoundOp::Pool { ref args, input, output } => {
             let (input, output) = pair(arena, input, output)?;
-            kernels.pool(args, cast_slice(input), cast_mut(output));
+            team.pool(kernels, args, cast_slice(input), cast_mut(output));
             Some(())
         }
         BoundOp::Softmax { ref softmax, table } => run_softmax(softmax, table, arena),
@@ -221,7 +248,13 @@ fn cast_mut(bytes: &mut [u8]) -> &mut [i8] {
     bytemuck::cast_slice_mut(bytes)
 }
 
-fn run_conv(conv: &BoundConv<'_>, scratch: Span, packed: &[u8], arena: &mut [u8]) -> Option<()> {
+fn run_conv(
+    conv: &BoundConv<'_>,
+    scratch: Span,
+    packed: &[u8],
+    arena: &mut [u8],
+    team: &mut Team<'_, impl Parallel>,
+) -> Option<()> {
     let spans = [bounds(conv.input), bounds(conv.output), bounds(scratch)];
     let (input, output, scratch): (&[u8], &mut [u8], &mut [u8]) = if scratch.bytes == 0 {
         let (input, output) = pair(arena, conv.input, conv.output)?;
@@ -240,8 +273,8 @@ fn run_conv(conv: &BoundConv<'_>, scratch: Span, packed: &[u8], arena: &mut [u8]
         None => Output::F32(try_cast_slice_mut(output).ok()?),
     };
     let (shape, input_zero_point) = (conv.shape, conv.input_zero_point);
-    let mut args = ConvArgs { shape, input: cast_slice(input), input_zero_point, weights, output, scratch };
-    conv.row.run(&mut args).ok()
+    let args = ConvArgs { shape, input: cast_slice(input), input_zero_point, weights, output, scratch };
+    team.conv(&conv.row, args)
 }
 
 fn run_softmax(

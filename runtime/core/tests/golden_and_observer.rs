@@ -9,7 +9,7 @@ use edgepack_core::format::plan::{
 use edgepack_core::format::writer::GoldenSample;
 use edgepack_core::format::{GoldenInput, Hash, Package, SeededBytes};
 use edgepack_core::kernels::isa::IsaToken;
-use edgepack_core::{InputData, Observer, Program, RunError};
+use edgepack_core::{InputData, Observer, Program, RunError, Team};
 
 const ELEMS: [usize; 2] = [12, 30];
 
@@ -143,7 +143,7 @@ fn observers_hear_once_before_and_once_after_each_step_in_order() {
             (0..steps).flat_map(|step| [Heard::Before(step), Heard::After(step)]).collect();
         let heard = with_program(&model.package(), IsaToken::scalar(), |program, arena| {
             let mut recorder = Recorder::default();
-            program.run_with(arena, &mut recorder).unwrap();
+            program.run_with(arena, &mut recorder, &mut Team::new(&mut (), &mut [], 0)).unwrap();
             recorder.0
         });
         assert_eq!(heard, expected);
@@ -156,7 +156,7 @@ fn observers_hear_nothing_where_the_arena_is_refused() {
     with_program(&model.package(), IsaToken::scalar(), |program, arena| {
         let mut recorder = Recorder::default();
         let last = arena.len() - 1;
-        program.run_with(&mut arena[..last], &mut recorder).unwrap_err();
+        program.run_with(&mut arena[..last], &mut recorder, &mut Team::new(&mut (), &mut [], 0)).unwrap_err();
         assert_eq!(recorder.0, []);
     });
 }
@@ -172,7 +172,9 @@ fn observers_change_nothing() {
         program.set_input(0, InputData::Quantized(&[1, 2, 3, 4, 5, 6, 7, 8]), arena).unwrap();
         let mut observed = common::Aligned::copy_of(arena);
         program.run(arena).unwrap();
-        program.run_with(observed.get_mut(), &mut Recorder::default()).unwrap();
+        program
+            .run_with(observed.get_mut(), &mut Recorder::default(), &mut Team::new(&mut (), &mut [], 0))
+            .unwrap();
         assert_eq!(observed.get(), arena);
     });
 }

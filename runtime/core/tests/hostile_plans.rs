@@ -7,7 +7,7 @@ mod random_plan;
 
 use std::collections::BTreeMap;
 
-use common::{Aligned, assert_only_written, tokens};
+use common::{Aligned, assert_only_written, run_shared, tokens};
 use edgepack_core::format::plan::{Op, Step};
 use edgepack_core::format::{Error, GoldenInput, Package, SeededBytes};
 use edgepack_core::kernels::isa::IsaToken;
@@ -97,6 +97,15 @@ fn run(package: Package<'_>, token: IsaToken, plan: &[Step<'_>], case: u64) -> O
     program.run(arena).unwrap();
     assert_only_written(plan, &before, arena);
     let after = arena.to_vec();
+    // What threads share gives the same, but for what is left in scratch memory.
+    arena.copy_from_slice(&before);
+    run_shared(&program, token, arena, 2 + case as usize % 3);
+    assert_only_written(plan, &before, arena);
+    if let (Some(alone), Some(shared)) =
+        (without_scratch(plan, after.clone()), without_scratch(plan, arena.to_vec()))
+    {
+        assert_eq!(alone, shared, "other values on threads");
+    }
     for (index, output) in package.outputs().enumerate() {
         let elems = match program.output(index, arena).unwrap() {
             OutputData::I8(values) => values.len(),

@@ -11,7 +11,7 @@ use edgepack_core::format::writer::{GoldenSample, PackageWriter, encode_golden, 
 use edgepack_core::format::{Hash, Package, SectionKind, SeededBytes};
 use edgepack_core::kernels::conv::rows;
 use edgepack_core::kernels::isa::{IsaSet, IsaToken};
-use edgepack_core::{InputData, OutputData, Program, bind, conv_shape, requirements};
+use edgepack_core::{InputData, OutputData, Parallel, Program, Team, bind, conv_shape, requirements};
 
 /// What guards memory on both sides.
 const GUARD: usize = 64;
@@ -261,7 +261,18 @@ impl Model {
             let before = arena.to_vec();
             program.run(arena).unwrap();
             assert_only_written(&self.steps, &before, arena);
-            (0..self.outputs.len()).map(|index| Values::of(program.output(index, arena).unwrap())).collect()
+            let values = |arena: &mut [u8]| -> Vec<Values> {
+                let output = |index| Values::of(program.output(index, arena).unwrap());
+                (0..self.outputs.len()).map(output).collect()
+            };
+            let alone = values(arena);
+            for count in [2, 3, 16] {
+                arena.copy_from_slice(&before);
+                run_shared(program, token, arena, count);
+                assert_only_written(&self.steps, &before, arena);
+                assert_eq!(values(arena), alone, "other values on {count} threads");
+            }
+            alone
         })
     }
 
@@ -306,6 +317,29 @@ impl Values {
             OutputData::F32(values) => Self::F32(values.to_vec()),
         }
     }
+}
+
+/// Threads that are none: the parts run one after the other, the last one first.
+pub struct Backwards(pub usize);
+
+impl Parallel for Backwards {
+    fn threads(&self) -> usize {
+        self.0
+    }
+
+    fn for_each<T: Send>(&mut self, items: &mut [T], task: impl Fn(&mut T) + Sync) {
+        items.iter_mut().rev().for_each(task);
+    }
+}
+
+/// Runs a program as `count` threads would share it, with scratch memory of exactly the required size.
+pub fn run_shared(program: &Program<'_, '_>, token: IsaToken, arena: &mut [u8], count: usize) {
+    let bytes = requirements(&program.package, token).thread_scratch_bytes;
+    let mut scratch = Aligned::new((count - 1) * bytes);
+    let mut threads = Backwards(count);
+    let mut team = Team::new(&mut threads, scratch.get_mut(), bytes).cutting_everything();
+    program.run_with(arena, &mut (), &mut team).unwrap();
+    scratch.assert_guards();
 }
 
 /// Binds a package into memory of exactly the required size, full of garbage.
