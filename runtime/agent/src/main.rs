@@ -37,6 +37,7 @@ fn main() -> ExitCode {
 
 /// `false` where a self-test failed.
 fn run(args: &Args) -> Result<bool, Failure> {
+    edgepack_engine::check_threads(args.threads)?;
     let options = SessionOptions { isa: None, threads: args.threads };
     let model = Model::open(&args.package)?;
     match args.command {

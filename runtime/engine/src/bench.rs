@@ -148,7 +148,6 @@ pub fn bench(
 ) -> Result<Bench, Error> {
     let before = Instant::now();
     let model = Model::open(package)?;
-    let threads = session.threads.max(1);
     let mut session = model.session(session)?;
     let load_ms = milliseconds(before);
     let mut run = || {
@@ -165,7 +164,7 @@ pub fn bench(
         first_ms: Some(first_ms),
         arena_bytes: session.arena_bytes() as u64,
         peak_rss_kb: peak_rss_kb(),
-        threads,
+        threads: session.threads(),
         isa: session.isa().to_string(),
         emulated: false,
     })

@@ -38,12 +38,17 @@ pub enum Error {
         /// The words that are known.
         known: String,
     },
-    /// More threads than the engine has.
-    #[error("{threads} threads: this version runs on one; pass --threads 1")]
+    /// More threads than there are processors for.
+    #[error("{threads} threads: this device has processors for {most}; pass --threads {most} or fewer")]
     Threads {
         /// Threads asked for.
         threads: usize,
+        /// The most that make sense.
+        most: usize,
     },
+    /// The system gave no more threads.
+    #[error("the system starts no more threads ({0}); pass --threads 1")]
+    Spawn(std::io::Error),
     /// A golden sample gave other outputs than it must.
     #[error(
         "golden sample {index}: the outputs differ from those of the workstation, on {isa}: \

@@ -22,6 +22,7 @@ mod bench;
 mod error;
 pub mod isa;
 mod model;
+mod pool;
 mod session;
 
 pub use aligned::AlignedBytes;
@@ -31,4 +32,4 @@ pub use edgepack_core::kernels;
 pub use edgepack_core::{InputData, OutputData, conv_row, conv_shape, kernel_name, step_macs};
 pub use error::Error;
 pub use model::Model;
-pub use session::{Session, SessionOptions};
+pub use session::{Session, SessionOptions, check_threads};

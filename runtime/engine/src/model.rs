@@ -76,7 +76,7 @@ impl Model {
     /// Memory and kernels to run the package with.
     ///
     /// # Errors
-    /// [`Error::Isa`], [`Error::Threads`], [`Error::Bind`].
+    /// [`Error::Isa`], [`Error::Threads`], [`Error::Spawn`], [`Error::Bind`].
     pub fn session(&self, options: &SessionOptions) -> Result<Session<'_>, Error> {
         Session::new(self.package(), options)
     }

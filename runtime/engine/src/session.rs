@@ -4,8 +4,11 @@ use std::time::Instant;
 
 use edgepack_core::format::{GoldenInput, Hash, Package};
 use edgepack_core::kernels::isa::{IsaSet, IsaToken};
-use edgepack_core::{BoundStep, InputData, Observer, OutputData, Program, bind, requirements};
+use edgepack_core::{
+    BoundStep, InputData, MAX_THREADS, Observer, OutputData, Parallel, Program, Team, bind, requirements,
+};
 
+use crate::pool::Pool;
 use crate::{AlignedBytes, Error, isa};
 
 /// How a session runs.
@@ -13,11 +16,22 @@ use crate::{AlignedBytes, Error, isa};
 pub struct SessionOptions {
     /// Uses no more than these instruction sets; `None` is what [`isa::detect`] finds.
     pub isa: Option<IsaSet>,
-    /// Threads; 0 and 1 are one.
+    /// Threads that share a run, the caller's included: at most 16; 0 and 1 are one. More than there are
+    /// processors make a run slower: see [`check_threads`]. The outputs are the same for any number.
     pub threads: usize,
 }
 
-/// Everything that running a package needs. Nothing is allocated after [`crate::Model::session`].
+/// Whether this device has processors for so many threads.
+///
+/// # Errors
+/// [`Error::Threads`] where it has fewer.
+pub fn check_threads(threads: usize) -> Result<(), Error> {
+    let most = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+    if threads > most { Err(Error::Threads { threads, most }) } else { Ok(()) }
+}
+
+/// Everything that running a package needs: memory, and threads where there are several. Nothing is
+/// allocated after [`crate::Model::session`].
 #[derive(Debug)]
 pub struct Session<'m> {
     package: Package<'m>,
@@ -25,12 +39,17 @@ pub struct Session<'m> {
     steps: Vec<Option<BoundStep<'m>>>,
     packed: AlignedBytes,
     arena: AlignedBytes,
+    pool: Pool,
+    /// Of all threads but the caller's.
+    scratch: AlignedBytes,
+    thread_scratch_bytes: usize,
 }
 
 impl<'m> Session<'m> {
     pub(crate) fn new(package: Package<'m>, options: &SessionOptions) -> Result<Self, Error> {
-        if options.threads > 1 {
-            return Err(Error::Threads { threads: options.threads });
+        let threads = options.threads.max(1);
+        if threads > MAX_THREADS {
+            return Err(Error::Threads { threads, most: MAX_THREADS });
         }
         let token = match options.isa {
             Some(set) => isa::processor().lowered_to(set),
@@ -40,7 +59,21 @@ impl<'m> Session<'m> {
         let mut packed = AlignedBytes::zeroed(needed.packed_bytes);
         let mut steps = vec![None; needed.steps];
         bind(&package, token, &mut steps, packed.as_mut_slice())?;
-        Ok(Self { package, token, steps, packed, arena: AlignedBytes::zeroed(needed.arena_bytes) })
+        Ok(Self {
+            package,
+            token,
+            steps,
+            packed,
+            arena: AlignedBytes::zeroed(needed.arena_bytes),
+            pool: Pool::new(threads).map_err(Error::Spawn)?,
+            scratch: AlignedBytes::zeroed((threads - 1) * needed.thread_scratch_bytes),
+            thread_scratch_bytes: needed.thread_scratch_bytes,
+        })
+    }
+
+    /// Threads that share a run.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
     }
 
     /// The instruction sets in use.
@@ -63,9 +96,10 @@ impl<'m> Session<'m> {
         self.packed.as_slice().len()
     }
 
-    fn parts(&mut self) -> (Program<'m, '_>, &mut [u8]) {
+    fn parts(&mut self) -> (Program<'m, '_>, &mut [u8], Team<'_, Pool>) {
         let program = Program { package: self.package, steps: &self.steps, packed: self.packed.as_slice() };
-        (program, self.arena.as_mut_slice())
+        let team = Team::new(&mut self.pool, self.scratch.as_mut_slice(), self.thread_scratch_bytes);
+        (program, self.arena.as_mut_slice(), team)
     }
 
     /// Sets an input. Every input is set before each run: a run uses its memory for other things.
@@ -73,7 +107,7 @@ impl<'m> Session<'m> {
     /// # Errors
     /// An index, form or length that the package does not have.
     pub fn set_input(&mut self, index: usize, data: InputData<'_>) -> Result<(), Error> {
-        let (program, arena) = self.parts();
+        let (program, arena, _) = self.parts();
         Ok(program.set_input(index, data, arena)?)
     }
 
@@ -82,8 +116,8 @@ impl<'m> Session<'m> {
     /// # Errors
     /// None on a validated package.
     pub fn run(&mut self) -> Result<(), Error> {
-        let (program, arena) = self.parts();
-        Ok(program.run(arena)?)
+        let (program, arena, mut team) = self.parts();
+        Ok(program.run_with(arena, &mut (), &mut team)?)
     }
 
     /// Runs the package and adds each step's time to `nanoseconds`, which has one place a step.
@@ -105,8 +139,8 @@ impl<'m> Session<'m> {
                 }
             }
         }
-        let (program, arena) = self.parts();
-        Ok(program.run_with(arena, &mut Clock { nanoseconds, start: Instant::now() })?)
+        let (program, arena, mut team) = self.parts();
+        Ok(program.run_with(arena, &mut Clock { nanoseconds, start: Instant::now() }, &mut team)?)
     }
 
     /// An output of the last run.
@@ -131,8 +165,8 @@ impl<'m> Session<'m> {
     /// # Errors
     /// A stored sample of another length.
     pub fn run_golden(&mut self, input: GoldenInput<'_>) -> Result<Hash, Error> {
-        let (program, arena) = self.parts();
-        Ok(program.run_golden(input, arena)?)
+        let (program, arena, mut team) = self.parts();
+        Ok(program.run_golden_with(input, arena, &mut team)?)
     }
 
     /// Runs the golden samples and compares the hashes of their outputs; gives the number of samples.
