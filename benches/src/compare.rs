@@ -246,7 +246,17 @@ mod tests {
             let latency = Latency { p50_us: Some(1.0), runs: 3, ..Default::default() };
             let DeviceInfo { threads, isa, emulated, .. } = self.info.clone();
             let (load_ms, first_ms, peak_rss_kb) = Default::default();
-            Ok(Bench { latency, load_ms, first_ms, arena_bytes: 0, peak_rss_kb, threads, isa, emulated })
+            Ok(Bench {
+                latency,
+                load_ms,
+                first_ms,
+                arena_bytes: 0,
+                peak_rss_kb,
+                threads,
+                isa,
+                emulated,
+                profile: None,
+            })
         }
 
         fn selftest(&mut self) -> Result<Selftest, Error> {
@@ -262,7 +272,7 @@ mod tests {
     fn outputs_are_matched_by_name_and_streamed() {
         let (mut baseline, mut device, mut host) =
             (twice(), negates(4, false, None), negates(4, false, None));
-        let bench = BenchOptions { warmup: 1, until: Until::Runs(2) };
+        let bench = BenchOptions { warmup: 1, until: Until::Runs(2), profile: false };
         let options = CompareOptions { bench: Some(bench), identical_samples: Some(34) };
         let result =
             compare(&mut baseline, &mut device, Some(&mut host), &data(70), &options, &mut ()).unwrap();

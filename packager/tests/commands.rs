@@ -135,9 +135,49 @@ fn bench_ends_in_a_line_of_json_in_both_formats() {
         assert_eq!((&report["runs"], &report["threads"]), (&7.into(), &1.into()));
         assert_eq!(report["emulated"], false);
     }
-    let two = bench.run(&["bench", "model.epk", "--threads", "2"]);
-    assert_eq!(two.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&two.stderr).contains("--threads 1"));
+    let many = bench.run(&["bench", "model.epk", "--threads", "5000"]);
+    assert_eq!(many.status.code(), Some(2));
+    let most = std::thread::available_parallelism().unwrap().get().min(16);
+    let error = String::from_utf8_lossy(&many.stderr).into_owned();
+    assert!(
+        error.contains("5000 threads") && error.contains(&format!("--threads {most} or fewer")),
+        "{error}"
+    );
+    let report = bench.ok(&["bench", "model.epk", "--runs", "3", "--threads", &most.to_string()]);
+    assert_eq!(json(&report)["threads"], most);
+}
+
+#[test]
+fn bench_profiles_every_step_where_it_is_asked_to() {
+    let bench = Bench::new();
+    bench.pack();
+    let steps = json(&bench.ok(&["inspect", "model.epk", "--format", "json"]))["steps"].clone();
+    let plain = json(&bench.ok(&["bench", "model.epk", "--runs", "5", "--format", "json"]));
+    assert!(plain.get("profile").is_none());
+    let text = bench.ok(&["bench", "model.epk", "--runs", "5", "--profile"]);
+    let report = json(&bench.ok(&["bench", "model.epk", "--runs", "5", "--profile", "--format", "json"]));
+    let profile = &report["profile"];
+    assert_eq!(profile["runs"], 5);
+    let profiled = profile["steps"].as_array().unwrap();
+    assert_eq!(profiled.len(), steps.as_array().unwrap().len());
+    for (step, inspected) in profiled.iter().zip(steps.as_array().unwrap()) {
+        has(step, "median_us min_us share_percent gop_per_s type");
+        assert_eq!((&step["name"], &step["macs"]), (&inspected["name"], &inspected["macs"]));
+        let kernel = step["kernel"].as_str().unwrap();
+        let known = inspected["kernels"].as_object().unwrap();
+        assert!(known.values().any(|name| name == kernel), "{kernel}");
+        assert!(text.contains(kernel), "{text}");
+    }
+    // Convolutions of the model: 8 x 8 pixels of 4 x 27, and the last layer's 2 x 4.
+    let macs: u64 = profiled.iter().map(|step| step["macs"].as_u64().unwrap()).sum();
+    assert_eq!(macs, 64 * 4 * 27 + 8);
+    let kernels = profile["kernels"].as_array().unwrap();
+    assert_eq!(
+        kernels.iter().map(|kernel| kernel["steps"].as_u64().unwrap()).sum::<u64>(),
+        profiled.len() as u64
+    );
+    let share: f64 = kernels.iter().map(|kernel| kernel["share_percent"].as_f64().unwrap()).sum();
+    assert!((share - 100.0).abs() < 1e-6, "{share}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The promise: one package, the same bytes on every instruction set.
+//! The promise: one package, the same bytes on every instruction set and any number of threads.
 //!
 //! On this machine every set that it has is tried, lowered one by one. Boards are emulated by QEMU
 //! where it and the agent's binary are there (`EDGEPACK_AGENT_AARCH64`, `EDGEPACK_AGENT_ARMV7`, or
@@ -25,8 +25,15 @@ fn bytes(device: &mut dyn Device, samples: &[Sample]) -> Bytes {
     outcomes.into_iter().map(|outcome| outcome.bytes).collect()
 }
 
+/// Numbers of threads, whether or not there are processors for them.
+const THREADS: [usize; 3] = [1, 2, 3];
+
 fn local(package: &Path, isa: IsaSet) -> Local {
-    Local::open(package, 1, Some(isa)).unwrap_or_else(|error| panic!("{error}"))
+    on_threads(package, isa, 1)
+}
+
+fn on_threads(package: &Path, isa: IsaSet, threads: usize) -> Local {
+    Local::open(package, threads, Some(isa)).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The sets of this machine, from the least to the greatest.
@@ -37,7 +44,7 @@ fn sets() -> Vec<IsaSet> {
 }
 
 /// The agent on an emulated board; `None` where there is no QEMU or agent.
-fn board(name: &str, package: &Path) -> Option<Qemu> {
+fn board(name: &str, package: &Path, threads: usize) -> Option<Qemu> {
     let board = Board::find(name).unwrap();
     let agent = std::env::var_os(board.agent_variable())
         .map_or_else(|| root().join(board.agent_path()), std::path::PathBuf::from);
@@ -45,7 +52,7 @@ fn board(name: &str, package: &Path) -> Option<Qemu> {
         skip(&format!("qemu:{name}"), &format!("there is no agent at {}", agent.display()));
         return None;
     }
-    match Qemu::with_agent(board, package, 1, agent) {
+    match Qemu::with_agent(board, package, threads, agent) {
         Ok(device) => Some(device),
         Err(error) if error.to_string().contains("not installed") => {
             skip(&format!("qemu:{name}"), &error.to_string());
@@ -69,18 +76,31 @@ fn check(case: &Case, samples: usize) {
     assert!(expected.iter().any(|sample| *sample != expected[0]), "outputs do not depend on the input");
     let mut tried = Vec::new();
     for set in sets() {
-        let got = bytes(&mut local(&package, set), &samples);
-        assert!(got == expected, "{} on {set}: other bytes than the scalar kernels", case.name);
+        for threads in THREADS {
+            let got = bytes(&mut on_threads(&package, set, threads), &samples);
+            assert!(
+                got == expected,
+                "{} on {set}, {threads} threads: other bytes than the scalar kernels on one",
+                case.name
+            );
+        }
         tried.push(set.to_string());
     }
     for name in BOARDS {
-        let Some(mut device) = board(name, &package) else {
+        let Some(mut device) = board(name, &package, 1) else {
             assert!(std::env::var_os("EDGEPACK_EXPECT_BOARDS").is_none(), "{name} was expected");
             continue;
         };
         let got = bytes(&mut device, &samples);
         assert!(got == expected, "{} on {name}: other bytes than the scalar kernels", case.name);
         assert!(device.selftest().unwrap().passed);
+        // An agent refuses more threads than there are processors.
+        if edgepack_engine::check_threads(2).is_ok() {
+            let few = samples.len().min(4);
+            let mut device = board(name, &package, 2).unwrap();
+            let got = bytes(&mut device, &samples[..few]);
+            assert!(got == expected[..few], "{} on {name}, 2 threads: other bytes", case.name);
+        }
         tried.push(format!("{name} ({})", device.info().isa));
     }
     println!("{}: {} samples, the same bytes on {}", case.name, samples.len(), tried.join("; "));
@@ -142,5 +162,7 @@ fn prepacked_weights_are_used_in_place() {
     if set != IsaSet::SCALAR {
         assert!(model.session(&options).unwrap().packed_bytes() > 0);
     }
-    assert!(bytes(&mut local(&prepacked, set), &samples) == expected);
+    for threads in THREADS {
+        assert!(bytes(&mut on_threads(&prepacked, set, threads), &samples) == expected);
+    }
 }

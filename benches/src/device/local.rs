@@ -136,7 +136,8 @@ mod tests {
         let package = negating_package(folder.path(), true);
         let mut local = Local::open(&package, 1, None).unwrap();
         let sample = local.facts().random_sample(1);
-        let bench = local.bench(&sample, &BenchOptions { warmup: 1, until: Until::Runs(9) }).unwrap();
+        let bench =
+            local.bench(&sample, &BenchOptions { warmup: 1, until: Until::Runs(9), profile: false }).unwrap();
         assert_eq!((bench.latency.runs, bench.arena_bytes, bench.threads), (9, 128, 1));
         assert!(bench.load_ms.unwrap() > 0.0 && bench.first_ms.is_some());
         let json = serde_json::to_value(&bench).unwrap();

@@ -150,6 +150,7 @@ impl Device for Qemu {
         let mut arguments = self.write_input(folder.path(), samples)?;
         let path = folder.path().join("output.bin");
         arguments.extend(["--output".into(), path.display().to_string()]);
+        arguments.extend(["--threads".into(), self.threads.to_string()]);
         self.json(&["run"], &arguments)?;
         let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
         let of_a_sample: usize = self.facts.outputs.iter().map(|output| output.bytes()).sum();

@@ -21,6 +21,9 @@ pub(super) struct Args {
     /// Threads
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
+    /// The time, MACs, speed and kernel of each step too
+    #[arg(long)]
+    profile: bool,
     #[command(flatten)]
     length: LengthArgs,
 }
@@ -42,7 +45,7 @@ pub(super) struct LengthArgs {
 impl LengthArgs {
     pub fn get(&self) -> BenchOptions {
         let until = self.seconds.map_or(Until::Runs(self.runs), Until::Seconds);
-        BenchOptions { warmup: self.warmup, until }
+        BenchOptions { warmup: self.warmup, until, profile: false }
     }
 }
 
@@ -54,11 +57,14 @@ fn parse_seconds(text: &str) -> Result<f64, String> {
 }
 
 pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
+    if args.device == "local" {
+        edgepack_engine::check_threads(args.threads)?;
+    }
     let sample = PackageFacts::read(&args.package)?.random_sample(0);
     let mut device = device::open(&args.device, &args.package, args.threads)?;
     let mut progress = Shown::new(context);
     edgepack_harness::Progress::start(&mut progress, "measuring", 1);
-    let bench = device.bench(&sample, &args.length.get())?;
+    let bench = device.bench(&sample, &BenchOptions { profile: args.profile, ..args.length.get() })?;
     drop(progress);
     if context.format == Format::Text {
         let info = device.info();
@@ -71,6 +77,9 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
             bench.threads
         );
         println!("{}", text(&bench));
+        if let Some(profile) = &bench.profile {
+            println!("\n{profile}\n");
+        }
     }
     println!("{}", serde_json::to_string(&bench)?);
     Ok(Outcome::Done)

@@ -10,13 +10,16 @@ edgepack-agent: runs, measures and self-tests an edgepack package on this device
 
 Usage:
   edgepack-agent run PACKAGE --input FILE [--form f32|u8|i8] [--output FILE]
-  edgepack-agent bench PACKAGE [--input FILE --form FORM] [--warmup N] [--runs N | --seconds S] [--threads N]
+  edgepack-agent bench PACKAGE [--input FILE --form FORM] [--warmup N] [--runs N | --seconds S]
+                       [--threads N] [--profile]
   edgepack-agent selftest PACKAGE
   edgepack-agent info PACKAGE
 
   --input FILE   samples one after the other, raw, little-endian
   --form FORM    f32: preprocessed values in the model's shape (default); u8: raw pixels [H, W, C], RGB;
                  i8: quantized, as the input lies in the arena
+  --threads N    threads that share a run, 1 unless given: the outputs are the same for any number
+  --profile      the time of each step too, as a table before the JSON, and in it
   --output FILE  the outputs of each sample one after the other, raw, little-endian
 
 EDGEPACK_ISA=neon (scalar, dotprod, ...) lowers the instruction sets in use.
@@ -90,6 +93,7 @@ impl Args {
                     }
                 }
                 Long("threads") => threads = parser.value()?.parse()?,
+                Long("profile") => bench.profile = true,
                 Long("warmup") => bench.warmup = parser.value()?.parse()?,
                 Long("runs") => bench.until = Until::Runs(parser.value()?.parse()?),
                 Long("seconds") => bench.until = Until::Seconds(parser.value()?.parse()?),
@@ -128,6 +132,7 @@ mod tests {
     fn a_command_line_parses() {
         let args = parse("bench p.epk --runs 7 --warmup 0 --form u8").unwrap().unwrap();
         assert_eq!((args.bench.until, args.bench.warmup, args.form), (Until::Runs(7), 0, Form::U8));
+        assert!(!args.bench.profile && parse("bench p.epk --profile").unwrap().unwrap().bench.profile);
         assert!(parse("").unwrap().is_none() && parse("run --help").unwrap().is_none());
     }
 

@@ -142,6 +142,9 @@ fn bench(args: &Args, package: &Package<'_>, options: &SessionOptions) -> Result
         }
     }
     let bench = edgepack_engine::bench(&args.package, options, buffer.data(), &args.bench)?;
+    if let Some(profile) = &bench.profile {
+        println!("{profile}");
+    }
     println!("{}", serde_json::to_string(&bench)?);
     Ok(())
 }

@@ -89,3 +89,39 @@ pub fn step_macs(op: &plan::Op) -> u64 {
         _ => 0,
     }
 }
+
+/// What a step computes with: int8 and nothing else, or f32 at an end or throughout.
+pub fn step_type(op: &plan::Op) -> &'static str {
+    let (int8, mixed, floats) = ("int8", "int8 → f32", "f32");
+    match op {
+        plan::Op::Conv(conv) => {
+            if conv.range.is_some() {
+                int8
+            } else {
+                mixed
+            }
+        }
+        plan::Op::Lookup(lookup) => {
+            if lookup.to_f32 {
+                mixed
+            } else {
+                int8
+            }
+        }
+        plan::Op::Softmax(softmax) => match (&softmax.input, &softmax.output) {
+            // Exponentials and their sum are f32 whatever the ends are.
+            (plan::SoftmaxInput::I8 { .. }, plan::SoftmaxOutput::I8 { .. }) => "int8 (f32)",
+            (plan::SoftmaxInput::I8 { .. }, plan::SoftmaxOutput::F32(_)) => mixed,
+            (plan::SoftmaxInput::F32(_), plan::SoftmaxOutput::I8 { .. }) => "f32 → int8",
+            (plan::SoftmaxInput::F32(_), plan::SoftmaxOutput::F32(_)) => floats,
+        },
+        plan::Op::Copy(copy) => {
+            if copy.elem_bytes == 4 {
+                floats
+            } else {
+                int8
+            }
+        }
+        plan::Op::Binary(_) | plan::Op::Pool(_) | plan::Op::Fill(_) => int8,
+    }
+}

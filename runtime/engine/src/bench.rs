@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, InputData, Model, SessionOptions};
+use crate::{Error, InputData, Model, Profile, SessionOptions, profile};
 
 /// How long to measure.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,7 +14,12 @@ pub struct BenchOptions {
     pub warmup: u64,
     /// When it is enough.
     pub until: Until,
+    /// Whether to measure each step as well, in runs of their own afterwards.
+    pub profile: bool,
 }
+
+/// Runs of a profile: at most these.
+const PROFILE_RUNS: u64 = 200;
 
 /// When a measurement is enough.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,7 +33,7 @@ pub enum Until {
 impl Default for BenchOptions {
     /// 20 runs of warm-up, then 500.
     fn default() -> BenchOptions {
-        BenchOptions { warmup: 20, until: Until::Runs(500) }
+        BenchOptions { warmup: 20, until: Until::Runs(500), profile: false }
     }
 }
 
@@ -53,6 +58,9 @@ pub struct Bench {
     pub isa: String,
     /// Whether the device is emulated.
     pub emulated: bool,
+    /// The time of each step, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
 }
 
 /// Latency of runs, by the percentiles of nearest rank. Times are in microseconds.
@@ -102,7 +110,7 @@ impl Bench {
     /// The same without times, for an emulated device.
     pub fn without_times(self) -> Bench {
         let latency = Latency { runs: self.latency.runs, ..Latency::default() };
-        Bench { latency, load_ms: None, first_ms: None, emulated: true, ..self }
+        Bench { latency, load_ms: None, first_ms: None, emulated: true, profile: None, ..self }
     }
 }
 
@@ -158,6 +166,10 @@ pub fn bench(
     run()?;
     let first_ms = milliseconds(before);
     let nanoseconds = measure(options, run)?;
+    let profile = match options.profile {
+        true => Some(profile(&mut session, input, PROFILE_RUNS.min(nanoseconds.len() as u64))?),
+        false => None,
+    };
     Ok(Bench {
         latency: Latency::of(&nanoseconds),
         load_ms: Some(load_ms),
@@ -167,6 +179,7 @@ pub fn bench(
         threads: session.threads(),
         isa: session.isa().to_string(),
         emulated: false,
+        profile,
     })
 }
 
@@ -200,7 +213,7 @@ mod tests {
     fn measurement_ends_after_runs_or_seconds() {
         let count = |warmup, until| {
             let mut runs = 0;
-            let measured = measure(&BenchOptions { warmup, until }, || {
+            let measured = measure(&BenchOptions { warmup, until, profile: false }, || {
                 runs += 1;
                 Ok::<(), Error>(())
             });

@@ -23,13 +23,15 @@ mod error;
 pub mod isa;
 mod model;
 mod pool;
+mod profile;
 mod session;
 
 pub use aligned::AlignedBytes;
 pub use bench::{Bench, BenchOptions, Latency, Until, bench, measure};
 pub use edgepack_core::format;
 pub use edgepack_core::kernels;
-pub use edgepack_core::{InputData, OutputData, conv_row, conv_shape, kernel_name, step_macs};
+pub use edgepack_core::{InputData, OutputData, conv_row, conv_shape, kernel_name, step_macs, step_type};
 pub use error::Error;
 pub use model::Model;
+pub use profile::{KernelProfile, Profile, StepProfile, profile};
 pub use session::{Session, SessionOptions, check_threads};

@@ -120,7 +120,7 @@ impl<'m> Session<'m> {
         Ok(program.run_with(arena, &mut (), &mut team)?)
     }
 
-    /// Runs the package and adds each step's time to `nanoseconds`, which has one place a step.
+    /// Runs the package and writes each step's time to `nanoseconds`, which has one place a step.
     ///
     /// # Errors
     /// None on a validated package.
@@ -134,8 +134,8 @@ impl<'m> Session<'m> {
                 self.start = Instant::now();
             }
             fn after(&mut self, step: usize) {
-                if let Some(sum) = self.nanoseconds.get_mut(step) {
-                    *sum += self.start.elapsed().as_nanos() as u64;
+                if let Some(time) = self.nanoseconds.get_mut(step) {
+                    *time = self.start.elapsed().as_nanos() as u64;
                 }
             }
         }
