@@ -44,7 +44,7 @@ impl Model {
             return Err(io(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
         }
         if metadata.len() == 0 {
-            return Self::validated(path, Bytes::Owned(AlignedBytes::default()));
+            return Self::validated(path, Bytes::Owned(AlignedBytes::zeroed(0)));
         }
         // SAFETY: the map is read only. That nobody truncates or rewrites the file meanwhile cannot be
         // proved here; it is what this function's documentation asks for, and every tool of ours
