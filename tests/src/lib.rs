@@ -4,6 +4,8 @@
 //! The digits model is in the repository. The other five are looked for in `EDGEPACK_MODELS`, else in
 //! `../shared/models` beside the workspace.
 
+pub mod synthetic;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 

@@ -1,0 +1,284 @@
+//! Small networks of random weights with the layers that known ones consist of, for work on speed: what
+//! they compute means nothing.
+
+use std::path::{Path, PathBuf};
+
+use edgepack_packager::pack::{CalibrationSource, PackOptions, pack};
+use prost::Message;
+use tract_onnx::pb::{self, attribute_proto::AttributeType, tensor_proto::DataType};
+
+/// Makes the network of this name.
+type Build = fn(&mut Net);
+
+/// Names of the networks, with the shape of their input, `[1, C, H, W]`.
+const NETWORKS: [(&str, [i64; 4], Build); 4] = [
+    ("mobilenet", [1, 3, 64, 64], mobilenet),
+    ("resnet", [1, 3, 64, 64], resnet),
+    ("keywords", [1, 1, 49, 10], keywords),
+    ("autoencoder", [1, 640, 1, 1], autoencoder),
+];
+
+/// Packs every network into `folder`; gives their names and packages.
+///
+/// # Panics
+/// Where that fails.
+pub fn packages(folder: &Path) -> Vec<(&'static str, PathBuf)> {
+    let package = |(name, shape, build): (&'static str, [i64; 4], Build)| {
+        let mut net = Net::new(shape);
+        build(&mut net);
+        let model = folder.join(format!("{name}.onnx"));
+        std::fs::write(&model, net.finish().encode_to_vec())
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let options = PackOptions {
+            model,
+            output: folder.join(format!("{name}.epk")),
+            shapes: Vec::new(),
+            calibration: CalibrationSource::Random { seed: 1 },
+            calibration_limit: 2,
+            preprocessing: Default::default(),
+            observer: Default::default(),
+            target: None,
+            prepack: Vec::new(),
+        };
+        let report = pack(&options, &mut ()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        (name, report.package)
+    };
+    NETWORKS.into_iter().map(package).collect()
+}
+
+/// MobileNet's and EfficientNet's: a first layer of three channels, inverted residuals of 3 x 3 and 5 x 5,
+/// of stride 1 and 2, with squeeze-and-excitation and hard swish, and a classifier.
+fn mobilenet(net: &mut Net) {
+    net.conv(Conv { outputs: 16, kernel: [3, 3], stride: 2, ..Conv::default() });
+    net.unary("HardSwish");
+    inverted_residual(net, Block { wide: 64, narrow: 24, kernel: 3, stride: 2, gated: false });
+    inverted_residual(net, Block { wide: 72, narrow: 24, kernel: 3, stride: 1, gated: false });
+    inverted_residual(net, Block { wide: 96, narrow: 40, kernel: 5, stride: 2, gated: true });
+    inverted_residual(net, Block { wide: 240, narrow: 40, kernel: 5, stride: 1, gated: true });
+    net.conv(Conv { outputs: 320, ..Conv::default() });
+    net.unary("HardSwish");
+    net.unary("GlobalAveragePool");
+    net.conv(Conv { outputs: 1000, ..Conv::default() });
+}
+
+struct Block {
+    wide: i64,
+    narrow: i64,
+    kernel: i64,
+    stride: i64,
+    gated: bool,
+}
+
+fn inverted_residual(net: &mut Net, block: Block) {
+    let before = net.mark();
+    net.conv(Conv { outputs: block.wide, ..Conv::default() });
+    net.unary("Relu");
+    let (kernel, stride) = ([block.kernel; 2], block.stride);
+    net.conv(Conv { outputs: block.wide, kernel, stride, groups: block.wide });
+    net.unary("HardSwish");
+    if block.gated {
+        let gated = net.mark();
+        net.unary("GlobalAveragePool");
+        net.conv(Conv { outputs: block.wide / 4, ..Conv::default() });
+        net.unary("Relu");
+        net.conv(Conv { outputs: block.wide, ..Conv::default() });
+        net.unary("HardSigmoid");
+        net.binary("Mul", &gated);
+    }
+    net.conv(Conv { outputs: block.narrow, ..Conv::default() });
+    if block.stride == 1 && before.channels == block.narrow {
+        net.binary("Add", &before);
+    }
+}
+
+/// ResNet's: 7 x 7 of stride 2, maximum pooling, residual blocks of 3 x 3, one with a 1 x 1 of stride 2.
+fn resnet(net: &mut Net) {
+    net.conv(Conv { outputs: 64, kernel: [7, 7], stride: 2, ..Conv::default() });
+    net.unary("Relu");
+    net.max_pool(3, 2);
+    for (outputs, stride) in [(64, 1), (128, 2)] {
+        let before = net.mark();
+        net.conv(Conv { outputs, kernel: [3, 3], stride, ..Conv::default() });
+        net.unary("Relu");
+        net.conv(Conv { outputs, kernel: [3, 3], ..Conv::default() });
+        if stride > 1 {
+            let long = net.mark();
+            net.go_to(&before);
+            net.conv(Conv { outputs, stride, ..Conv::default() });
+            net.binary("Add", &long);
+        } else {
+            net.binary("Add", &before);
+        }
+        net.unary("Relu");
+    }
+    net.unary("GlobalAveragePool");
+    net.conv(Conv { outputs: 1000, ..Conv::default() });
+}
+
+/// The keyword spotter's: 10 x 4 of one channel, pairs of 3 x 3 depthwise and 1 x 1 of 64 channels.
+fn keywords(net: &mut Net) {
+    net.conv(Conv { outputs: 64, kernel: [10, 4], stride: 2, ..Conv::default() });
+    net.unary("Relu");
+    for _ in 0..3 {
+        net.conv(Conv { outputs: 64, kernel: [3, 3], groups: 64, ..Conv::default() });
+        net.unary("Relu");
+        net.conv(Conv { outputs: 64, ..Conv::default() });
+        net.unary("Relu");
+    }
+    net.unary("GlobalAveragePool");
+    net.conv(Conv { outputs: 12, ..Conv::default() });
+}
+
+/// The anomaly detector's: products of a vector with a matrix.
+fn autoencoder(net: &mut Net) {
+    for outputs in [128, 128, 8, 128, 128, 640] {
+        net.conv(Conv { outputs, ..Conv::default() });
+        net.unary("Relu");
+    }
+}
+
+/// A network that is made layer by layer, each of what the last has given.
+struct Net {
+    graph: pb::GraphProto,
+    input: [i64; 4],
+    last: Mark,
+    seed: u32,
+}
+
+/// A tensor of a network.
+#[derive(Clone)]
+struct Mark {
+    name: String,
+    channels: i64,
+}
+
+/// A convolution whose padding keeps the size, but for the stride.
+struct Conv {
+    outputs: i64,
+    kernel: [i64; 2],
+    stride: i64,
+    groups: i64,
+}
+
+impl Default for Conv {
+    fn default() -> Self {
+        Self { outputs: 1, kernel: [1, 1], stride: 1, groups: 1 }
+    }
+}
+
+impl Net {
+    fn new(input: [i64; 4]) -> Self {
+        let last = Mark { name: "input".into(), channels: input[1] };
+        Self {
+            graph: pb::GraphProto { name: "synthetic".into(), ..Default::default() },
+            input,
+            last,
+            seed: 1,
+        }
+    }
+
+    fn mark(&self) -> Mark {
+        self.last.clone()
+    }
+
+    fn go_to(&mut self, mark: &Mark) {
+        self.last = mark.clone();
+    }
+
+    fn node(&mut self, op: &str, more: &[String], ints: &[(&str, Vec<i64>)]) {
+        let name = format!("{op}{}", self.graph.node.len());
+        let attribute = |(name, ints): &(&str, Vec<i64>)| pb::AttributeProto {
+            name: name.to_string(),
+            r#type: if ints.len() == 1 { AttributeType::Int } else { AttributeType::Ints } as i32,
+            i: ints[0],
+            ints: if ints.len() == 1 { vec![] } else { ints.clone() },
+            ..Default::default()
+        };
+        self.graph.node.push(pb::NodeProto {
+            name: name.clone(),
+            op_type: op.into(),
+            input: std::iter::once(&self.last.name).chain(more).cloned().collect(),
+            output: vec![name.clone()],
+            attribute: ints.iter().map(attribute).collect(),
+            ..Default::default()
+        });
+        self.last.name = name;
+    }
+
+    fn conv(&mut self, conv: Conv) {
+        let [height, width] = conv.kernel;
+        let inputs = self.last.channels / conv.groups;
+        // So that values neither grow nor shrink from layer to layer.
+        let size = (3.0 / (inputs * height * width) as f32).sqrt();
+        let weights = self.tensor(&[conv.outputs, inputs, height, width], size);
+        let bias = self.tensor(&[conv.outputs], 0.1);
+        let (above, left) = ((height - 1) / 2, (width - 1) / 2);
+        let pads = vec![above, left, height - 1 - above, width - 1 - left];
+        self.node(
+            "Conv",
+            &[weights, bias],
+            &[
+                ("kernel_shape", vec![height, width]),
+                ("strides", vec![conv.stride; 2]),
+                ("pads", pads),
+                ("group", vec![conv.groups]),
+            ],
+        );
+        self.last.channels = conv.outputs;
+    }
+
+    fn max_pool(&mut self, kernel: i64, stride: i64) {
+        let ints = [("kernel_shape", kernel), ("strides", stride)].map(|(name, int)| (name, vec![int; 2]));
+        let [kernel, stride] = ints;
+        self.node("MaxPool", &[], &[kernel, stride, ("pads", vec![1; 4])]);
+    }
+
+    fn unary(&mut self, op: &str) {
+        self.node(op, &[], &[]);
+    }
+
+    fn binary(&mut self, op: &str, with: &Mark) {
+        self.node(op, std::slice::from_ref(&with.name), &[]);
+    }
+
+    /// A constant of random values between `-size` and `size`.
+    fn tensor(&mut self, dims: &[i64], size: f32) -> String {
+        let name = format!("constant{}", self.graph.initializer.len());
+        let mut data = Vec::new();
+        for _ in 0..dims.iter().product::<i64>() {
+            self.seed = self.seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let value = (self.seed >> 8) as f32 / (1 << 23) as f32 - 1.0;
+            data.extend((value * size).to_le_bytes());
+        }
+        self.graph.initializer.push(pb::TensorProto {
+            name: name.clone(),
+            dims: dims.to_vec(),
+            data_type: DataType::Float as i32,
+            raw_data: data,
+            ..Default::default()
+        });
+        name
+    }
+
+    fn finish(mut self) -> pb::ModelProto {
+        let value = |name: &str, shape: Option<[i64; 4]>| {
+            use pb::tensor_shape_proto::{Dimension, dimension::Value};
+            let dim = |size| Dimension { value: Some(Value::DimValue(size)), ..Default::default() };
+            let shape = shape.map(|shape| pb::TensorShapeProto { dim: shape.map(dim).to_vec() });
+            let tensor = pb::type_proto::Tensor { elem_type: DataType::Float as i32, shape };
+            let r#type = pb::TypeProto {
+                value: Some(pb::type_proto::Value::TensorType(tensor)),
+                ..Default::default()
+            };
+            pb::ValueInfoProto { name: name.into(), r#type: Some(r#type), ..Default::default() }
+        };
+        self.graph.input.push(value("input", Some(self.input)));
+        self.graph.output.push(value(&self.last.name, None));
+        pb::ModelProto {
+            ir_version: 8,
+            opset_import: vec![pb::OperatorSetIdProto { domain: String::new(), version: 14 }],
+            graph: Some(self.graph),
+            ..Default::default()
+        }
+    }
+}
