@@ -25,6 +25,8 @@
 #[cfg(test)]
 extern crate std;
 
+#[cfg(all(target_arch = "arm", target_os = "linux"))]
+mod armv7;
 pub mod conv;
 pub mod copy;
 pub mod elementwise;

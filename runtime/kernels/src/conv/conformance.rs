@@ -447,7 +447,7 @@ fn select_over_shapes_and_processors_gives_these_rows() {
         ("neon", "conv_s8s8s32_4x4_neon", "depthwise_s8s8s32_1x16_neon"),
         ("dotprod", "conv_s8s8s32_8x8_dotprod", "depthwise_s8s8s32_1x16_dotprod"),
         ("i8mm", "conv_s8s8s32_8x8_i8mm", "depthwise_s8s8s32_1x16_dotprod"),
-        ("neon32", "conv_s8s8s32_2x4_neon32", "depthwise_s8s8s32_1x16_neon32"),
+        ("neon32", "conv_s8s8s32_4x8_neon32", "depthwise_s8s8s32_1x16_neon32"),
     ];
     for (isa, conv_row, depthwise_row) in snapshot {
         let set = IsaSet::parse(isa).unwrap();

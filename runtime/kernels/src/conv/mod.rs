@@ -22,6 +22,8 @@ mod aarch64_neon;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_requantize;
 #[cfg(all(target_arch = "arm", target_os = "linux"))]
+mod armv7_depthwise;
+#[cfg(all(target_arch = "arm", target_os = "linux"))]
 mod armv7_neon;
 #[cfg(test)]
 pub(crate) mod conformance;

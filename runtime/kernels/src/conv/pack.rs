@@ -24,23 +24,31 @@ pub struct Layout {
     pub k_multiple: usize,
     /// Whether the panel holds `w + 128` (unsigned): the tile then takes `128 * sum(x)` off.
     pub unsigned_weights: bool,
+    /// Whether pairs of values are matched with channels in four ways (see `shuffle`).
+    pub shuffled: bool,
 }
 
 /// AVX512-VNNI and AVX-VNNI: `vpdpbusd` takes unsigned weights, 16 channels to one register or two.
 pub static NR16_KR4_WU8: Layout =
-    Layout { key: "nr16_kr4_wu8", nr: 16, kr: 4, k_multiple: 4, unsigned_weights: true };
+    Layout { key: "nr16_kr4_wu8", nr: 16, kr: 4, k_multiple: 4, unsigned_weights: true, shuffled: false };
 /// AVX2: pairs for `vpmaddwd`, 8 channels to a register, two registers.
 pub static NR16_KR2: Layout =
-    Layout { key: "nr16_kr2", nr: 16, kr: 2, k_multiple: 8, unsigned_weights: false };
+    Layout { key: "nr16_kr2", nr: 16, kr: 2, k_multiple: 8, unsigned_weights: false, shuffled: false };
 /// AArch64 dot product: `sdot` by lane, 4 channels to a register, two registers.
-pub static NR8_KR4: Layout = Layout { key: "nr8_kr4", nr: 8, kr: 4, k_multiple: 4, unsigned_weights: false };
+pub static NR8_KR4: Layout =
+    Layout { key: "nr8_kr4", nr: 8, kr: 4, k_multiple: 4, unsigned_weights: false, shuffled: false };
 /// AArch64 matrix multiplication: `smmla` of 8 values of two channels.
-pub static NR8_KR8: Layout = Layout { key: "nr8_kr8", nr: 8, kr: 8, k_multiple: 8, unsigned_weights: false };
-/// NEON of AArch64 and ARMv7: `smull`/`vmull.s8` of 8 values of one channel.
-pub static NR4_KR8: Layout = Layout { key: "nr4_kr8", nr: 4, kr: 8, k_multiple: 8, unsigned_weights: false };
+pub static NR8_KR8: Layout =
+    Layout { key: "nr8_kr8", nr: 8, kr: 8, k_multiple: 8, unsigned_weights: false, shuffled: false };
+/// NEON of AArch64: `smull` of 8 values of one channel.
+pub static NR4_KR8: Layout =
+    Layout { key: "nr4_kr8", nr: 4, kr: 8, k_multiple: 8, unsigned_weights: false, shuffled: false };
+/// NEON of ARMv7: `vmull.s8` of two values of four channels each.
+pub static NR8_KR2_SHUFFLED: Layout =
+    Layout { key: "nr8_kr2_shuffled", nr: 8, kr: 2, k_multiple: 8, unsigned_weights: false, shuffled: true };
 
 /// Every layout that a package may carry a section of.
-pub static LAYOUTS: &[&Layout] = &[&NR16_KR4_WU8, &NR16_KR2, &NR8_KR4, &NR8_KR8, &NR4_KR8];
+pub static LAYOUTS: &[&Layout] = &[&NR16_KR4_WU8, &NR16_KR2, &NR8_KR4, &NR8_KR8, &NR4_KR8, &NR8_KR2_SHUFFLED];
 
 /// The largest `nr` of a layout.
 const MAX_NR: usize = 16;
@@ -173,6 +181,7 @@ impl Layout {
             }
             let (rows, stream) = (&rows[..live], &mut panel[self.nr * 8..]);
             match self.kr {
+                _ if self.shuffled => shuffle(rows, &taps, stream),
                 2 => interleave::<2>(rows, self.nr, &taps, stream),
                 4 => interleave::<4>(rows, self.nr, &taps, stream),
                 _ => interleave::<8>(rows, self.nr, &taps, stream),
@@ -201,6 +210,31 @@ fn interleave<const KR: usize>(rows: &[&[i8]], nr: usize, taps: &Taps, stream: &
                 *to = whole.map(|w| w as u8);
             } else {
                 to.iter_mut().zip(&row[from..from + used]).for_each(|(to, &w)| *to = w as u8);
+            }
+        }
+    }
+}
+
+/// Writes the weights of a panel's 8 channels in chunks of 16 values of a tap, or of 8 at its end. Eight
+/// values are four pairs, which meet four channels in four steps: in step `s`, channel `c` meets the pair
+/// `c ^ s`.
+/// ```text
+/// chunk = [step 4][channels / 4: 2][values / 8: 2 or 1][channel 4] pair
+/// ```
+fn shuffle(rows: &[&[i8]], taps: &Taps, stream: &mut [u8]) {
+    for tap in 0..taps.count {
+        for k in (0..taps.elems).step_by(16) {
+            let halves = (taps.elems - k).min(16) / 8;
+            let chunk = &mut stream[(tap * taps.elems + k) * 8..][..halves * 64];
+            let used = taps.used.saturating_sub(k).min(halves * 8);
+            for (channel, row) in rows.iter().enumerate() {
+                let values = &row[tap * taps.used + k.min(taps.used)..][..used];
+                for (at, &value) in values.iter().enumerate() {
+                    let (half, pair) = (at / 8, at % 8 / 2);
+                    let step = pair ^ channel % 4;
+                    let to = ((step * 2 + channel / 4) * halves + half) * 8 + channel % 4 * 2 + at % 2;
+                    chunk[to] = value as u8;
+                }
             }
         }
     }

@@ -124,11 +124,11 @@ static ROWS: &[Row] = &[
         run: compiled!(target_arch = "aarch64", super::aarch64_neon::conv),
     },
     Row {
-        name: "conv_s8s8s32_2x4_neon32",
+        name: "conv_s8s8s32_4x8_neon32",
         isa: IsaSet::NEON32,
         depthwise: false,
-        layout: Some(&pack::NR4_KR8),
-        tile_pixels: 2,
+        layout: Some(&pack::NR8_KR2_SHUFFLED),
+        tile_pixels: 4,
         run: compiled!(all(target_arch = "arm", target_os = "linux"), super::armv7_neon::conv),
     },
     Row {
@@ -177,7 +177,7 @@ static ROWS: &[Row] = &[
         depthwise: true,
         layout: None,
         tile_pixels: 1,
-        run: compiled!(all(target_arch = "arm", target_os = "linux"), super::armv7_neon::depthwise),
+        run: compiled!(all(target_arch = "arm", target_os = "linux"), super::armv7_depthwise::depthwise),
     },
     Row {
         name: "depthwise_s8s8s32_scalar",
