@@ -275,6 +275,11 @@ fn depthwise_cases() -> Vec<Case> {
         shapes.push(window((7, 7), 1, (0, 0)).shape(1, (7, 7), (1, 1), channels));
         shapes.push(window((15, 13), 1, (7, 6)).shape(1, (9, 6), (1, 1), channels));
     }
+    // More than one strip, of lines and of pixels.
+    for window in [2, 4, 6, 9] {
+        shapes.push(WINDOWS[window].shape(1, (110, 40), (1, 1), 9));
+        shapes.push(WINDOWS[window].shape(1, (3, 1400), (1, 1), 8));
+    }
     let mut cases = deal(&shapes);
     for channels in [6, 19, 80] {
         cases.extend(every_combination(WINDOWS[2].shape(1, (3, 4), (1, 1), channels)));
@@ -447,7 +452,7 @@ fn select_over_shapes_and_processors_gives_these_rows() {
         ("neon", "conv_s8s8s32_4x4_neon", "depthwise_s8s8s32_1x16_neon"),
         ("dotprod", "conv_s8s8s32_8x8_dotprod", "depthwise_s8s8s32_1x16_dotprod"),
         ("i8mm", "conv_s8s8s32_8x8_i8mm", "depthwise_s8s8s32_1x16_dotprod"),
-        ("neon32", "conv_s8s8s32_4x8_neon32", "depthwise_s8s8s32_1x16_neon32"),
+        ("neon32", "conv_s8s8s32_4x8_neon32", "depthwise_s8s8s32_4x8_neon32"),
     ];
     for (isa, conv_row, depthwise_row) in snapshot {
         let set = IsaSet::parse(isa).unwrap();

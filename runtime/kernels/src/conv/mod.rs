@@ -27,7 +27,7 @@ mod armv7_depthwise;
 mod armv7_neon;
 #[cfg(test)]
 pub(crate) mod conformance;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod depthwise;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 mod gemm;

@@ -172,7 +172,7 @@ static ROWS: &[Row] = &[
         run: compiled!(target_arch = "aarch64", super::aarch64_depthwise::depthwise),
     },
     Row {
-        name: "depthwise_s8s8s32_1x16_neon32",
+        name: "depthwise_s8s8s32_4x8_neon32",
         isa: IsaSet::NEON32,
         depthwise: true,
         layout: None,
