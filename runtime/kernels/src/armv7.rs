@@ -9,6 +9,9 @@ global_asm!(
     include_str!("armv7/macros.s"),
     include_str!("armv7/conv.s"),
     include_str!("armv7/depthwise.s"),
+    include_str!("armv7/elementwise.s"),
+    include_str!("armv7/lookup.s"),
+    include_str!("armv7/pool.s"),
     options(raw)
 );
 

@@ -3,6 +3,8 @@
 use crate::parts::{cut_front, share};
 use crate::requantize::OutputRange;
 
+#[cfg(all(target_arch = "arm", target_os = "linux"))]
+pub(crate) mod armv7_neon;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86_avx512;
 
@@ -138,7 +140,7 @@ impl Window {
     }
 
     /// The first position inside the input, and how many there are.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", all(target_arch = "arm", target_os = "linux")))]
     #[inline(always)]
     fn range(&self) -> (usize, usize) {
         let first = self.pad.saturating_sub(self.start).div_ceil(self.dilation);
