@@ -231,7 +231,7 @@ fn shuffle(rows: &[&[i8]], taps: &Taps, stream: &mut [u8]) {
                 let values = &row[tap * taps.used + k.min(taps.used)..][..used];
                 for (at, &value) in values.iter().enumerate() {
                     let (half, pair) = (at / 8, at % 8 / 2);
-                    let step = pair ^ channel % 4;
+                    let step = pair ^ (channel % 4);
                     let to = ((step * 2 + channel / 4) * halves + half) * 8 + channel % 4 * 2 + at % 2;
                     chunk[to] = value as u8;
                 }
