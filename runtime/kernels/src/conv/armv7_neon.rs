@@ -18,7 +18,10 @@ unsafe extern "C" {
     fn edgepack_neon32_conv_1x8(sweep: *const Sweep);
 }
 
-const MR: usize = 4;
+/// Pixels of a call from the driver: three tiles, so that it prepares a third of the calls.
+const MR: usize = 12;
+/// Pixels of the assembly's largest tile.
+const TILE: usize = 4;
 const NR: usize = 8;
 
 /// What the assembly reads: some pixels by all channels of some panels. These lie one behind the other
@@ -99,7 +102,7 @@ unsafe fn bytes(tile: &gemm::Tile, run: unsafe extern "C" fn(*const Sweep), pixe
             run(&Sweep { panels, ..sweep });
         }
         if rest > 0 {
-            let mut results = [0; MR * NR];
+            let mut results = [0; TILE * NR];
             run(&Sweep {
                 panel: sweep.panel.add(panels * tile.panel_bytes),
                 panels: 1,
@@ -125,7 +128,7 @@ unsafe fn floats(
     out: *mut f32,
 ) {
     for first in (0..tile.live_channels).step_by(NR) {
-        let mut sums = [[0; NR]; MR];
+        let mut sums = [[0; NR]; TILE];
         let live = (tile.live_channels - first).min(NR);
         // SAFETY: the channel `first` is live, and a panel begins there.
         unsafe {

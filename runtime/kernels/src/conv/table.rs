@@ -128,7 +128,7 @@ static ROWS: &[Row] = &[
         isa: IsaSet::NEON32,
         depthwise: false,
         layout: Some(&pack::NR8_KR2_SHUFFLED),
-        tile_pixels: 4,
+        tile_pixels: 12,
         run: compiled!(all(target_arch = "arm", target_os = "linux"), super::armv7_neon::conv),
     },
     Row {
