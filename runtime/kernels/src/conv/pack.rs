@@ -222,18 +222,27 @@ fn interleave<const KR: usize>(rows: &[&[i8]], nr: usize, taps: &Taps, stream: &
 /// chunk = [step 4][channels / 4: 2][values / 8: 2 or 1][channel 4] pair
 /// ```
 fn shuffle(rows: &[&[i8]], taps: &Taps, stream: &mut [u8]) {
+    let mut chunks = stream;
     for tap in 0..taps.count {
         for k in (0..taps.elems).step_by(16) {
             let halves = (taps.elems - k).min(16) / 8;
-            let chunk = &mut stream[(tap * taps.elems + k) * 8..][..halves * 64];
-            let used = taps.used.saturating_sub(k).min(halves * 8);
-            for (channel, row) in rows.iter().enumerate() {
-                let values = &row[tap * taps.used + k.min(taps.used)..][..used];
-                for (at, &value) in values.iter().enumerate() {
-                    let (half, pair) = (at / 8, at % 8 / 2);
-                    let step = pair ^ (channel % 4);
-                    let to = ((step * 2 + channel / 4) * halves + half) * 8 + channel % 4 * 2 + at % 2;
-                    chunk[to] = value as u8;
+            let (chunk, rest) = chunks.split_at_mut(halves * 64);
+            chunks = rest;
+            for half in 0..halves {
+                let from = k + half * 8;
+                let used = taps.used.saturating_sub(from).min(8);
+                for (channel, row) in rows.iter().enumerate().filter(|_| used > 0) {
+                    let row = &row[tap * taps.used + from..];
+                    let mut values = [0; 8];
+                    match row.first_chunk::<8>().filter(|_| used == 8) {
+                        Some(whole) => values = *whole,
+                        None => values[..used].copy_from_slice(&row[..used]),
+                    }
+                    for (pair, values) in values.as_chunks::<2>().0.iter().enumerate() {
+                        let step = pair ^ (channel % 4);
+                        let eight = (step * 2 + channel / 4) * halves + half;
+                        chunk[eight * 8 + channel % 4 * 2..][..2].copy_from_slice(&values.map(|w| w as u8));
+                    }
                 }
             }
         }
