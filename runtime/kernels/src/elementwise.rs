@@ -12,9 +12,9 @@ use crate::requantize::OutputRange;
 pub(crate) mod aarch64_neon;
 #[cfg(all(target_arch = "arm", target_os = "linux"))]
 pub(crate) mod armv7_neon;
+mod split;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86_avx512;
-mod split;
 
 /// Which operation, and its scales.
 #[derive(Clone, Copy, Debug, PartialEq)]

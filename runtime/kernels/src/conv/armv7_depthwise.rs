@@ -100,7 +100,7 @@ struct Constants {
 /// As the table's `RunFn`.
 pub(super) unsafe fn depthwise(args: &mut ConvArgs<'_>) {
     let WeightSource::Canonical(weights) = args.weights else { return };
-    let shape = args.shape;
+    let shape = lying(&args.shape);
     let Some(strips) = Strips::new(&shape) else { return reference::depthwise(args, &weights) };
     let (out, range) = match &mut args.output {
         Output::I8(out, range) => (TileOutput::I8(out.as_mut_ptr(), *range), *range),
@@ -133,6 +133,28 @@ pub(super) unsafe fn depthwise(args: &mut ConvArgs<'_>) {
                 }
             }
         }
+    }
+}
+
+/// A tensor of one column is one of a single line, where its pixels fill tiles.
+fn lying(shape: &ConvShape) -> ConvShape {
+    if (shape.in_w, shape.out_w, shape.kernel_w, shape.pad_left) != (1, 1, 1, 0) {
+        return *shape;
+    }
+    ConvShape {
+        in_h: 1,
+        in_w: shape.in_h,
+        out_h: 1,
+        out_w: shape.out_h,
+        kernel_h: 1,
+        kernel_w: shape.kernel_h,
+        stride_h: 1,
+        stride_w: shape.stride_h,
+        dilation_h: 1,
+        dilation_w: shape.dilation_h,
+        pad_top: 0,
+        pad_left: shape.pad_top,
+        ..*shape
     }
 }
 

@@ -275,6 +275,9 @@ fn depthwise_cases() -> Vec<Case> {
         shapes.push(window((7, 7), 1, (0, 0)).shape(1, (7, 7), (1, 1), channels));
         shapes.push(window((15, 13), 1, (7, 6)).shape(1, (9, 6), (1, 1), channels));
     }
+    // One column, as sequences lie.
+    shapes.push(window((5, 1), 1, (2, 0)).shape(2, (50, 1), (1, 1), 24));
+    shapes.push(window((3, 1), 2, (1, 0)).shape(1, (31, 1), (1, 1), 8));
     // More than one strip, of lines and of pixels.
     for window in [2, 4, 6, 9] {
         shapes.push(WINDOWS[window].shape(1, (110, 40), (1, 1), 9));

@@ -40,11 +40,7 @@ pub(super) fn accepts(args: &ConvArgs<'_>) -> bool {
 pub(super) unsafe fn run(args: &mut ConvArgs<'_>, weights: Weights<'_>) {
     let shape = args.shape;
     let block = Block::new(shape.in_channels.min(WIDTH), WIDTH, &shape, true);
-    let lines = if shape.kernel_h + shape.stride_h == 7 {
-        2
-    } else {
-        1
-    };
+    let lines = if shape.kernel_h + shape.stride_h == 7 { 2 } else { 1 };
     // SAFETY: the caller's promise.
     unsafe { depthwise::walk(args, &mut Columns { weights, shape, block, lines }) }
 }
