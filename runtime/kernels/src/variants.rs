@@ -245,6 +245,10 @@ mod tests {
             BinaryOp::Add { lhs_multiplier: 0.37, rhs_multiplier: -1.21 },
             BinaryOp::Add { lhs_multiplier: 0.5, rhs_multiplier: 0.5 },
             BinaryOp::Add { lhs_multiplier: 1e30, rhs_multiplier: -1e30 },
+            // Results on both sides of where the rounding trick ends, and far beyond it.
+            BinaryOp::Mul { multiplier: 2e3 },
+            BinaryOp::Mul { multiplier: -9e29 },
+            BinaryOp::Add { lhs_multiplier: 9e29, rhs_multiplier: -9e29 },
             // Products that are subnormal, which some processors flush to zero.
             BinaryOp::Add { lhs_multiplier: 1e-39, rhs_multiplier: 0.5 },
             BinaryOp::Mul { multiplier: 1e-41 },
