@@ -50,8 +50,8 @@ struct Shared {
     /// What the first panic of a part was.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     ends: AtomicBool,
-    /// Threads that sleep, or are about to: [`Shared::wake`] must not miss them.
-    sleeping: AtomicUsize,
+    /// Whether a thread sleeps, or is about to, that no one has rung for since.
+    asleep: AtomicBool,
     bed: Mutex<()>,
     bell: Condvar,
 }
@@ -88,7 +88,7 @@ impl Shared {
             unfinished: AtomicUsize::new(0),
             panic: Mutex::new(None),
             ends: AtomicBool::new(false),
-            sleeping: AtomicUsize::new(0),
+            asleep: AtomicBool::new(false),
             bed: Mutex::new(()),
             bell: Condvar::new(),
         }
@@ -109,18 +109,21 @@ impl Shared {
             }
         }
         let mut bed = lock(&self.bed);
-        self.sleeping.fetch_add(1, Ordering::SeqCst);
-        // Between this look and the sleep no one can ring: that needs the lock, which sleeping gives back.
-        while !ready() {
+        loop {
+            self.asleep.store(true, Ordering::SeqCst);
+            if ready() {
+                return;
+            }
+            // Since that look no one can have rung: ringing needs the lock, which sleeping gives back.
             bed = self.bell.wait(bed).unwrap_or_else(PoisonError::into_inner);
         }
-        self.sleeping.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Wakes whoever sleeps, after a change that they may wait for, which was `SeqCst`: then either that
-    /// change is seen by the last look before a sleep, or the sleeper here.
+    /// change is seen by the last look before a sleep, or the sleeper here. Rings once for all who sleep:
+    /// the system takes longer for it than for many a step, and who is late need not be called again.
     fn wake(&self) {
-        if self.sleeping.load(Ordering::SeqCst) > 0 {
+        if self.asleep.swap(false, Ordering::SeqCst) {
             drop(lock(&self.bed));
             self.bell.notify_all();
         }
