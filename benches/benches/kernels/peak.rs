@@ -47,7 +47,7 @@ macro_rules! x86_loop {
         register_loop!(
             $name,
             ["xmm0" "xmm1" "xmm2" "xmm3" "xmm4" "xmm5" "xmm6" "xmm7" "xmm8" "xmm9" "xmm10" "xmm11" "xmm12"
-             "xmm13" "xmm14"],
+             "xmm13" "xmm14" "xmm15"],
             "vzeroall",
             [$($instruction),+],
             "dec {steps}\njnz 2b\nvzeroupper"
@@ -76,11 +76,11 @@ macro_rules! aarch64_loop {
 }
 
 #[cfg(target_arch = "aarch64")]
-aarch64_loop!(smmla, "i8mm", "smmla v\\r.4s, v12.16b, v13.16b");
+aarch64_loop!(smmla, "i8mm", "smmla v\\r\\().4s, v12.16b, v13.16b");
 #[cfg(target_arch = "aarch64")]
-aarch64_loop!(sdot, "dotprod", "sdot v\\r.4s, v12.16b, v13.16b");
+aarch64_loop!(sdot, "dotprod", "sdot v\\r\\().4s, v12.16b, v13.16b");
 #[cfg(target_arch = "aarch64")]
-aarch64_loop!(smlal, "simd", "smlal v\\r.8h, v12.8b, v13.8b");
+aarch64_loop!(smlal, "simd", "smlal v\\r\\().8h, v12.8b, v13.8b");
 
 /// The best loop of an instruction set, and multiply-adds of one of its instructions.
 fn best_loop(isa: IsaSet) -> Option<(Loop, u64)> {
