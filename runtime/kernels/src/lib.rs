@@ -5,14 +5,16 @@
 //! requantize   the arithmetic: i32 accumulator -> i8, one definition for every ISA
 //! isa          which instruction sets exist, and the token that proves one is there
 //! conv         convolution, depthwise convolution, fully connected: table, selection, packing
+//!              conv::matmul  product of two tensors, by the same tiles
 //! elementwise  add and multiply with broadcasting
 //! lookup       256-entry tables: every unary function on int8
 //! pool         maximum, average and mean
-//! softmax      exponential and softmax in fixed-order arithmetic
+//! softmax      exponential and softmax in fixed-order or integer arithmetic
+//! layer_norm   layer normalization: exact sums, a fixed order of the rest
 //! copy         strided copies: transpose, concat, pad
 //! parts        which part of some work each thread has
 //! input        f32 samples and u8 pixels to int8
-//! variants     elementwise, lookup and pool as compiled for each instruction set; selection
+//! variants     elementwise, lookup, pool, softmax and layer_norm as compiled for each instruction set
 //! ```
 //!
 //! Tensors are NHWC, contiguous, and given as slices; shapes travel in argument structs. All sizes
@@ -32,6 +34,7 @@ pub mod copy;
 pub mod elementwise;
 pub mod input;
 pub mod isa;
+pub mod layer_norm;
 pub mod lookup;
 pub mod parts;
 pub mod pool;

@@ -6,8 +6,10 @@
 
 use crate::elementwise::{self, BinaryArgs, Operands};
 use crate::isa::{IsaSet, IsaToken};
+use crate::layer_norm::{self, LayerNormArgs};
 use crate::lookup;
 use crate::pool::{self, PoolArgs};
+use crate::softmax::{self, Logits, Probabilities};
 
 /// One instruction set's kernels.
 #[derive(Debug)]
@@ -24,6 +26,10 @@ pub struct Variant {
     pub max_pool: &'static str,
     /// Name of the average pooling.
     pub average_pool: &'static str,
+    /// Name of the softmax of int8.
+    pub softmax: &'static str,
+    /// Name of the layer normalization.
+    pub layer_norm: &'static str,
     functions: Option<Functions>,
 }
 
@@ -35,6 +41,8 @@ struct Functions {
     lookup: unsafe fn(&[i8], &[i8; 256], &mut [i8]),
     lookup_in_place: unsafe fn(&mut [i8], &[i8; 256]),
     pool: unsafe fn(&PoolArgs, &[i8], &mut [i8]),
+    softmax: unsafe fn(usize, Logits<'_>, Probabilities<'_>),
+    layer_norm: unsafe fn(&LayerNormArgs<'_>, &[i8], &mut [i8]),
 }
 
 macro_rules! variant {
@@ -46,6 +54,8 @@ macro_rules! variant {
             lookup: concat!("lookup_s8_", $suffix),
             max_pool: concat!("max_pool_s8_", $suffix),
             average_pool: concat!("average_pool_s8_", $suffix),
+            softmax: concat!("softmax_s8_", $suffix),
+            layer_norm: concat!("layer_norm_s8_", $suffix),
             functions: $functions,
         }
     };
@@ -66,12 +76,14 @@ const PORTABLE: Functions = Functions {
     lookup: lookup::lookup,
     lookup_in_place: lookup::lookup_in_place,
     pool: pool::pool,
+    softmax: softmax::softmax,
+    layer_norm: layer_norm::layer_norm,
 };
 
-/// The portable code compiled for some target features.
+/// The portable code compiled for some target features; tables gain nothing from it.
 #[cfg(target_arch = "x86_64")]
 macro_rules! compiled_for {
-    ($features:literal, $lookup:path, $lookup_in_place:path) => {{
+    ($features:literal) => {{
         /// # Safety
         /// The processor has the features.
         #[target_feature(enable = $features)]
@@ -84,7 +96,19 @@ macro_rules! compiled_for {
         unsafe fn pool(args: &PoolArgs, input: &[i8], output: &mut [i8]) {
             pool::pool(args, input, output);
         }
-        Some(Functions { binary, lookup: $lookup, lookup_in_place: $lookup_in_place, pool })
+        /// # Safety
+        /// The processor has the features.
+        #[target_feature(enable = $features)]
+        unsafe fn softmax(channels: usize, logits: Logits<'_>, probabilities: Probabilities<'_>) {
+            softmax::softmax(channels, logits, probabilities);
+        }
+        /// # Safety
+        /// The processor has the features.
+        #[target_feature(enable = $features)]
+        unsafe fn layer_norm(args: &LayerNormArgs<'_>, input: &[i8], output: &mut [i8]) {
+            layer_norm::layer_norm(args, input, output);
+        }
+        Functions { binary, pool, softmax, layer_norm, ..PORTABLE }
     }};
 }
 
@@ -93,20 +117,21 @@ const fn avx512vbmi() -> Option<Functions> {
     use elementwise::x86_avx512::binary;
     use lookup::x86_avx512vbmi::{lookup, lookup_in_place};
     use pool::x86_avx512::pool;
-    Some(Functions { binary, lookup, lookup_in_place, pool })
+    use softmax::x86_avx512vbmi::softmax;
+    let others = compiled_for!("avx512f,avx512bw,avx512vl");
+    Some(Functions { binary, lookup, lookup_in_place, pool, softmax, ..others })
 }
 
 #[cfg(target_arch = "x86_64")]
 const fn avx512() -> Option<Functions> {
     use elementwise::x86_avx512::binary;
-    use lookup::{lookup, lookup_in_place};
     use pool::x86_avx512::pool;
-    Some(Functions { binary, lookup, lookup_in_place, pool })
+    Some(Functions { binary, pool, ..compiled_for!("avx512f,avx512bw,avx512vl") })
 }
 
 #[cfg(target_arch = "x86_64")]
 const fn avx2() -> Option<Functions> {
-    compiled_for!("avx2", lookup::lookup, lookup::lookup_in_place)
+    Some(compiled_for!("avx2"))
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -129,7 +154,7 @@ const fn avx2() -> Option<Functions> {
 const fn neon() -> Option<Functions> {
     use elementwise::aarch64_neon::binary;
     use lookup::aarch64_neon::{lookup, lookup_in_place};
-    Some(Functions { binary, lookup, lookup_in_place, pool: pool::pool })
+    Some(Functions { binary, lookup, lookup_in_place, ..PORTABLE })
 }
 
 #[cfg(not(target_arch = "aarch64"))]
@@ -142,7 +167,7 @@ const fn neon32() -> Option<Functions> {
     use elementwise::armv7_neon::binary;
     use lookup::armv7_neon::{lookup, lookup_in_place};
     use pool::armv7_neon::pool;
-    Some(Functions { binary, lookup, lookup_in_place, pool })
+    Some(Functions { binary, lookup, lookup_in_place, pool, ..PORTABLE })
 }
 
 #[cfg(not(all(target_arch = "arm", target_os = "linux")))]
@@ -172,8 +197,9 @@ impl Variant {
     }
 
     /// The names of its kernels.
-    pub fn names(&self) -> [&'static str; 5] {
-        [self.add, self.mul, self.lookup, self.max_pool, self.average_pool]
+    pub fn names(&self) -> [&'static str; 7] {
+        let Self { add, mul, lookup, max_pool, average_pool, softmax, layer_norm, .. } = *self;
+        [add, mul, lookup, max_pool, average_pool, softmax, layer_norm]
     }
 }
 
@@ -209,6 +235,20 @@ impl BoundVariant {
     pub fn pool(&self, args: &PoolArgs, input: &[i8], output: &mut [i8]) {
         // SAFETY: `new` saw a token for the extensions.
         unsafe { (self.0.pool)(args, input, output) }
+    }
+
+    /// [`softmax::softmax`].
+    #[inline]
+    pub fn softmax(&self, channels: usize, logits: Logits<'_>, probabilities: Probabilities<'_>) {
+        // SAFETY: `new` saw a token for the extensions.
+        unsafe { (self.0.softmax)(channels, logits, probabilities) }
+    }
+
+    /// [`layer_norm::layer_norm`].
+    #[inline]
+    pub fn layer_norm(&self, args: &LayerNormArgs<'_>, input: &[i8], output: &mut [i8]) {
+        // SAFETY: `new` saw a token for the extensions.
+        unsafe { (self.0.layer_norm)(args, input, output) }
     }
 }
 
@@ -349,6 +389,53 @@ mod tests {
                     }
                     assert!(got == expected, "{} in parts: {args:?}", variant.max_pool);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn softmaxes_of_every_length_equal_the_portable_one() {
+        let exact = |d: usize| ((-(d as f32) * 0.03).exp() * 65535.0).round() as u16;
+        let tables = [core::array::from_fn(exact), [0; 256], [u16::MAX; 256]];
+        let ranges = [OutputRange::full(-128), OutputRange { zero_point: 9, min: -5, max: 100 }];
+        for (variant, bound) in bound() {
+            for (channels, table) in (1..=300).chain([5000]).flat_map(|len| tables.map(|table| (len, table)))
+            {
+                let input: Vec<i8> =
+                    (0..2 * channels).map(|i| (i * 91 % 247 + channels % 100) as u8 as i8).collect();
+                for range in ranges {
+                    for multiplier in [256.0, 3e38, 1e-3] {
+                        let (mut expected, mut got) = (vec![0; 2 * channels], vec![0; 2 * channels]);
+                        let of = |output| Probabilities::I8(output, multiplier, range);
+                        softmax::softmax(channels, Logits::I8(&input, &table), of(&mut expected));
+                        bound.softmax(channels, Logits::I8(&input, &table), of(&mut got));
+                        assert!(got == expected, "{} of {channels}", variant.softmax);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn layer_norms_of_every_length_equal_the_portable_one() {
+        for (variant, bound) in bound() {
+            for channels in (1..=70).chain([256, 1000, layer_norm::MAX_CHANNELS]) {
+                let gamma: Vec<f32> = (0..channels).map(|c| 30.0 - c as f32 * 0.7).collect();
+                let beta: Vec<f32> = (0..channels).map(|c| (c % 7) as f32 * 0.3).collect();
+                let output = OutputRange { zero_point: -7, min: -120, max: 127 };
+                let args = LayerNormArgs { gamma: &gamma, beta: &beta, epsilon: 0.5, output };
+                // The ends, whose sums are the largest, too.
+                let ends = |i: usize| if i.is_multiple_of(3) { 127 } else { -128 };
+                let mixed = |i: usize| (i.wrapping_mul(i).wrapping_mul(37) % 253) as u8 as i8;
+                let input: Vec<i8> = (0..channels)
+                    .map(ends)
+                    .chain((0..channels).map(mixed))
+                    .chain(vec![-128; channels])
+                    .collect();
+                let (mut expected, mut got) = (vec![0; input.len()], vec![0; input.len()]);
+                layer_norm::layer_norm(&args, &input, &mut expected);
+                bound.layer_norm(&args, &input, &mut got);
+                assert!(got == expected, "{} of {channels}", variant.layer_norm);
             }
         }
     }

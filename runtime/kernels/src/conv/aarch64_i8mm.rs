@@ -19,7 +19,7 @@ use super::pack::NR8_KR8;
 const MR: usize = 8;
 const NR: usize = 8;
 
-static MICRO: Micro = Micro { pixels: MR, layout: &NR8_KR8, tile };
+pub(super) static MICRO: Micro = Micro { pixels: MR, layout: &NR8_KR8, tile };
 
 /// # Safety
 /// As the table's `RunFn`.

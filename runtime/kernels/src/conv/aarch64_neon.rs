@@ -19,7 +19,7 @@ use super::pack::NR4_KR8;
 const MR: usize = 4;
 const NR: usize = 4;
 
-static MICRO: Micro = Micro { pixels: MR, layout: &NR4_KR8, tile };
+pub(super) static MICRO: Micro = Micro { pixels: MR, layout: &NR4_KR8, tile };
 
 /// # Safety
 /// As the table's `RunFn`.

@@ -43,7 +43,7 @@ struct Sweep {
     range: *const Range,
 }
 
-static MICRO: Micro = Micro { pixels: MR, layout: &NR8_KR2_SHUFFLED, tile };
+pub(super) static MICRO: Micro = Micro { pixels: MR, layout: &NR8_KR2_SHUFFLED, tile };
 
 /// # Safety
 /// As the table's `RunFn`.

@@ -6,7 +6,7 @@
 //! extension fails instead of skipping.
 
 mod detect;
-mod memory;
+pub(crate) mod memory;
 
 use core::fmt::Write;
 use std::string::{String, ToString};

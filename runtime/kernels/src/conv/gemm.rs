@@ -8,7 +8,7 @@ use crate::requantize::OutputRange;
 
 /// The weights that one sweep over the pixels may use: they stay in the second-level cache of the
 /// small processors (512 kB on a Cortex-A53 or A72), beside the input rows.
-const SWEEP_BYTES: usize = 128 * 1024;
+pub(super) const SWEEP_BYTES: usize = 128 * 1024;
 
 /// The kernel of one ISA.
 pub(super) struct Micro {

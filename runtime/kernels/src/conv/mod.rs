@@ -31,6 +31,7 @@ pub(crate) mod conformance;
 mod depthwise;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 mod gemm;
+pub mod matmul;
 mod pack;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod quad_depthwise;

@@ -16,7 +16,7 @@ use crate::requantize::OutputRange;
 const MR: usize = 4;
 const NR: usize = 16;
 
-static MICRO: Micro = Micro { pixels: MR, layout: &NR16_KR2, tile };
+pub(super) static MICRO: Micro = Micro { pixels: MR, layout: &NR16_KR2, tile };
 
 /// # Safety
 /// As the table's `RunFn`.

@@ -16,7 +16,7 @@ use crate::x86_avx512::{Bounds, in_order};
 const MR: usize = 12;
 const NR: usize = 16;
 
-static MICRO: Micro = Micro { pixels: MR, layout: &NR16_KR4_WU8, tile };
+pub(super) static MICRO: Micro = Micro { pixels: MR, layout: &NR16_KR4_WU8, tile };
 
 /// # Safety
 /// As the table's `RunFn`.

@@ -15,7 +15,7 @@ use super::x86_avx2::store;
 const MR: usize = 6;
 const NR: usize = 16;
 
-static MICRO: Micro = Micro { pixels: MR, layout: &NR16_KR4_WU8, tile };
+pub(super) static MICRO: Micro = Micro { pixels: MR, layout: &NR16_KR4_WU8, tile };
 
 /// # Safety
 /// As the table's `RunFn`.
