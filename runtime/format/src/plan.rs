@@ -162,6 +162,10 @@ pub enum Op {
     Fill(Fill),
     /// A strided copy: transpose, concatenation, padding, slice.
     Copy(Copy),
+    /// Product of two tensors.
+    MatMul(MatMul),
+    /// Layer normalization.
+    LayerNorm(LayerNorm),
 }
 
 /// Zero point and bounds of an int8 result.
@@ -318,7 +322,7 @@ pub struct Pool {
 /// Where softmax reads from.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum SoftmaxInput {
-    /// int8; the table of 256 f32 constants holds `exp(-d * scale)` at entry `d`.
+    /// int8; the table of 256 u16 constants holds `exp(-d * scale)` in units of 1/65535 at entry `d`.
     I8 {
         /// In the arena.
         input: Span,
@@ -387,4 +391,52 @@ pub struct Copy {
     /// 256 int8 constants that each value passes through, where the scales differ; only for
     /// elements of one byte.
     pub table: Option<Span>,
+}
+
+/// Product of two int8 tensors of the arena, for each of two batch dimensions. Strides are in elements;
+/// the columns of the left operand and of the output are contiguous.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MatMul {
+    /// Left operand, `[M, K]`.
+    pub lhs: Span,
+    /// Right operand, `[K, N]`, with zero point 0; -128 counts as -127.
+    pub rhs: Span,
+    /// `[M, N]`: int8 where `range` is there, else f32.
+    pub output: Span,
+    /// Batch dimensions.
+    pub batch: [u32; 2],
+    /// M, K, N.
+    pub sizes: [u32; 3],
+    /// Distances in the left operand: batch dimensions (0 where it is broadcast), rows.
+    pub lhs_strides: [u32; 3],
+    /// Distances in the right operand: batch dimensions (0 where it is broadcast), rows, columns.
+    pub rhs_strides: [u32; 4],
+    /// Distances in the output: those of a contiguous tensor, whose dimensions but the last may lie in
+    /// any order.
+    pub output_strides: [u32; 3],
+    /// Zero point of the left operand.
+    pub lhs_zero_point: i8,
+    /// Left scale · right scale / output scale. Finite and positive.
+    pub multiplier: f32,
+    /// The int8 result; `None` gives `accumulator * multiplier` in f32.
+    pub range: Option<Range>,
+}
+
+/// Layer normalization over rows of `channels` contiguous values.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerNorm {
+    /// int8 in the arena.
+    pub input: Span,
+    /// int8 in the arena.
+    pub output: Span,
+    /// Values of a row.
+    pub channels: u32,
+    /// f32 constants, `[channels]`, finite: the model's over the output scale.
+    pub gamma: Span,
+    /// f32 constants, `[channels]`, finite: the model's over the output scale.
+    pub beta: Span,
+    /// The model's times `(channels / input scale)^2`. Finite, and no less than the smallest normal f32.
+    pub epsilon: f32,
+    /// The result.
+    pub range: Range,
 }

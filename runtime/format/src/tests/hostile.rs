@@ -94,10 +94,12 @@ fn heads_inputs_and_outputs_that_lie_are_refused() {
         ("scratch behind the arena", Place::Step(0), "scratch", |p| p.steps[0].scratch.offset += 64),
         ("scratch at an odd place", Place::Step(0), "scratch", |p| p.steps[0].scratch = span(1056, 64)),
         ("scratch that overflows", Place::Step(0), "scratch", |p| p.steps[0].scratch.bytes = u32::MAX),
-        ("scratch of a step that needs none", Place::Step(11), "scratch", |p| {
+        ("scratch of a step that needs none", Place::Step(FILL as u32), "scratch", |p| {
             p.steps[FILL].scratch = span(1216, 65);
         }),
-        ("no scratch, behind the arena", Place::Step(11), "scratch", |p| p.steps[FILL].scratch.offset = 1281),
+        ("no scratch, behind the arena", Place::Step(FILL as u32), "scratch", |p| {
+            p.steps[FILL].scratch.offset = 1281
+        }),
         ("scratch over the input", Place::Step(0), "scratch, which overlaps a tensor", |p| {
             p.steps[0].scratch = span(0, 64);
         }),
@@ -151,15 +153,17 @@ fn plans_that_are_not_encoded_as_the_page_says_are_refused() {
     let input = postcard::to_stdvec(&parts.inputs[0]).unwrap().len();
     let outputs: usize = parts.outputs.iter().map(|o| postcard::to_stdvec(o).unwrap().len()).sum();
     // Head: arena_bytes is two bytes, then one byte for each count.
-    assert_eq!(plan[2..5], [1, 2, 14]);
+    let steps = parts.steps.len() as u8;
+    assert_eq!(plan[2..5], [1, 2, steps]);
     let encoding = "its encoding";
+    let [last, beyond] = [steps - 1, steps].map(|step| Place::Step(step.into()));
     assert_eq!(spliced(&parts, 0, plan.len(), &[]), malformed(Place::Head, "its head"));
     assert_eq!(spliced(&parts, 0, 2, &[0xff; 5]), malformed(Place::Head, "its head"));
-    assert_eq!(spliced(&parts, 4, 1, &[15]), malformed(Place::Step(14), encoding));
-    assert_eq!(spliced(&parts, 4, 1, &[0xff, 0xff, 0xff, 0xff, 0x0f]), malformed(Place::Step(14), encoding));
-    assert_eq!(spliced(&parts, 4, 1, &[13]), malformed(Place::Head, "what follows the last step"));
+    assert_eq!(spliced(&parts, 4, 1, &[steps + 1]), malformed(beyond, encoding));
+    assert_eq!(spliced(&parts, 4, 1, &[0xff, 0xff, 0xff, 0xff, 0x0f]), malformed(beyond, encoding));
+    assert_eq!(spliced(&parts, 4, 1, &[steps - 1]), malformed(Place::Head, "what follows the last step"));
     assert_eq!(spliced(&parts, plan.len(), 0, &[0]), malformed(Place::Head, "what follows the last step"));
-    assert_eq!(spliced(&parts, plan.len() - 1, 1, &[]), malformed(Place::Step(13), encoding));
+    assert_eq!(spliced(&parts, plan.len() - 1, 1, &[]), malformed(last, encoding));
     // The input's name: a length of more than there is, and a byte that is no text.
     assert_eq!(plan[head..head + 2], [5, b'i']);
     assert_eq!(spliced(&parts, head, 1, &[0xff, 0xff, 0x7f]), malformed(INPUT, encoding));
@@ -167,12 +171,12 @@ fn plans_that_are_not_encoded_as_the_page_says_are_refused() {
     // The first step: its name, its scratch (two varints of two bytes), its operation.
     let operation = head + input + outputs + 1 + "conv".len() + 4;
     assert_eq!(plan[operation], 0);
-    assert_eq!(spliced(&parts, operation, 1, &[7]), malformed(Place::Step(0), encoding));
+    assert_eq!(spliced(&parts, operation, 1, &[9]), malformed(Place::Step(0), encoding));
     assert_eq!(spliced(&parts, operation, 1, &[0xff]), malformed(Place::Step(0), encoding));
     // A varint that is longer than it need be is the same number.
     assert_eq!(spliced(&parts, operation, 1, &[0x80, 0x00]), Ok(()));
     // A bool and an option of another byte than 0 and 1. The last byte of all is the option of a table.
-    assert_eq!(spliced(&parts, plan.len() - 1, 1, &[2]), malformed(Place::Step(13), encoding));
+    assert_eq!(spliced(&parts, plan.len() - 1, 1, &[2]), malformed(last, encoding));
     let exact = head + input + outputs - 1;
     assert_eq!(plan[exact], 0);
     assert_eq!(spliced(&parts, exact, 1, &[2]), malformed(F32_OUTPUT, encoding));

@@ -19,9 +19,12 @@ pub(super) const MAX: usize = 7;
 pub(super) const AVERAGE: usize = 8;
 pub(super) const SOFTMAX_I8: usize = 9;
 pub(super) const SOFTMAX_F32: usize = 10;
-pub(super) const FILL: usize = 11;
-pub(super) const PAD: usize = 12;
-pub(super) const TRANSPOSE: usize = 13;
+pub(super) const MATMUL: usize = 11;
+pub(super) const MATMUL_F32: usize = 12;
+pub(super) const LAYER_NORM: usize = 13;
+pub(super) const FILL: usize = 14;
+pub(super) const PAD: usize = 15;
+pub(super) const TRANSPOSE: usize = 16;
 
 /// What a package is made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,10 +122,15 @@ impl Parts {
             .chain(Self::element_wise(&mut constants))
             .chain(Self::pools())
             .chain(Self::softmaxes(&mut constants))
+            .chain(Self::attention(&mut constants))
             .chain(Self::moves(&mut constants));
         let steps: Vec<Step<'_>> = steps
             .map(|(name, op)| {
-                let scratch = if name == "conv" { span(1024, 256) } else { span(0, 0) };
+                let scratch = match name {
+                    "conv" => span(1024, 256),
+                    "matmul" => span(1024, 192),
+                    _ => span(0, 0),
+                };
                 Step { name, scratch, op }
             })
             .collect();
@@ -245,7 +253,7 @@ impl Parts {
     }
 
     fn softmaxes(constants: &mut Constants) -> Vec<(&'static str, Op)> {
-        let table = constants.floats((0..256).map(|d| 1.0 / (1 + d) as f32));
+        let table = constants.bytes((0..256_u16).flat_map(|d| (u16::MAX / (1 + d)).to_le_bytes()));
         let from_i8 = Softmax {
             input: SoftmaxInput::I8 { input: span(384, 8), table },
             output: SoftmaxOutput::F32(span(512, 32)),
@@ -286,6 +294,47 @@ impl Parts {
             ..pad
         };
         std::vec![("fill", Op::Fill(fill)), ("pad", Op::Copy(pad)), ("transpose", Op::Copy(transpose))]
+    }
+
+    /// Heads of a tensor `[2, 2, 4]`, of rows, heads and columns.
+    fn attention(constants: &mut Constants) -> Vec<(&'static str, Op)> {
+        let matmul = MatMul {
+            lhs: span(0, 16),
+            rhs: span(16, 16),
+            output: span(768, 8),
+            batch: [1, 2],
+            sizes: [2, 4, 2],
+            lhs_strides: [0, 4, 8],
+            rhs_strides: [0, 4, 1, 8],
+            output_strides: [8, 4, 2],
+            lhs_zero_point: 5,
+            multiplier: 0.125,
+            range: Some(FULL),
+        };
+        let to_f32 = MatMul {
+            lhs: span(768, 8),
+            output: span(832, 64),
+            sizes: [2, 2, 4],
+            lhs_strides: [0, 4, 2],
+            rhs_strides: [0, 4, 8, 1],
+            output_strides: [0, 4, 8],
+            range: None,
+            ..matmul
+        };
+        let norm = LayerNorm {
+            input: span(0, 32),
+            output: span(896, 32),
+            channels: 8,
+            gamma: constants.floats((1..9).map(|c| c as f32)),
+            beta: constants.floats((1..9).map(|c| -0.5 * c as f32)),
+            epsilon: 0.0625,
+            range: FULL,
+        };
+        std::vec![
+            ("matmul", Op::MatMul(matmul)),
+            ("matmul_to_f32", Op::MatMul(to_f32)),
+            ("layer_norm", Op::LayerNorm(norm)),
+        ]
     }
 
     /// The plan's section; the head's counts are those of the slices.
@@ -334,3 +383,5 @@ operation!(pool, Pool);
 operation!(softmax, Softmax);
 operation!(fill, Fill);
 operation!(copy, Copy);
+operation!(mat_mul, MatMul);
+operation!(layer_norm, LayerNorm);

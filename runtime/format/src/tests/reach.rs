@@ -94,7 +94,7 @@ fn uses(op: &Op) -> Vec<Use> {
                 SoftmaxOutput::I8 { output, .. } => written(output, elems, 1),
                 SoftmaxOutput::F32(output) => written(output, elems, 4),
             };
-            let table = table.map(|table| constant(table, 256, 4));
+            let table = table.map(|table| constant(table, 256, 2));
             [used(input, elems, elem_bytes), output].into_iter().chain(table).collect()
         }
         Op::Fill(op) => std::vec![written(op.output, op.output.bytes as u128, 1)],
@@ -110,7 +110,33 @@ fn uses(op: &Op) -> Vec<Use> {
             .chain(table)
             .collect()
         }
+        Op::MatMul(op) => mat_mul_uses(op),
+        Op::LayerNorm(op) => {
+            assert!(op.channels > 0 && op.input.bytes % op.channels == 0);
+            let (elems, channels) = (op.input.bytes as u128, op.channels as u128);
+            std::vec![
+                used(op.input, elems, 1),
+                written(op.output, elems, 1),
+                constant(op.gamma, channels, 4),
+                constant(op.beta, channels, 4),
+            ]
+        }
     }
+}
+
+fn mat_mul_uses(op: &MatMul) -> Vec<Use> {
+    let [b0, b1] = op.batch;
+    let [m, k, n] = op.sizes;
+    let [x, y, row] = op.lhs_strides;
+    let [u, v, out_row] = op.output_strides;
+    // Every element of the output has a place of its own: there are as many as the last one's.
+    let last = walk(0, &[b0, b1, m, n], &[u, v, out_row, 1]);
+    assert_eq!(last, volume(&[b0, b1, m, n]));
+    std::vec![
+        used(op.lhs, walk(0, &[b0, b1, m, k], &[x, y, row, 1]), 1),
+        used(op.rhs, walk(0, &[b0, b1, k, n], &op.rhs_strides), 1),
+        written(op.output, last, if op.range.is_some() { 1 } else { 4 }),
+    ]
 }
 
 fn in_place(op: &Op) -> bool {
@@ -165,7 +191,7 @@ pub(super) fn check(package: &Package<'_>) {
             let overlapping = reads.filter(|read| overlap(read.span, write.span)).count();
             assert!(overlapping <= in_place(&step.op) as usize, "{:?}", step.op);
         }
-        if scratch.bytes > 0 && matches!(step.op, Op::Conv(_)) {
+        if scratch.bytes > 0 && matches!(step.op, Op::Conv(_) | Op::MatMul(_)) {
             let arena = uses.iter().filter(|one| !one.constant);
             assert!(arena.into_iter().all(|one| !overlap(one.span, scratch)));
         }

@@ -127,6 +127,6 @@ fn the_bytes_of_every_operation_are_those_of_format_1() {
     assert!(include_str!("../../FORMAT.md").contains(&vectors), "FORMAT.md should have:\n{vectors}");
     let package = parts.package();
     let hash = blake3::hash(&package).to_hex();
-    let expected = "83696a4337a835f3463a41611f9b78c2749ac1fe501ddac1edf1da6d93fbbb72";
-    assert_eq!((package.len(), hash.as_str()), (4687, expected));
+    let expected = "d22cd73acdee7adb5c2319c1f163df99dd1eeeec14a8b8cb72448a3a898c8d30";
+    assert_eq!((package.len(), hash.as_str()), (4367, expected));
 }

@@ -2,8 +2,8 @@
 
 use super::{Bounds, Check, end, extent, overlap, product, require};
 use crate::plan::{
-    Binary, BinaryOp, Conv, Copy, Lookup, Op, Operand, Pool, PoolOp, Range, Softmax, SoftmaxInput,
-    SoftmaxOutput, Span, Step,
+    Binary, BinaryOp, Conv, Copy, LayerNorm, Lookup, MatMul, Op, Operand, Pool, PoolOp, Range, Softmax,
+    SoftmaxInput, SoftmaxOutput, Span, Step,
 };
 
 /// A row of weights may not be longer: a dot product of int8 with int8 in [-127, 127] then stays
@@ -27,6 +27,11 @@ pub(super) fn step(step: &Step<'_>, bounds: &Bounds<'_>) -> Check {
         Op::Softmax(op) => softmax(op, bounds),
         Op::Fill(op) => bounds.arena(op.output, product(&[op.output.bytes]), 1, "output"),
         Op::Copy(op) => copy(op, bounds),
+        Op::MatMul(op) => {
+            mat_mul(op, bounds)?;
+            [op.lhs, op.rhs, op.output].into_iter().try_for_each(apart)
+        }
+        Op::LayerNorm(op) => layer_norm(op, bounds),
     }
 }
 
@@ -182,7 +187,7 @@ fn pool(pool: &Pool, bounds: &Bounds<'_>) -> Check {
 fn softmax(softmax: &Softmax, bounds: &Bounds<'_>) -> Check {
     let (input, elems) = match softmax.input {
         SoftmaxInput::I8 { input, table } => {
-            bounds.floats(table, 256, |e| (0.0..=1.0).contains(&e), "table")?;
+            bounds.constant(table, Some(256), 2, "table")?;
             bounds.arena(input, product(&[input.bytes]), 1, "input")?;
             (input, input.bytes)
         }
@@ -225,4 +230,53 @@ fn copy(copy: &Copy, bounds: &Bounds<'_>) -> Check {
         Some(table) => bounds.constant(table, Some(256), 1, "table").map(|_| ()),
         None => Ok(()),
     }
+}
+
+fn mat_mul(product_of: &MatMul, bounds: &Bounds<'_>) -> Check {
+    let [b0, b1] = product_of.batch;
+    let [m, k, n] = product_of.sizes;
+    require(product(&[b0, b1, m, k]).is_some() && product(&[b0, b1, k, n]).is_some(), "sizes")?;
+    require(k <= MAX_DOT && can_be_packed(1, n, k), "sizes, too large to be packed")?;
+    let reads = |span: Span, needed: Option<u32>, field| {
+        bounds.arena(span, Some(span.bytes), 1, field)?;
+        require(needed.is_some_and(|needed| needed <= span.bytes), field)?;
+        require(!overlap(span, product_of.output), "output, which overlaps an operand")
+    };
+    let elem_bytes = if product_of.range.is_some() { 1 } else { 4 };
+    bounds.arena(product_of.output, product(&[b0, b1, m, n]), elem_bytes, "output")?;
+    let [x, y, row] = product_of.lhs_strides;
+    reads(product_of.lhs, extent(0, &[b0, b1, m, k], &[x, y, row, 1]), "lhs")?;
+    reads(product_of.rhs, extent(0, &[b0, b1, k, n], &product_of.rhs_strides), "rhs")?;
+    require(is_permuted([b0, b1, m], product_of.output_strides, n), "output_strides")?;
+    require(positive(product_of.multiplier), "multiplier")?;
+    product_of.range.as_ref().map_or(Ok(()), range)
+}
+
+/// Whether these are the strides of a contiguous tensor whose last dimension is `inner`, in whatever
+/// order the others lie: then no two elements share a place.
+fn is_permuted(dims: [u32; 3], strides: [u32; 3], inner: u32) -> bool {
+    let mut left = [true; 3];
+    let mut distance = inner;
+    for _ in 0..3 {
+        // Of size 1 any stride will do; else the next dimension outwards is as far apart as all before.
+        let next = (0..3).find(|&i| left[i] && (dims[i] == 1 || strides[i] == distance));
+        let Some(next) = next else { return false };
+        left[next] = false;
+        // The product of all sizes was checked.
+        distance *= dims[next];
+    }
+    true
+}
+
+fn layer_norm(norm: &LayerNorm, bounds: &Bounds<'_>) -> Check {
+    bounds.arena(norm.input, product(&[norm.input.bytes]), 1, "input")?;
+    bounds.arena(norm.output, Some(norm.input.bytes), 1, "output")?;
+    require(!overlap(norm.input, norm.output), "output, which overlaps the input")?;
+    // Sums of more values, and of their squares, would need more than 32 bits.
+    let channels = (1..=1 << 16).contains(&norm.channels);
+    require(channels && norm.input.bytes.is_multiple_of(norm.channels), "channels")?;
+    bounds.floats(norm.gamma, norm.channels, f32::is_finite, "gamma")?;
+    bounds.floats(norm.beta, norm.channels, f32::is_finite, "beta")?;
+    require(norm.epsilon.is_finite() && norm.epsilon >= f32::MIN_POSITIVE, "epsilon")?;
+    range(&norm.range)
 }
