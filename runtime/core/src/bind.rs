@@ -4,16 +4,18 @@
 use bytemuck::try_cast_slice;
 use edgepack_format::Package;
 use edgepack_format::plan::{self, Op, Operand, Span};
+use edgepack_kernels::conv::matmul::{self, BoundMatMul, MatMulShape};
 use edgepack_kernels::conv::{BoundRow, ConvShape, Layout, Weights, select};
 use edgepack_kernels::copy::{COPY_RANK, CopyArgs};
 use edgepack_kernels::elementwise::{BinaryArgs, BinaryOp};
 use edgepack_kernels::isa::IsaToken;
+use edgepack_kernels::layer_norm::LayerNormArgs;
 use edgepack_kernels::pool::{PoolArgs, PoolOp};
 use edgepack_kernels::requantize::OutputRange;
 use edgepack_kernels::variants::BoundVariant;
 
-use crate::conv_shape;
 use crate::error::BindError;
+use crate::{conv_shape, mat_mul_shape};
 
 const _: () = assert!(COPY_RANK == plan::MAX_RANK);
 
@@ -46,9 +48,24 @@ pub(crate) enum BoundOp<'p> {
     Lookup { input: Span, output: Span, table: &'p [i8; 256] },
     LookupF32 { input: Span, output: Span, table: &'p [f32; 256] },
     Pool { args: PoolArgs, input: Span, output: Span },
-    Softmax { softmax: plan::Softmax, table: Option<&'p [f32; 256]> },
+    Softmax { softmax: plan::Softmax, table: Option<&'p [u16; 256]> },
     Fill(plan::Fill),
     Copy { args: CopyArgs, input: Span, output: Span, wide: bool, table: Option<&'p [i8; 256]> },
+    MatMul(BoundProduct),
+    LayerNorm { args: LayerNormArgs<'p>, input: Span, output: Span },
+}
+
+/// A product of two tensors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BoundProduct {
+    pub row: BoundMatMul,
+    pub shape: MatMulShape,
+    pub lhs: Span,
+    pub rhs: Span,
+    pub output: Span,
+    pub lhs_zero_point: i8,
+    pub multiplier: f32,
+    pub range: Option<OutputRange>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -265,6 +282,42 @@ impl<'p> Binder<'p, '_> {
                 wide: copy.elem_bytes == 4,
                 table: copy.table.map(|table| self.table(index, table)).transpose()?,
             },
+            Op::MatMul(product) => BoundOp::MatMul(self.product(index, step, &product)?),
+            Op::LayerNorm(norm) => BoundOp::LayerNorm {
+                args: LayerNormArgs {
+                    gamma: self.constants(norm.gamma),
+                    beta: self.constants(norm.beta),
+                    epsilon: norm.epsilon,
+                    output: range(&norm.range),
+                },
+                input: norm.input,
+                output: norm.output,
+            },
+        })
+    }
+
+    fn product(
+        &self,
+        index: usize,
+        step: &plan::Step<'_>,
+        product: &plan::MatMul,
+    ) -> Result<BoundProduct, BindError> {
+        let shape = mat_mul_shape(product);
+        let row = matmul::select(self.token.set());
+        // As of convolutions: a row that was not compiled in cannot have been detected.
+        let bound = BoundMatMul::new(row, self.token).ok_or(BindError::Scratch { step: index })?;
+        if row.scratch_bytes(&shape) > step.scratch.bytes as usize {
+            return Err(BindError::Scratch { step: index });
+        }
+        Ok(BoundProduct {
+            row: bound,
+            shape,
+            lhs: product.lhs,
+            rhs: product.rhs,
+            output: product.output,
+            lhs_zero_point: product.lhs_zero_point,
+            multiplier: product.multiplier,
+            range: product.range.as_ref().map(range),
         })
     }
 

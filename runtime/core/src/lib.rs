@@ -32,6 +32,7 @@ pub use parallel::{MAX_THREADS, Parallel, Team};
 pub use run::{Observer, Program};
 
 use edgepack_format::plan;
+use edgepack_kernels::conv::matmul::{self, MatMulShape};
 use edgepack_kernels::conv::{self, ConvShape, Row};
 use edgepack_kernels::isa::IsaSet;
 use edgepack_kernels::variants;
@@ -65,6 +66,20 @@ pub fn conv_row(conv: &plan::Conv, isa: IsaSet) -> &'static Row {
     conv::select(&conv_shape(conv), isa)
 }
 
+/// The sizes and strides of a product of two tensors, for the kernels.
+pub fn mat_mul_shape(product: &plan::MatMul) -> MatMulShape {
+    let [m, k, n] = product.sizes.map(|size| size as usize);
+    MatMulShape {
+        batch: product.batch.map(|size| size as usize),
+        m,
+        k,
+        n,
+        lhs_strides: product.lhs_strides.map(|stride| stride as usize),
+        rhs_strides: product.rhs_strides.map(|stride| stride as usize),
+        output_strides: product.output_strides.map(|stride| stride as usize),
+    }
+}
+
 /// The kernel of a step on a processor with these extensions. Pure: a workstation can ask for a
 /// board.
 pub fn kernel_name(op: &plan::Op, isa: IsaSet) -> &'static str {
@@ -76,9 +91,12 @@ pub fn kernel_name(op: &plan::Op, isa: IsaSet) -> &'static str {
         plan::Op::Lookup(_) => variants::select(isa).lookup,
         plan::Op::Pool(plan::Pool { op: plan::PoolOp::Max, .. }) => variants::select(isa).max_pool,
         plan::Op::Pool(_) => variants::select(isa).average_pool,
-        plan::Op::Softmax(_) => "softmax_portable",
+        plan::Op::Softmax(plan::Softmax { input: plan::SoftmaxInput::F32(_), .. }) => "softmax_f32_portable",
+        plan::Op::Softmax(_) => variants::select(isa).softmax,
         plan::Op::Fill(_) => "fill_s8_portable",
         plan::Op::Copy(_) => "copy_portable",
+        plan::Op::MatMul(_) => matmul::select(isa).name,
+        plan::Op::LayerNorm(_) => variants::select(isa).layer_norm,
     }
 }
 
@@ -86,6 +104,7 @@ pub fn kernel_name(op: &plan::Op, isa: IsaSet) -> &'static str {
 pub fn step_macs(op: &plan::Op) -> u64 {
     match op {
         plan::Op::Conv(conv) => conv_shape(conv).macs(),
+        plan::Op::MatMul(product) => mat_mul_shape(product).macs(),
         _ => 0,
     }
 }
@@ -109,7 +128,7 @@ pub fn step_type(op: &plan::Op) -> &'static str {
             }
         }
         plan::Op::Softmax(softmax) => match (&softmax.input, &softmax.output) {
-            // Exponentials and their sum are f32 whatever the ends are.
+            // Exponentials and their sum are integers; what is made of them is f32.
             (plan::SoftmaxInput::I8 { .. }, plan::SoftmaxOutput::I8 { .. }) => "int8 (f32)",
             (plan::SoftmaxInput::I8 { .. }, plan::SoftmaxOutput::F32(_)) => mixed,
             (plan::SoftmaxInput::F32(_), plan::SoftmaxOutput::I8 { .. }) => "f32 → int8",
@@ -122,6 +141,15 @@ pub fn step_type(op: &plan::Op) -> &'static str {
                 int8
             }
         }
+        plan::Op::MatMul(product) => {
+            if product.range.is_some() {
+                int8
+            } else {
+                mixed
+            }
+        }
         plan::Op::Binary(_) | plan::Op::Pool(_) | plan::Op::Fill(_) => int8,
+        // The sums are integers; what is made of them for each row is f32.
+        plan::Op::LayerNorm(_) => "int8 (f32)",
     }
 }

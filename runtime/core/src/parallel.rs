@@ -4,6 +4,7 @@
 //! ([`edgepack_kernels::conv::BoundRow::split`] and its like), so that no bit of the result depends on the
 //! number of threads, and nothing here is unsafe.
 
+use edgepack_kernels::conv::matmul::{BoundMatMul, MatMulArgs};
 use edgepack_kernels::conv::{BoundRow, ConvArgs};
 use edgepack_kernels::elementwise::{BinaryArgs, Operands};
 use edgepack_kernels::parts::share;
@@ -19,6 +20,9 @@ const MACS_OF_PART: u64 = 128 * 1024;
 
 /// Values that are worth it where they are only looked at.
 const VALUES_OF_PART: u64 = 16 * 1024;
+
+/// The same where a line's sum is taken first.
+const VALUES_OF_LINES: u64 = 4 * 1024;
 
 /// Threads that wait for work.
 pub trait Parallel {
@@ -75,13 +79,17 @@ impl<'a, P: Parallel> Team<'a, P> {
         }
     }
 
-    /// `None` where the arguments do not fit.
-    pub(crate) fn conv(&mut self, row: &BoundRow, mut args: ConvArgs<'_>) -> Option<()> {
-        let with_scratch = match self.scratch_bytes {
+    /// How many parts there is scratch memory for.
+    fn with_scratch(&self) -> usize {
+        match self.scratch_bytes {
             0 => MAX_THREADS,
             bytes => 1 + self.scratch.len() / bytes,
-        };
-        let count = self.parts(args.shape.macs(), MACS_OF_PART).min(with_scratch);
+        }
+    }
+
+    /// `None` where the arguments do not fit.
+    pub(crate) fn conv(&mut self, row: &BoundRow, mut args: ConvArgs<'_>) -> Option<()> {
+        let count = self.parts(args.shape.macs(), MACS_OF_PART).min(self.with_scratch());
         if count == 1 {
             return row.run(&mut args).ok();
         }
@@ -98,6 +106,53 @@ impl<'a, P: Parallel> Team<'a, P> {
             }
         });
         parts.iter().all(Option::is_none).then_some(())
+    }
+
+    /// `None` where the arguments do not fit.
+    pub(crate) fn mat_mul(&mut self, row: &BoundMatMul, mut args: MatMulArgs<'_>) -> Option<()> {
+        let count = self.parts(args.shape.macs(), MACS_OF_PART).min(self.with_scratch());
+        if count == 1 {
+            return row.run(&mut args).ok();
+        }
+        let mut parts = [const { None }; MAX_THREADS];
+        let count = args.split(&mut parts[..count]);
+        let mut scratch = self.scratch.chunks_mut(self.scratch_bytes.max(1));
+        for part in parts[1..count].iter_mut().flatten() {
+            part.scratch = scratch.next().unwrap_or(&mut []);
+        }
+        self.threads.for_each(&mut parts[..count], |part| {
+            if part.as_mut().is_some_and(|args| row.run(args).is_ok()) {
+                *part = None;
+            }
+        });
+        parts.iter().all(Option::is_none).then_some(())
+    }
+
+    /// A function of lines of `channels` values.
+    pub(crate) fn lines(
+        &mut self,
+        channels: usize,
+        input: &[i8],
+        mut output: &mut [i8],
+        run: impl Fn(&[i8], &mut [i8]) + Sync,
+    ) {
+        let lines = output.len() / channels;
+        let count = self.parts(output.len() as u64, VALUES_OF_LINES).min(lines.max(1));
+        if count == 1 {
+            return run(input, output);
+        }
+        let mut parts = [const { None }; MAX_THREADS];
+        for (index, part) in parts.iter_mut().enumerate().take(count) {
+            let share = share(lines, count, index);
+            let (own, rest) = output.split_at_mut(share.len() * channels);
+            output = rest;
+            *part = Some((&input[share.start * channels..share.end * channels], own));
+        }
+        self.threads.for_each(&mut parts[..count], |part| {
+            if let Some((input, output)) = part.take() {
+                run(input, output);
+            }
+        });
     }
 
     pub(crate) fn binary(&mut self, kernels: &BoundVariant, args: &BinaryArgs, operands: Operands<'_>) {

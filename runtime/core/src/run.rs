@@ -5,14 +5,16 @@ use core::ops::Range;
 use bytemuck::{cast_slice, try_cast_slice, try_cast_slice_mut};
 use edgepack_format::plan::{SoftmaxInput, SoftmaxOutput, Span};
 use edgepack_format::{GoldenInput, Hash, Package, SeededBytes};
+use edgepack_kernels::conv::matmul::MatMulArgs;
 use edgepack_kernels::conv::{ConvArgs, Output, WeightSource};
 use edgepack_kernels::copy::copy;
 use edgepack_kernels::elementwise::Operands;
 use edgepack_kernels::lookup::lookup;
 use edgepack_kernels::requantize::OutputRange;
-use edgepack_kernels::softmax::{Logits, Probabilities, softmax};
+use edgepack_kernels::softmax::{Logits, Probabilities};
+use edgepack_kernels::variants::BoundVariant;
 
-use crate::bind::{BoundConv, BoundOp, BoundOperand, BoundStep, BoundWeights};
+use crate::bind::{BoundConv, BoundOp, BoundOperand, BoundProduct, BoundStep, BoundWeights};
 use crate::error::RunError;
 use crate::io::InputData;
 use crate::parallel::{Parallel, Team};
@@ -140,19 +142,32 @@ fn pair(arena: &mut [u8], read: Span, write: Span) -> Option<(&[u8], &mut [u8])>
 
 /// Two spans to read, which may share memory, and one to write, which overlaps neither.
 fn apart(arena: &mut [u8], reads: [Span; 2], write: Span) -> Option<([&[u8]; 2], &mut [u8])> {
-    let Range { start, end } = bounds(write);
-    let (rest, after) = arena.split_at_mut_checked(end)?;
-    let (before, output) = rest.split_at_mut_checked(start)?;
-    let (before, after): (&[u8], &[u8]) = (before, after);
+    let after = Span { offset: write.offset + write.bytes, bytes: 0 };
+    let (reads, [output, _]) = apart_from_two(arena, reads, [write, after])?;
+    Some((reads, output))
+}
+
+/// Two pieces of the arena to read and two to write.
+type Pieces<'a> = ([&'a [u8]; 2], [&'a mut [u8]; 2]);
+
+/// The same with two spans to write, which do not overlap either.
+fn apart_from_two(arena: &mut [u8], reads: [Span; 2], writes: [Span; 2]) -> Option<Pieces<'_>> {
+    let swapped = writes[1].offset < writes[0].offset;
+    let [first, second] = if swapped { [writes[1], writes[0]] } else { writes }.map(bounds);
+    let (rest, after) = arena.split_at_mut_checked(second.end)?;
+    let (rest, second_write) = rest.split_at_mut_checked(second.start)?;
+    let (rest, between) = rest.split_at_mut_checked(first.end)?;
+    let (before, first_write) = rest.split_at_mut_checked(first.start)?;
+    let parts: [(usize, &[u8]); 3] = [(0, before), (first.end, between), (second.end, after)];
     let read = |span: Span| {
-        let span = bounds(span);
-        if span.end <= start {
-            before.get(span)
-        } else {
-            after.get(span.start.checked_sub(end)?..span.end - end)
-        }
+        let Range { start, end } = bounds(span);
+        let inside = |&(at, part): &(usize, &'_ [u8])| start >= at && end <= at + part.len();
+        let (at, part) = parts.into_iter().find(inside)?;
+        part.get(start - at..end - at)
     };
-    Some(([read(reads[0])?, read(reads[1])?], output))
+    let reads = [read(reads[0])?, read(reads[1])?];
+    let writes = if swapped { [second_write, first_write] } else { [first_write, second_write] };
+    Some((reads, writes))
 }
 
 /// Runs one step; `None` where its spans do not fit the arena, which validation has excluded.
@@ -224,7 +239,7 @@ fn run_step(
             team.pool(kernels, args, cast_slice(input), cast_mut(output));
             Some(())
         }
-        BoundOp::Softmax { ref softmax, table } => run_softmax(softmax, table, arena),
+        BoundOp::Softmax { ref softmax, table } => run_softmax(kernels, softmax, table, arena, team),
         BoundOp::Fill(fill) => {
             arena.get_mut(bounds(fill.output))?.fill(fill.value as u8);
             Some(())
@@ -239,6 +254,14 @@ fn run_step(
                 Some(table) => copy(args, input, output, |x| table[(x ^ 0x80) as usize] as u8),
                 None => copy(args, input, output, |x| x),
             }
+            Some(())
+        }
+        BoundOp::MatMul(ref product) => run_product(product, step.scratch, arena, team),
+        BoundOp::LayerNorm { ref args, input, output } => {
+            let (input, output) = pair(arena, input, output)?;
+            let channels = args.gamma.len();
+            let run = |input: &[i8], output: &mut [i8]| kernels.layer_norm(args, input, output);
+            team.lines(channels, cast_slice(input), cast_mut(output), run);
             Some(())
         }
     }
@@ -277,10 +300,36 @@ fn run_conv(
     team.conv(&conv.row, args)
 }
 
-fn run_softmax(
-    step: &edgepack_format::plan::Softmax,
-    table: Option<&[f32; 256]>,
+fn run_product(
+    product: &BoundProduct,
+    scratch: Span,
     arena: &mut [u8],
+    team: &mut Team<'_, impl Parallel>,
+) -> Option<()> {
+    let reads = [product.lhs, product.rhs];
+    let ([lhs, rhs], output, scratch) = if scratch.bytes == 0 {
+        let (reads, output) = apart(arena, reads, product.output)?;
+        (reads, output, &mut [][..])
+    } else {
+        let (reads, [output, scratch]) = apart_from_two(arena, reads, [product.output, scratch])?;
+        (reads, output, scratch)
+    };
+    let output = match product.range {
+        Some(range) => Output::I8(cast_mut(output), range),
+        None => Output::F32(try_cast_slice_mut(output).ok()?),
+    };
+    let (lhs, rhs) = (cast_slice(lhs), cast_slice(rhs));
+    let &BoundProduct { shape, lhs_zero_point, multiplier, .. } = product;
+    let args = MatMulArgs { shape, lhs, lhs_zero_point, rhs, multiplier, output, scratch };
+    team.mat_mul(&product.row, args)
+}
+
+fn run_softmax(
+    kernels: &BoundVariant,
+    step: &edgepack_format::plan::Softmax,
+    table: Option<&[u16; 256]>,
+    arena: &mut [u8],
+    team: &mut Team<'_, impl Parallel>,
 ) -> Option<()> {
     let read = match step.input {
         SoftmaxInput::I8 { input, .. } | SoftmaxInput::F32(input) => input,
@@ -289,17 +338,33 @@ fn run_softmax(
         SoftmaxOutput::I8 { output, .. } | SoftmaxOutput::F32(output) => output,
     };
     let (input, output) = pair(arena, read, write)?;
-    let logits = match table {
-        Some(table) => Logits::I8(cast_slice(input), table),
-        None => Logits::F32(try_cast_slice(input).ok()?),
-    };
-    let probabilities = match &step.output {
+    let channels = step.channels as usize;
+    let quantized = match &step.output {
         SoftmaxOutput::I8 { multiplier, range, .. } => {
             let (zero_point, min, max) = (range.zero_point as i32, range.min as i32, range.max as i32);
-            Probabilities::I8(cast_mut(output), *multiplier, OutputRange { zero_point, min, max })
+            Some((*multiplier, OutputRange { zero_point, min, max }))
         }
-        SoftmaxOutput::F32(_) => Probabilities::F32(try_cast_slice_mut(output).ok()?),
+        SoftmaxOutput::F32(_) => None,
     };
-    softmax(step.channels as usize, logits, probabilities);
+    match (table, quantized) {
+        (Some(table), Some((multiplier, range))) => {
+            // Attention's: worth several threads.
+            team.lines(channels, cast_slice(input), cast_mut(output), |input, output| {
+                let probabilities = Probabilities::I8(output, multiplier, range);
+                kernels.softmax(channels, Logits::I8(input, table), probabilities);
+            });
+        }
+        (table, quantized) => {
+            let logits = match table {
+                Some(table) => Logits::I8(cast_slice(input), table),
+                None => Logits::F32(try_cast_slice(input).ok()?),
+            };
+            let probabilities = match quantized {
+                Some((multiplier, range)) => Probabilities::I8(cast_mut(output), multiplier, range),
+                None => Probabilities::F32(try_cast_slice_mut(output).ok()?),
+            };
+            kernels.softmax(channels, logits, probabilities);
+        }
+    }
     Some(())
 }

@@ -31,8 +31,8 @@ fn two_and_two() -> Model {
         rhs_strides: [0, 0, 1, 1],
     }));
     let probabilities = model.output_f32(30);
-    let table: Vec<f32> = (0..256).map(|d| (-(d as f32) * 0.03).exp()).collect();
-    let input = SoftmaxInput::I8 { input: sum, table: model.f32s(&table) };
+    let table: Vec<u16> = (0..256).map(|d| ((-(d as f32) * 0.03).exp() * 65535.0) as u16).collect();
+    let input = SoftmaxInput::I8 { input: sum, table: model.u16s(&table) };
     model.step(Op::Softmax(Softmax { input, output: SoftmaxOutput::F32(probabilities), channels: 10 }));
     let table = model.i8s(&values(60, 256));
     model.step(Op::Lookup(Lookup { input: sum, output: sum, table, to_f32: false }));

@@ -46,6 +46,8 @@ fn kind(op: &Op) -> &'static str {
         Op::Softmax(_) => "softmax",
         Op::Fill(_) => "fill",
         Op::Copy(_) => "copy",
+        Op::MatMul(_) => "matmul",
+        Op::LayerNorm(_) => "layer norm",
     }
 }
 
@@ -58,6 +60,7 @@ fn work(op: &Op) -> u64 {
         Op::Conv(conv) => u64::from(conv.output.bytes) * size(&conv.kernel),
         Op::Pool(pool) => u64::from(pool.output.bytes) * size(&pool.kernel),
         Op::Copy(copy) => size(&copy.dims),
+        Op::MatMul(product) => size(&product.batch).saturating_mul(size(&product.sizes)),
         _ => 0,
     }
 }
@@ -162,7 +165,7 @@ fn plans_that_validation_accepts_run_to_their_end_and_write_only_their_outputs()
     println!("refused for: {refused:?}");
     assert!(run_count > CASES / 3, "too few plans were accepted for this to test anything");
     assert!(too_long < CASES / 50);
-    assert!(kinds.len() == 9 && kinds.values().all(|&count| count > 300), "{kinds:?}");
+    assert!(kinds.len() == 11 && kinds.values().all(|&count| count > 300), "{kinds:?}");
     // Where nearly all is accepted, too little of it is hostile.
     assert!(refused.values().sum::<u32>() > CASES as u32 / 10 && refused.len() > 25, "{refused:?}");
     assert!(compared > 0 || tokens().len() == 1);

@@ -151,8 +151,9 @@ fn logits() -> Vec<i8> {
     logits
 }
 
-fn exponentials() -> Vec<f32> {
-    (0..256).map(|d| (-f64::from(d) * f64::from(SCALE)).exp() as f32).collect()
+fn exponentials() -> Vec<u16> {
+    let exponential = |d: i32| (-f64::from(d) * f64::from(SCALE)).exp();
+    (0..256).map(|d| (exponential(d) * 65535.0).round() as u16).collect()
 }
 
 /// Softmax in f64, of the logits at their scale.
@@ -165,16 +166,17 @@ fn real(logits: &[i8]) -> Vec<f64> {
     logits.chunks(CHANNELS).flat_map(row).collect()
 }
 
-/// The definition for int8 logits, to the bit: a sum from the first to the last, and one division each.
-fn exact(logits: &[i8]) -> Vec<f32> {
+/// The definition for int8 logits, to the bit: `finish` takes an exponential and the sum of its row.
+fn exact<T>(logits: &[i8], finish: impl Fn(f32, f32) -> T) -> Vec<T> {
     let table = exponentials();
-    let row = |row: &[i8]| {
+    let mut results = Vec::new();
+    for row in logits.chunks(CHANNELS) {
         let largest = i32::from(*row.iter().max().unwrap());
-        let exponential = |&x: &i8| table[(largest - i32::from(x)) as usize];
-        let sum = row.iter().fold(0.0, |sum, x| sum + exponential(x));
-        row.iter().map(|x| exponential(x) / sum).collect::<Vec<f32>>()
-    };
-    logits.chunks(CHANNELS).flat_map(row).collect()
+        let exponentials = row.iter().map(|&x| u64::from(table[(largest - i32::from(x)) as usize]));
+        let sum: u64 = exponentials.clone().sum();
+        results.extend(exponentials.map(|e| finish(e as f32, sum as f32)));
+    }
+    results
 }
 
 /// A softmax of [`logits`], in int8 or (through a table) in f32.
@@ -189,7 +191,7 @@ fn model(f32_input: bool, i8_output: Option<(f32, Range)>) -> Model {
         model.step(Op::Lookup(Lookup { input: logits, output: floats, table, to_f32: true }));
         SoftmaxInput::F32(floats)
     } else {
-        SoftmaxInput::I8 { input: logits, table: model.f32s(&exponentials()) }
+        SoftmaxInput::I8 { input: logits, table: model.u16s(&exponentials()) }
     };
     let output = match i8_output {
         Some((multiplier, range)) => SoftmaxOutput::I8 { output: model.output_i8(elems), multiplier, range },
@@ -207,13 +209,15 @@ const FORMS: [(f32, Range); 2] = [
 #[test]
 fn softmax_of_int8_equals_its_definition() {
     let logits = logits();
-    let expected = exact(&logits);
+    let expected = exact(&logits, |e, sum| e / sum);
     for (p, real) in expected.iter().zip(real(&logits)) {
-        assert!((f64::from(*p) - real).abs() < 1e-6, "the definition is a softmax: {p} {real}");
+        // Half a unit in this exponential, and in each of the sum, of which the largest is 65535.
+        let bound = 0.5 * (1 + CHANNELS) as f64 / 65535.0;
+        assert!((f64::from(*p) - real).abs() < bound, "the definition is a softmax: {p} {real}");
     }
     assert_eq!(model(false, None).run_f32(&[&logits]), expected);
     for (multiplier, range) in FORMS {
-        let expected: Vec<i8> = expected.iter().map(|p| quantize(p * multiplier, range)).collect();
+        let expected = exact(&logits, |e, sum| quantize(e * (multiplier / sum), range));
         let given = model(false, Some((multiplier, range))).run_i8(&[&logits]);
         assert_eq!(given, expected);
     }

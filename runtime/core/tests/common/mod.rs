@@ -9,9 +9,11 @@ use edgepack_core::format::plan::{
 };
 use edgepack_core::format::writer::{GoldenSample, PackageWriter, encode_golden, encode_plan};
 use edgepack_core::format::{Hash, Package, SectionKind, SeededBytes};
-use edgepack_core::kernels::conv::rows;
+use edgepack_core::kernels::conv::{matmul, rows};
 use edgepack_core::kernels::isa::{IsaSet, IsaToken};
-use edgepack_core::{InputData, OutputData, Parallel, Program, Team, bind, conv_shape, requirements};
+use edgepack_core::{
+    InputData, OutputData, Parallel, Program, Team, bind, conv_shape, mat_mul_shape, requirements,
+};
 
 /// What guards memory on both sides.
 const GUARD: usize = 64;
@@ -123,6 +125,8 @@ pub fn written(op: &Op) -> Span {
         },
         Op::Fill(op) => op.output,
         Op::Copy(op) => op.output,
+        Op::MatMul(op) => op.output,
+        Op::LayerNorm(op) => op.output,
     }
 }
 
@@ -174,6 +178,10 @@ impl Model {
         self.constant(bytemuck::cast_slice(values))
     }
 
+    pub fn u16s(&mut self, values: &[u16]) -> Span {
+        self.constant(bytemuck::cast_slice(values))
+    }
+
     /// An input of so many values, in a row.
     pub fn input(&mut self, elems: usize) -> Span {
         let buffer = self.buffer(elems);
@@ -218,6 +226,7 @@ impl Model {
                 let shape = conv_shape(conv);
                 rows().iter().filter(|row| row.accepts(&shape)).map(|row| row.scratch_bytes(&shape)).max()
             }
+            Op::MatMul(product) => Some(matmul::scratch_bytes(&mat_mul_shape(product))),
             _ => None,
         };
         let scratch = match bytes.unwrap_or(0) {

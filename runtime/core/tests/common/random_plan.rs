@@ -1,13 +1,13 @@
 //! Random plans: mostly possible ones, in an arena so small that their tensors lie close, with a
 //! wrong number here and there.
 
-use edgepack_core::conv_shape;
 use edgepack_core::format::plan::{
-    Binary, BinaryOp, Conv, Copy, Fill, Input, Lookup, Op, Operand, Output, OutputType, Pixels, Pool, PoolOp,
-    Quant, Range, Softmax, SoftmaxInput, SoftmaxOutput, Span, Step,
+    Binary, BinaryOp, Conv, Copy, Fill, Input, LayerNorm, Lookup, MatMul, Op, Operand, Output, OutputType,
+    Pixels, Pool, PoolOp, Quant, Range, Softmax, SoftmaxInput, SoftmaxOutput, Span, Step,
 };
 use edgepack_core::format::writer::encode_plan;
-use edgepack_core::kernels::conv::rows;
+use edgepack_core::kernels::conv::{matmul, rows};
+use edgepack_core::{conv_shape, mat_mul_shape};
 
 use crate::common::{Aligned, Model, range, shape, span, values};
 
@@ -189,7 +189,7 @@ impl RandomPlan {
     }
 
     fn step(&mut self) -> Step<'static> {
-        let op = match self.rng.between(0, 9) {
+        let op = match self.rng.between(0, 11) {
             0..=2 => Op::Conv(self.conv()),
             3 | 4 => Op::Binary(self.binary()),
             5 => Op::Lookup(self.lookup()),
@@ -199,10 +199,13 @@ impl RandomPlan {
                 let bytes = self.rng.between(0, 200);
                 Op::Fill(Fill { output: self.anywhere(bytes, 1), value: self.rng.int8() })
             }
+            9 => Op::MatMul(self.mat_mul()),
+            10 => Op::LayerNorm(self.layer_norm()),
             _ => Op::Copy(self.copy()),
         };
         let scratch = match &op {
             Op::Conv(conv) => self.scratch(conv),
+            Op::MatMul(product) => self.scratch_of_product(product),
             _ if self.rng.one_in(4) => self.anywhere(64, 64),
             _ => span(0, 0),
         };
@@ -221,6 +224,71 @@ impl RandomPlan {
         match needed.unwrap_or(0) as u32 {
             0 => span(0, 0),
             needed => self.apart(needed, 64, &[conv.input, conv.output]),
+        }
+    }
+
+    fn scratch_of_product(&mut self, product: &MatMul) -> Span {
+        if product.sizes.iter().any(|&size| size > 64) || product.sizes.contains(&0) {
+            return span(0, 0);
+        }
+        let needed = matmul::scratch_bytes(&mat_mul_shape(product)) as u32;
+        self.apart(needed, 64, &[product.lhs, product.rhs, product.output])
+    }
+
+    fn mat_mul(&mut self) -> MatMul {
+        let batch = [self.rng.between(1, 3), self.rng.between(1, 3)];
+        let sizes =
+            [self.rng.between(1, 7), self.rng.pick(&[1, 3, 4, 8, 12, 16, 17]), self.rng.between(1, 18)];
+        let ([b0, b1], [m, k, n]) = (batch, sizes);
+        let lhs_strides =
+            self.rng.pick(&[[b1 * m * k, m * k, k], [b1 * m * k, k, b1 * k], [0, m * k, k], [1, 2, 3]]);
+        let own = [b1 * k * n, k * n, n, 1];
+        let rhs_strides = self.rng.pick(&[
+            own,
+            [b1 * k * n, k * n, 1, k],
+            [b1 * k * n, n, b1 * n, 1],
+            [0; 4],
+            [0, 1, 2, 3],
+        ]);
+        let output_strides = self.rng.pick(&[
+            [b1 * m * n, m * n, n],
+            [b1 * m * n, n, b1 * n],
+            [m * n, b0 * m * n, n],
+            [n, b0 * n, b0 * b1 * n],
+        ]);
+        let range = self.rng.one_in(2).then(|| self.range());
+        let elem_bytes = if range.is_some() { 1 } else { 4 };
+        let [x, y, row] = lhs_strides;
+        let lhs = self.anywhere(reach(&[b0, b1, m, k], &[x, y, row, 1]), 1);
+        let rhs =
+            if self.rng.one_in(8) { lhs } else { self.anywhere(reach(&[b0, b1, k, n], &rhs_strides), 1) };
+        MatMul {
+            lhs,
+            rhs,
+            output: self.apart(b0 * b1 * m * n * elem_bytes, elem_bytes, &[lhs, rhs]),
+            batch: self.numbers(batch),
+            sizes: self.numbers(sizes),
+            lhs_strides: self.numbers(lhs_strides),
+            rhs_strides: self.numbers(rhs_strides),
+            output_strides: self.numbers(output_strides),
+            lhs_zero_point: self.rng.int8(),
+            multiplier: self.multiplier(),
+            range,
+        }
+    }
+
+    fn layer_norm(&mut self) -> LayerNorm {
+        let channels = self.rng.between(1, 70);
+        let elems = channels * self.rng.between(1, 6);
+        let input = self.anywhere(elems, 1);
+        LayerNorm {
+            input,
+            output: self.apart(elems, 1, &[input]),
+            channels: self.number(channels),
+            gamma: self.floats(channels),
+            beta: self.floats(channels),
+            epsilon: self.multiplier(),
+            range: self.range(),
         }
     }
 
@@ -368,7 +436,7 @@ impl RandomPlan {
         let elems = channels * self.rng.between(0, 8);
         let (input, read) = if self.rng.one_in(2) {
             let input = self.anywhere(elems, 1);
-            (SoftmaxInput::I8 { input, table: self.floats(256) }, input)
+            (SoftmaxInput::I8 { input, table: self.bytes(512, 2) }, input)
         } else {
             let input = self.anywhere(4 * elems, 4);
             (SoftmaxInput::F32(input), input)

@@ -19,6 +19,7 @@ mod tests;
 use super::pack::{self, Layout, PANEL_ALIGN};
 use super::{ArgsError, Output};
 use crate::isa::{IsaSet, IsaToken};
+use crate::parts::{cut_front, share};
 
 /// Sizes, and distances in elements from one index to the next. All sizes are at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +96,44 @@ pub struct MatMulArgs<'a> {
     pub output: Output<'a>,
     /// At least [`MatMulRow::scratch_bytes`], aligned to 64 bytes. Contents do not matter.
     pub scratch: &'a mut [u8],
+}
+
+impl<'a> MatMulArgs<'a> {
+    /// Cuts the product into at most as many as there are `parts`, each with a stretch of the output of
+    /// its own, and gives their number. The first has the scratch memory, the others none.
+    pub fn split(self, parts: &mut [Option<MatMulArgs<'a>>]) -> usize {
+        let Self { shape, lhs, rhs, lhs_zero_point, multiplier, mut output, scratch } = self;
+        let dims = [shape.batch[0], shape.batch[1], shape.m];
+        // The outermost dimension of the output as it lies: a range of its indices is one stretch.
+        let stride = |axis: &usize| if dims[*axis] > 1 { shape.output_strides[*axis] } else { 0 };
+        let axis = (0..3).max_by_key(stride).unwrap_or(2);
+        let count = parts.len().min(dims[axis]);
+        let mut scratch = Some(scratch);
+        for (index, part) in parts.iter_mut().enumerate().take(count) {
+            let units = share(dims[axis], count, index);
+            let mut own = shape;
+            match axis {
+                0 | 1 => own.batch[axis] = units.len(),
+                _ => own.m = units.len(),
+            }
+            let elems = if index + 1 == count { usize::MAX } else { units.len() * stride(&axis) };
+            let output = match &mut output {
+                Output::I8(rest, range) => Output::I8(cut_front(rest, elems), *range),
+                Output::F32(rest) => Output::F32(cut_front(rest, elems)),
+            };
+            let rhs_start = if axis < 2 { units.start * shape.rhs_strides[axis] } else { 0 };
+            *part = Some(MatMulArgs {
+                shape: own,
+                lhs: &lhs[units.start * shape.lhs_strides[axis]..],
+                lhs_zero_point,
+                rhs: &rhs[rhs_start..],
+                multiplier,
+                output,
+                scratch: scratch.take().unwrap_or(&mut []),
+            });
+        }
+        count
+    }
 }
 
 /// A whole product.

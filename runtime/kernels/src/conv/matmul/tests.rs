@@ -147,6 +147,36 @@ fn rows_beside_forbidden_pages_touch_nothing_else() {
 }
 
 #[test]
+fn parts_together_equal_the_whole() {
+    let bound = BoundMatMul::new(select(token().set()), token()).unwrap();
+    for (index, &sizes) in SIZES.iter().enumerate() {
+        for form in [Form::Plain, Form::Transposed, Form::Heads, Form::Broadcast] {
+            let shape = shape(sizes, form);
+            let expected = outputs(&shape, index, Place::Offset(0), reference);
+            for count in [1, 2, 3, 7] {
+                let in_parts = |args: &mut MatMulArgs<'_>| {
+                    let mut scratch = Buffer::<u8>::new(args.scratch.len(), Place::Offset(0));
+                    let output = match &mut args.output {
+                        Output::I8(out, range) => Output::I8(out, *range),
+                        Output::F32(out) => Output::F32(out),
+                    };
+                    let whole = MatMulArgs { output, scratch: args.scratch, ..*args };
+                    let mut parts = [const { None }; 7];
+                    let count = whole.split(&mut parts[..count]);
+                    for (index, mut part) in parts.into_iter().take(count).flatten().enumerate() {
+                        if index > 0 {
+                            part.scratch = scratch.slice_mut();
+                        }
+                        bound.run(&mut part).unwrap();
+                    }
+                };
+                assert!(outputs(&shape, index, Place::Offset(0), in_parts) == expected, "{shape:?} {form:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn slices_that_are_too_short_are_refused() {
     let bound = BoundMatMul::new(select(IsaSet::SCALAR), token()).unwrap();
     let shape = shape([2, 3, 4, 5], Form::Plain);
