@@ -170,6 +170,23 @@ pub enum Op {
         /// The axis.
         axis: usize,
     },
+    /// Product of two tensors over the last two axes, with numpy's broadcasting of the others.
+    MatMul,
+    /// Layer normalization.
+    LayerNorm(LayerNorm),
+}
+
+/// `(x - mean) / sqrt(variance + epsilon) * gamma + beta`, over all axes from one on.
+#[derive(Clone, Debug)]
+pub struct LayerNorm {
+    /// The first axis.
+    pub axis: usize,
+    /// One for each element of the axes.
+    pub gamma: Vec<f32>,
+    /// One for each element of the axes.
+    pub beta: Vec<f32>,
+    /// What is added to the variance.
+    pub epsilon: f32,
 }
 
 /// One node.

@@ -1,6 +1,8 @@
 //! Functions of one number. On the device each is a table of 256 entries, so that nothing here
 //! needs to be fast, and none needs a kernel of its own.
 
+use crate::graph::BinaryKind;
+
 /// A function of one number, with ONNX's names and defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Unary {
@@ -100,8 +102,9 @@ pub enum Unary {
         /// Exponent.
         exponent: f32,
     },
-    /// `x * f(x)`: SiLU and HardSwish as exporters write them.
-    Gated(Box<Unary>),
+    /// Sum, difference or product of two functions of the same number: SiLU, HardSwish and Gelu as
+    /// exporters write them.
+    Both(BinaryKind, Box<[Unary; 2]>),
     /// One after the other, first to last.
     Chain(Vec<Unary>),
 }
@@ -169,8 +172,27 @@ impl Unary {
             Self::Sin => x.sin(),
             Self::Cos => x.cos(),
             Self::Pow { exponent } => x.powf(exponent as f64),
-            Self::Gated(ref inner) => x * inner.apply_f64(x),
+            Self::Both(kind, ref functions) => {
+                let [left, right] = functions.each_ref().map(|function| function.apply_f64(x));
+                match kind {
+                    BinaryKind::Add => left + right,
+                    BinaryKind::Sub => left - right,
+                    BinaryKind::Mul => left * right,
+                }
+            }
             Self::Chain(ref functions) => functions.iter().fold(x, |x, function| function.apply_f64(x)),
+        }
+    }
+
+    /// The number itself.
+    pub const IDENTITY: Self = Self::Affine { scale: 1.0, shift: 0.0 };
+
+    /// The factor, if the function is a product with a positive one: int8 values stay as they are then,
+    /// and only their scale changes.
+    pub fn as_factor(&self) -> Option<f32> {
+        match *self {
+            Self::Affine { scale, shift: 0.0 } if scale.is_normal() && scale > 0.0 => Some(scale),
+            _ => None,
         }
     }
 
@@ -243,7 +265,7 @@ mod tests {
         let chain = Unary::Affine { scale: 1.0, shift: 3.0 }
             .then(Unary::Clip { min: 0.0, max: 6.0 })
             .then(Unary::Affine { scale: 1.0 / 6.0, shift: 0.0 });
-        let gated = Unary::Gated(Box::new(chain));
+        let gated = Unary::Both(BinaryKind::Mul, Box::new([Unary::IDENTITY, chain]));
         for i in -50..50 {
             let x = i as f32 / 10.0;
             assert!((gated.apply(x) - Unary::HardSwish.apply(x)).abs() < 1e-6);

@@ -325,3 +325,169 @@ fn softmax_along_any_axis() {
     // Before opset 13, softmax was over everything from the axis on.
     check_opset(11, &[1, 4, 3], vec![op("Softmax", &["x"], "y").int("axis", 1)], vec![], 30.0);
 }
+
+#[test]
+fn products_of_two_tensors() {
+    let w = |name: &str, k: i64, n: i64| tensor(name, &[k, n]);
+    let dense = |weights: &str, output: &str| op("MatMul", &["x", weights], output);
+    let transposed = |input: &str, perm: &[i64]| op("Transpose", &[input], "t").ints("perm", perm);
+    // Of one batch and several, of sizes that no kernel likes, and with one side broadcast.
+    let branches = |perm| {
+        let product = op("MatMul", &["a", "t"], "y");
+        vec![dense("v", "a"), dense("w", "b"), transposed("b", perm), product]
+    };
+    check(&[1, 11, 24], branches(&[0, 2, 1]), vec![w("v", 24, 13), w("w", 24, 13)]);
+    check(&[1, 3, 8, 24], branches(&[0, 1, 3, 2]), vec![w("v", 24, 16), w("w", 24, 16)]);
+    // Nothing that lies as a product wants it: columns of the left operand are apart.
+    let left = vec![transposed("x", &[0, 3, 1, 2]), op("MatMul", &["t", "x"], "y")];
+    check(&[1, 5, 5, 5], left, vec![]);
+    let relu = vec![op("Relu", &["x"], "a"), op("MatMul", &["x", "a"], "b"), op("Relu", &["b"], "y")];
+    check(&[1, 6, 6], relu, vec![]);
+    // A tensor times itself, and a factor behind it.
+    check(&[1, 2, 5, 9], vec![transposed("x", &[0, 1, 3, 2]), op("MatMul", &["x", "t"], "y")], vec![]);
+    let scaled =
+        vec![op("MatMul", &["x", "x"], "a"), op("Div", &["a", "c"], "b"), op("Sigmoid", &["b"], "y")];
+    check(&[1, 2, 9, 9], scaled, vec![floats("c", &[], &[3.0])]);
+    let one_for_all = vec![
+        op("Reshape", &["x", "heads"], "a"),
+        op("Reshape", &["x", "rows"], "b"),
+        op("MatMul", &["a", "b"], "y"),
+    ];
+    check(&[1, 12, 12], one_for_all, vec![ints("heads", &[4, 3, 12]), ints("rows", &[12, 12])]);
+}
+
+/// As torch exports it: heads are split and transposed, scores scaled, results put together again.
+#[test]
+fn attention() {
+    for scale_first in [false, true] {
+        let head = |input: &str, output: &str, perm: &[i64]| {
+            let (product, split) = (format!("{output}.product"), format!("{output}.split"));
+            vec![
+                op("MatMul", &["x", input], &product),
+                op("Reshape", &[&product, "split"], &split),
+                op("Transpose", &[&split], output).ints("perm", perm),
+            ]
+        };
+        let mut nodes = head("wq", "q", &[0, 2, 1, 3]);
+        nodes.extend(head("wk", "k", &[0, 2, 3, 1]));
+        nodes.extend(head("wv", "v", &[0, 2, 1, 3]));
+        if scale_first {
+            nodes.push(op("Mul", &["q", "scale"], "scaled"));
+            nodes.push(op("MatMul", &["scaled", "k"], "scores"));
+        } else {
+            nodes.push(op("MatMul", &["q", "k"], "unscaled"));
+            nodes.push(op("Mul", &["unscaled", "scale"], "scores"));
+        }
+        nodes.push(op("Softmax", &["scores"], "weights").int("axis", -1));
+        nodes.push(op("MatMul", &["weights", "v"], "context"));
+        nodes.push(op("Transpose", &["context"], "together").ints("perm", &[0, 2, 1, 3]));
+        nodes.push(op("Reshape", &["together", "whole"], "flat"));
+        nodes.push(op("MatMul", &["flat", "wo"], "y"));
+        let constants = ["wq", "wk", "wv", "wo"].map(|name| tensor(name, &[32, 32])).into_iter().chain([
+            ints("split", &[1, 10, 4, 8]),
+            ints("whole", &[1, 10, 32]),
+            floats("scale", &[], &[0.3]),
+        ]);
+        check(&[1, 10, 32], nodes, constants.collect());
+    }
+}
+
+#[test]
+fn layer_normalizations_as_one_node_and_as_many() {
+    let parameters = || {
+        let gamma: Vec<f32> = (0..24).map(|c| 1.0 + (c % 5) as f32 * 0.2).collect();
+        let beta: Vec<f32> = (0..24).map(|c| (c % 7) as f32 * 0.1 - 0.3).collect();
+        vec![floats("gamma", &[24], &gamma), floats("beta", &[24], &beta)]
+    };
+    let one = || op("LayerNormalization", &["x", "gamma", "beta"], "y");
+    check_opset(17, &[1, 9, 24], vec![one()], parameters(), 30.0);
+    check_opset(17, &[1, 9, 24], vec![one().float("epsilon", 0.5)], parameters(), 30.0);
+    let without_beta = op("LayerNormalization", &["x", "gamma"], "y").int("axis", 2);
+    check_opset(17, &[1, 9, 24], vec![without_beta], parameters(), 30.0);
+    let two_axes = op("LayerNormalization", &["x", "gamma"], "y").int("axis", 2);
+    check_opset(17, &[1, 3, 4, 6], vec![two_axes], vec![tensor("gamma", &[4, 6])], 30.0);
+    // After a convolution, whose channels the device stores last, and over what it stores last.
+    let after = |last: bool| {
+        let moved = op("Transpose", &["a"], "b").ints("perm", &[0, 2, 3, 1]);
+        let norm = op("LayerNormalization", &[if last { "b" } else { "a" }, "gamma"], "y");
+        let mut nodes = vec![op("Conv", &["x", "w"], "a"), norm];
+        if last {
+            nodes.insert(1, moved);
+        }
+        nodes
+    };
+    let w = || tensor("w", &[8, 3, 1, 1]);
+    check_opset(17, &[1, 3, 5, 6], after(true), vec![w(), tensor("gamma", &[8])], 30.0);
+    check_opset(17, &[1, 3, 5, 6], after(false), vec![w(), tensor("gamma", &[6])], 30.0);
+    for square in ["Pow", "Mul"] {
+        let mean = |input: &str, output: &str| op("ReduceMean", &[input], output).ints("axes", &[-1]);
+        let nodes = vec![
+            mean("x", "mean"),
+            op("Sub", &["x", "mean"], "difference"),
+            op(square, &["difference", if square == "Pow" { "two" } else { "difference" }], "square"),
+            mean("square", "variance"),
+            op("Add", &["variance", "epsilon"], "sum"),
+            op("Sqrt", &["sum"], "deviation"),
+            op("Div", &["difference", "deviation"], "normal"),
+            op("Mul", &["normal", "gamma"], "scaled"),
+            op("Add", &["scaled", "beta"], "y"),
+        ];
+        let mut constants = parameters();
+        constants.extend([floats("two", &[], &[2.0]), floats("epsilon", &[], &[1e-5])]);
+        check(&[1, 9, 24], nodes, constants);
+    }
+}
+
+#[test]
+fn activations_as_exporters_write_them() {
+    let constants = || {
+        let scalar = |name: &str, value: f32| floats(name, &[], &[value]);
+        let mut constants = vec![
+            scalar("root2", std::f32::consts::SQRT_2),
+            scalar("one", 1.0),
+            scalar("half", 0.5),
+            scalar("three", 3.0),
+            scalar("cubic", 0.044_715),
+            scalar("inner", 0.797_884_6),
+            scalar("zero", 0.0),
+            scalar("six", 6.0),
+        ];
+        constants.push(tensor("w", &[4, 4, 1, 1]));
+        constants
+    };
+    let erf = || vec![op("Div", &["a", "root2"], "b"), op("Erf", &["b"], "c"), op("Add", &["c", "one"], "d")];
+    let tails: Vec<Vec<Node>> = vec![
+        // Gelu: x * (1 + erf) * 0.5, and (x * 0.5) * (1 + erf).
+        erf().into_iter().chain([op("Mul", &["a", "d"], "e"), op("Mul", &["e", "half"], "y")]).collect(),
+        erf().into_iter().chain([op("Mul", &["a", "half"], "e"), op("Mul", &["e", "d"], "y")]).collect(),
+        // Its approximation by tanh.
+        vec![
+            op("Pow", &["a", "three"], "b"),
+            op("Mul", &["b", "cubic"], "c"),
+            op("Add", &["a", "c"], "d"),
+            op("Mul", &["d", "inner"], "e"),
+            op("Tanh", &["e"], "f"),
+            op("Add", &["f", "one"], "g"),
+            op("Mul", &["a", "half"], "h"),
+            op("Mul", &["h", "g"], "y"),
+        ],
+        // SiLU, and HardSwish.
+        vec![op("Sigmoid", &["a"], "b"), op("Mul", &["a", "b"], "y")],
+        vec![
+            op("Add", &["a", "three"], "b"),
+            op("Clip", &["b", "zero", "six"], "c"),
+            op("Mul", &["a", "c"], "d"),
+            op("Div", &["d", "six"], "y"),
+        ],
+    ];
+    for tail in tails {
+        let nodes = || [op("Conv", &["x", "w"], "a")].into_iter();
+        check(&[1, 4, 5, 5], nodes().chain(tail).collect(), constants());
+    }
+}
+
+#[test]
+fn quotients_of_two_tensors() {
+    let nodes = vec![op("Sigmoid", &["x"], "a"), op("Add", &["a", "one"], "b"), op("Div", &["x", "b"], "y")];
+    check(&[1, 4, 6, 5], nodes, vec![floats("one", &[], &[1.0])]);
+}

@@ -109,9 +109,9 @@ fn report(package: &Package<'_>) -> Report {
     let steps: Vec<StepLine> =
         package.steps().enumerate().map(|(i, step)| step_line(&step, nodes(i))).collect();
     let head = package.head();
-    // Convolutions take int8 and int8 weights; `head.macs` counts every step, whatever it takes.
+    // Products take int8 and int8 weights; `head.macs` counts every step, whatever it takes.
     let int8_macs: u64 = (package.steps())
-        .filter(|step| matches!(step.op, plan::Op::Conv(_)))
+        .filter(|step| matches!(step.op, plan::Op::Conv(_) | plan::Op::MatMul(_)))
         .map(|step| step_macs(&step.op))
         .sum();
     Report {
@@ -200,6 +200,9 @@ fn step_line(step: &plan::Step<'_>, nodes: Vec<String>) -> StepLine {
         }
         plan::Op::Fill(_) => ("fill", "int8", 0),
         plan::Op::Copy(copy) => ("copy", if copy.elem_bytes == 4 { "f32" } else { "int8" }, 0),
+        plan::Op::MatMul(product) if product.range.is_some() => ("matmul", "int8 · int8 → int8", 0),
+        plan::Op::MatMul(_) => ("matmul", "int8 · int8 → f32", 0),
+        plan::Op::LayerNorm(norm) => ("layer norm", "int8 → int8", norm.gamma.bytes + norm.beta.bytes),
     };
     let spans = arena_spans(&step.op);
     let of = |read: bool| {

@@ -62,6 +62,14 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
                 chosen,
             }
         })
+        .chain(conv::matmul::rows().iter().map(|row| KernelLine {
+            name: row.name,
+            isa: row.isa.to_string(),
+            layout: None,
+            compiled: row.is_compiled(),
+            runs: isa.contains(row.isa),
+            chosen: std::ptr::eq(row, conv::matmul::select(isa)),
+        }))
         .chain(variants::variants().iter().flat_map(|variant| {
             variant.names().map(|name| KernelLine {
                 name,

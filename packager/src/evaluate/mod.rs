@@ -4,7 +4,7 @@ mod window;
 
 use matrixmultiply::sgemm;
 
-use crate::graph::{BinaryKind, FullyConnected, Graph, Node, Op, ValueId, as_nchw};
+use crate::graph::{BinaryKind, FullyConnected, Graph, LayerNorm, Node, Op, ValueId, as_nchw};
 
 /// Runs the graph on one sample. `inputs` are row-major, one for each of the graph's inputs;
 /// `observe` sees every value as it is made, inputs included, and may change it: what follows then sees
@@ -109,7 +109,37 @@ fn run_node(graph: &Graph, node: &Node, operands: &[&[f32]]) -> Vec<f32> {
             Strided::new(output_dims, &permuted).map(|at| input[at]).collect()
         }
         Op::Softmax { axis } => softmax(input, dims, *axis),
+        Op::MatMul => mat_mul([input, operands[1]], [dims, graph.dims(node.inputs[1])], output_dims),
+        Op::LayerNorm(norm) => layer_norm(norm, input),
     }
+}
+
+fn mat_mul([a, b]: [&[f32]; 2], [a_dims, b_dims]: [&[usize]; 2], output_dims: &[usize]) -> Vec<f32> {
+    let (batch, matrix) = output_dims.split_at(output_dims.len() - 2);
+    let (m, n, k) = (matrix[0], matrix[1], a_dims[a_dims.len() - 1]);
+    let mut result = vec![0.0; output_dims.iter().product()];
+    // Of the batch dimensions alone, in matrices.
+    let [left, right] = [a_dims, b_dims].map(|dims| broadcast_strides(&dims[..dims.len() - 2], batch));
+    let starts = Strided::new(batch, &left).zip(Strided::new(batch, &right));
+    for ((i, j), c) in starts.zip(result.chunks_exact_mut(m * n)) {
+        gemm([m, k, n], &a[i * m * k..], (k as isize, 1), &b[j * k * n..], (n as isize, 1), c);
+    }
+    result
+}
+
+fn layer_norm(norm: &LayerNorm, input: &[f32]) -> Vec<f32> {
+    let channels = norm.gamma.len();
+    let mut result = Vec::with_capacity(input.len());
+    for row in input.chunks_exact(channels) {
+        let mean = row.iter().map(|&x| x as f64).sum::<f64>() / channels as f64;
+        let variance = row.iter().map(|&x| (x as f64 - mean).powi(2)).sum::<f64>() / channels as f64;
+        let r = 1.0 / (variance + norm.epsilon as f64).sqrt();
+        result.extend(
+            (row.iter().zip(&norm.gamma).zip(&norm.beta))
+                .map(|((&x, &gamma), &beta)| ((x as f64 - mean) * r * gamma as f64 + beta as f64) as f32),
+        );
+    }
+    result
 }
 
 fn fully_connected(fc: &FullyConnected, input: &[f32]) -> Vec<f32> {

@@ -4,7 +4,7 @@ use tract_onnx::pb;
 
 use super::{Context, Importer, convolution, node_name, reshape};
 use crate::error::Result;
-use crate::graph::{BinaryKind, FullyConnected, Op, Tensor};
+use crate::graph::{BinaryKind, FullyConnected, LayerNorm, Op, Tensor};
 use crate::unary::Unary;
 
 /// What a user can do about an operation that is not in the table.
@@ -41,6 +41,7 @@ static CONVERTERS: &[(&str, Converter)] = &[
     ("HardSigmoid", unary),
     ("HardSwish", unary),
     ("Identity", identity),
+    ("LayerNormalization", layer_normalization),
     ("LeakyRelu", unary),
     ("Log", unary),
     ("MatMul", matmul),
@@ -229,16 +230,17 @@ fn binary(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
     importer.push(context, Op::Binary(kind), operands.to_vec())
 }
 
-/// A division by a constant is a product with its reciprocals.
+/// A division is a product with the reciprocal.
 fn div(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
     let numerator = importer.input(context, 0)?;
-    let divisor = importer.optional_constant(context, 1).map_err(|_| {
-        context.unsupported(
-            "divides two tensors that are computed while the model runs",
-            "edgepack divides by constants: multiply by a Reciprocal where that is meant",
-        )
-    })?;
-    let divisor = divisor.ok_or_else(|| context.invalid("its divisor is missing"))?;
+    if importer.facts.f32_constant(context.input_name(1)?).is_none() {
+        let divisor = importer.input(context, 1)?;
+        let (name, dims) = (format!("{}/reciprocal", context.name), importer.graph.dims(divisor).to_vec());
+        let reciprocal =
+            importer.push_part(context, Op::Unary(Unary::Reciprocal), vec![divisor], &name, dims);
+        return importer.push(context, Op::Binary(BinaryKind::Mul), vec![numerator, reciprocal]);
+    }
+    let divisor = importer.constant(context, 1)?;
     if divisor.data.contains(&0.0) {
         return Err(context.invalid("it divides by 0"));
     }
@@ -299,6 +301,29 @@ fn batch_normalization(importer: &mut Importer, context: &Context<'_>) -> Result
     importer.push(context, Op::ChannelAffine { scale, shift }, vec![input])
 }
 
+fn layer_normalization(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
+    let attributes = context.attributes();
+    let input = importer.input(context, 0)?;
+    let dims = importer.graph.dims(input).to_vec();
+    let axis = reshape::axis(context, attributes.int("axis", -1), dims.len())?;
+    let channels: usize = dims[axis..].iter().product();
+    let spread = |constant: Tensor| match constant.data.len() {
+        1 => Ok(vec![constant.data[0]; channels]),
+        n if n == channels => Ok(constant.data.to_vec()),
+        _ => Err(context.invalid(format!(
+            "its parameters of shape {:?} are not one for each of {channels}",
+            constant.dims
+        ))),
+    };
+    let gamma = spread(importer.constant(context, 1)?)?;
+    let beta = importer.optional_constant(context, 2)?.map_or_else(|| Ok(vec![0.0; channels]), spread)?;
+    let epsilon = attributes.float("epsilon", 1e-5);
+    if !(epsilon >= 0.0 && epsilon.is_finite()) {
+        return Err(context.invalid(format!("its epsilon is {epsilon}")));
+    }
+    importer.push(context, Op::LayerNorm(LayerNorm { axis, gamma, beta, epsilon }), vec![input])
+}
+
 fn gemm(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
     let attributes = context.attributes();
     let input = importer.input(context, 0)?;
@@ -333,15 +358,19 @@ fn gemm(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
 fn matmul(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
     let input = importer.input(context, 0)?;
     let name = context.input_name(1)?;
-    let Some(matrix) = importer.facts.f32_constant(name) else {
-        return Err(context.unsupported(
-            "multiplies two tensors that are computed while the model runs",
-            "edgepack multiplies by constant matrices",
-        ));
-    };
     if importer.graph.value(input).constant.is_some() {
         return Err(context.unsupported("has its constant on the left", "transpose both operands"));
     }
+    let Some(matrix) = importer.facts.f32_constant(name) else {
+        let other = importer.input(context, 1)?;
+        if [input, other].iter().any(|&id| importer.graph.dims(id).len() < 2) {
+            return Err(context.unsupported(
+                "multiplies a vector that is computed while the model runs",
+                "put an Unsqueeze before it, and a Squeeze behind it",
+            ));
+        }
+        return importer.push(context, Op::MatMul, vec![input, other]);
+    };
     let weights = rows_of_columns(context, &matrix, false)?;
     let bias = vec![0.0; weights.dims[0]];
     importer.push(context, Op::FullyConnected(FullyConnected { weights, bias }), vec![input])

@@ -89,7 +89,7 @@ impl Lowering<'_> {
     }
 
     /// The order in which a value's first reader will want it.
-    fn wanted(&self, id: ValueId) -> Order {
+    pub(super) fn wanted(&self, id: ValueId) -> Order {
         let rank = self.dims(id).len();
         let Some(&reader) = self.graph.consumers(id).first() else { return Order::identity(rank) };
         let node = &self.graph.nodes[reader];

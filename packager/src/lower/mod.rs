@@ -1,6 +1,7 @@
 //! The graph becomes steps over virtual buffers: in a plan's [`Span`]s, `offset` is the number of a
 //! buffer until [`crate::memory`] gives every buffer its place.
 
+mod attention;
 mod io;
 pub mod layout;
 mod nodes;

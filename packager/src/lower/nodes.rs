@@ -7,7 +7,7 @@ use super::{Lowering, Stored};
 use crate::error::Result;
 use crate::evaluate::broadcast_strides;
 use crate::graph::{BinaryKind, Node, Op, PoolKind, ValueId, Window, as_nchw};
-use crate::quantize::Quant;
+use crate::quantize::{Quant, factor};
 use crate::unary::Unary;
 
 /// One operand of a node of two.
@@ -26,6 +26,14 @@ impl Lowering<'_> {
             // A pass has made convolutions of these; their meaning is that of one with two operands.
             Op::ChannelAffine { .. } => Err(self.too_large(&node.name)),
             Op::Binary(kind) => self.binary(node, *kind),
+            Op::Unary(_) if factor(node).is_some() && !self.is_wide(node.output) => {
+                // The same int8 values at another scale.
+                for Stored { buffer, order } in self.stored.get(&node.inputs[0]).cloned().unwrap_or_default()
+                {
+                    self.store(node.output, buffer, order);
+                }
+                self.any(node.output).map(|_| ())
+            }
             Op::Unary(function) => self.unary(node, function),
             Op::Pool(kind, window) => self.pool(node, *kind, window),
             Op::ReduceMean { first, count } => self.reduce_mean(node, *first, *count),
@@ -45,6 +53,8 @@ impl Lowering<'_> {
                 self.any(node.output).map(|_| ())
             }
             Op::Softmax { axis } => self.softmax(node, *axis),
+            Op::MatMul => self.mat_mul(node),
+            Op::LayerNorm(norm) => self.layer_norm(node, norm),
         }
     }
 
@@ -280,7 +290,8 @@ impl Lowering<'_> {
             plan::SoftmaxInput::F32(from)
         } else {
             let scale = self.quant(input).scale as f64;
-            let table = self.f32_constant((0..256).map(|d| (-(d as f64) * scale).exp() as f32));
+            let exponential = |d: u32| ((-f64::from(d) * scale).exp() * 65535.0).round_ties_even() as u16;
+            let table = self.constant((0..256).flat_map(|d| exponential(d).to_le_bytes()).collect());
             plan::SoftmaxInput::I8 { input: from, table }
         };
         let output = self.value_buffer(node.output)?;

@@ -61,5 +61,14 @@ fn visit(op: &mut Op, see: &mut impl FnMut(Access, &mut Span)) {
             see(Access::Read, &mut copy.input);
             see(Access::WritePart, &mut copy.output);
         }
+        Op::MatMul(product) => {
+            see(Access::Read, &mut product.lhs);
+            see(Access::Read, &mut product.rhs);
+            see(Access::Write, &mut product.output);
+        }
+        Op::LayerNorm(norm) => {
+            see(Access::Read, &mut norm.input);
+            see(Access::Write, &mut norm.output);
+        }
     }
 }

@@ -11,7 +11,11 @@ pub(super) fn fuse_activation(graph: &mut Graph) {
         if graph.only_consumer(before) != Some(index) {
             continue;
         }
-        if matches!(graph.nodes[before].op, Op::Conv(_) | Op::FullyConnected(_) | Op::Binary(_)) {
+        let requantizes = matches!(
+            graph.nodes[before].op,
+            Op::Conv(_) | Op::FullyConnected(_) | Op::Binary(_) | Op::MatMul | Op::LayerNorm(_)
+        );
+        if requantizes {
             graph.nodes[before].clamp = graph.nodes[before].clamp.then(Clamp { min, max });
             graph.absorb(before, index);
         }

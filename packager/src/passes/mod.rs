@@ -3,9 +3,9 @@
 mod fold_affine;
 mod fold_batch_norm;
 mod fuse_activation;
-mod fuse_gate;
+mod fuse_functions;
+mod fuse_layer_norm;
 mod fuse_pad;
-mod fuse_unary_chain;
 
 use crate::graph::Graph;
 
@@ -15,11 +15,12 @@ pub type Pass = (&'static str, fn(&mut Graph));
 /// The passes in the order in which they run.
 pub static PASSES: &[Pass] = &[
     ("fuse_pad", fuse_pad::fuse_pad),
+    ("fuse_layer_norm", fuse_layer_norm::fuse_layer_norm),
     ("fold_batch_norm", fold_batch_norm::fold_batch_norm),
     ("fold_affine", fold_affine::fold_affine),
-    ("fuse_unary_chain", fuse_unary_chain::fuse_unary_chain),
-    ("fuse_gate", fuse_gate::fuse_gate),
+    // Before the functions: bounds cost nothing, and what they leave needs fewer levels.
     ("fuse_activation", fuse_activation::fuse_activation),
+    ("fuse_functions", fuse_functions::fuse_functions),
 ];
 
 /// Runs every pass, and removes what no output needs any more.

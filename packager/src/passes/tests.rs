@@ -85,6 +85,8 @@ fn kind(node: &Node) -> &'static str {
         Op::Binary(_) => "binary",
         Op::Unary(_) => "unary",
         Op::Pad { .. } => "pad",
+        Op::LayerNorm(_) => "layer norm",
+        Op::ReduceMean { .. } => "mean",
         _ => "other",
     }
 }
@@ -146,4 +148,85 @@ fn activations_become_bounds_and_chains_become_one_table() {
     let gate = build.node(Op::Unary(Unary::Affine { scale: 1.0 / 6.0, shift: 0.0 }), &[gate], &dims);
     let x = build.node(Op::Binary(BinaryKind::Mul), &[gate, x], &dims);
     build.check(x, run, &["conv+clamp", "unary"]);
+}
+
+#[test]
+fn sums_and_products_of_functions_of_one_tensor_become_one_table() {
+    let dims = [1, 4, 5, 6];
+    let gelu = |swap: bool| {
+        let (mut build, input) = Build::new(&[1, 3, 5, 6]);
+        let x = build.conv(input, [3, 4], [1, 1, 1, 1], &dims);
+        let erf = build.node(Op::Unary(Unary::Erf), &[x], &dims);
+        let sum = build.node(Op::Unary(Unary::Affine { scale: 1.0, shift: 1.0 }), &[erf], &dims);
+        let half = build.node(Op::Unary(Unary::Affine { scale: 0.5, shift: 0.0 }), &[x], &dims);
+        let operands = if swap { [sum, half] } else { [half, sum] };
+        (build.node(Op::Binary(BinaryKind::Mul), &operands, &dims), build)
+    };
+    for swap in [false, true] {
+        let (x, build) = gelu(swap);
+        build.check(x, fuse_functions::fuse_functions, &["conv", "unary"]);
+    }
+    // A square, and a function that both operands are.
+    let (mut build, input) = Build::new(&dims);
+    let x = build.node(Op::Unary(Unary::Tanh), &[input], &dims);
+    let x = build.node(Op::Binary(BinaryKind::Sub), &[x, x], &dims);
+    let x = build.node(Op::Binary(BinaryKind::Add), &[x, input], &dims);
+    let x = build.node(Op::Binary(BinaryKind::Mul), &[x, x], &dims);
+    build.check(x, fuse_functions::fuse_functions, &["unary"]);
+}
+
+#[test]
+fn functions_that_others_read_stay() {
+    let dims = [1, 4, 5, 6];
+    let (mut build, input) = Build::new(&dims);
+    let tanh = build.node(Op::Unary(Unary::Tanh), &[input], &dims);
+    let other = build.node(Op::Unary(Unary::Sigmoid), &[tanh], &dims);
+    let conv = build.conv(tanh, [4, 4], [1, 1, 1, 1], &dims);
+    let x = build.node(Op::Binary(BinaryKind::Mul), &[conv, other], &dims);
+    build.check(x, fuse_functions::fuse_functions, &["unary", "unary", "conv", "binary"]);
+}
+
+/// A layer normalization in primitives; with it, the difference from the mean.
+fn layer_norm(axis: usize) -> (Build, ValueId, ValueId) {
+    let dims = [2, 5, 6];
+    let (mut build, input) = Build::new(&dims);
+    let mut mean = dims;
+    mean[axis..].fill(1);
+    let reduce = || Op::ReduceMean { first: axis, count: 3 - axis };
+    let average = build.node(reduce(), &[input], &mean);
+    let difference = build.node(Op::Binary(BinaryKind::Sub), &[input, average], &dims);
+    let square = build.node(Op::Unary(Unary::Pow { exponent: 2.0 }), &[difference], &dims);
+    let variance = build.node(reduce(), &[square], &mean);
+    let sum = build.node(Op::Unary(Unary::Affine { scale: 1.0, shift: 0.01 }), &[variance], &mean);
+    let root = build.node(Op::Unary(Unary::Sqrt), &[sum], &mean);
+    let reciprocal = build.node(Op::Unary(Unary::Reciprocal), &[root], &mean);
+    let normal = build.node(Op::Binary(BinaryKind::Mul), &[difference, reciprocal], &dims);
+    (build, difference, normal)
+}
+
+#[test]
+fn a_layer_normalization_in_primitives_becomes_one() {
+    for axis in [1, 2] {
+        let dims = [2, 5, 6];
+        let (build, _, normal) = layer_norm(axis);
+        build.check(normal, fuse_layer_norm::fuse_layer_norm, &["layer norm"]);
+        let (mut build, _, normal) = layer_norm(axis);
+        let gamma = build.constant(&dims[axis..]);
+        let scaled = build.node(Op::Binary(BinaryKind::Mul), &[gamma, normal], &dims);
+        let beta = build.constant(&dims[axis..]);
+        let x = build.node(Op::Binary(BinaryKind::Add), &[scaled, beta], &dims);
+        build.check(x, fuse_layer_norm::fuse_layer_norm, &["layer norm"]);
+        // A constant of another shape is no parameter.
+        let (mut build, _, normal) = layer_norm(axis);
+        let constant = build.constant(&[5, 1]);
+        let x = build.node(Op::Binary(BinaryKind::Mul), &[normal, constant], &dims);
+        build.check(x, fuse_layer_norm::fuse_layer_norm, &["layer norm", "binary"]);
+    }
+}
+
+#[test]
+fn a_difference_that_others_read_is_still_computed() {
+    let (mut build, difference, normal) = layer_norm(2);
+    let x = build.node(Op::Binary(BinaryKind::Add), &[normal, difference], &[2, 5, 6]);
+    build.check(x, fuse_layer_norm::fuse_layer_norm, &["mean", "binary", "layer norm", "binary"]);
 }

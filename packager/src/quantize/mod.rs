@@ -10,7 +10,7 @@ mod weights;
 pub use weights::{QuantizedWeights, quantize_weights};
 
 use crate::calibrate::{Observer, Statistics};
-use crate::graph::{Graph, Op, PoolKind, ValueId};
+use crate::graph::{Clamp, Graph, Node, Op, PoolKind, ValueId};
 
 /// `real = (q - zero_point) * scale`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,6 +31,12 @@ impl Quant {
         }
         let zero_point = (-128.0 - min / scale).round_ties_even() as i32;
         Self { scale, zero_point: zero_point.clamp(-128, 127) }
+    }
+
+    /// The same over a range that is symmetric around 0, with as many levels on both sides.
+    pub fn symmetric_over([min, max]: [f32; 2]) -> Self {
+        let scale = max.max(-min) / 127.0;
+        Self { scale: if scale.is_normal() { scale } else { 1.0 }, zero_point: 0 }
     }
 
     /// The nearest int8 value.
@@ -64,27 +70,79 @@ pub fn choose_scheme(
     input_ranges: &[Option<[f32; 2]>],
 ) -> Scheme {
     let wide = wide_values(graph);
+    let symmetric = symmetric_values(graph);
     let mut quants: Vec<Option<Quant>> = vec![None; graph.values.len()];
-    let range = |id: ValueId| Quant::over(observer.range(&statistics.histograms[id.0]));
+    let over = |id: ValueId, range| {
+        if symmetric[id.0] { Quant::symmetric_over(range) } else { Quant::over(range) }
+    };
+    let range = |id: ValueId| over(id, observer.range(&statistics.histograms[id.0]));
     for (index, &id) in graph.inputs.iter().enumerate() {
         let known = input_ranges.get(index).copied().flatten();
-        quants[id.0] = Some(known.map_or_else(|| range(id), Quant::over));
+        quants[id.0] = Some(known.map_or_else(|| range(id), |known| over(id, known)));
     }
     for node in &graph.nodes {
         let output = node.output;
         if !wide[output.0] {
             quants[output.0] = match node.op {
                 // These move or select values, so that the scale stays.
-                Op::Reshape | Op::Transpose { .. } | Op::Pad { .. } | Op::Pool(PoolKind::Max, _) => {
-                    quants[node.inputs[0].0]
+                _ if keeps_values(node) => quants[node.inputs[0].0].map(|quant| rescaled(quant, node)),
+                // Probabilities: the whole of [0, 1), whatever calibration saw. Attention's are small
+                // where there are many, and only factors.
+                Op::Softmax { .. } if !feeds_products(graph, output) => {
+                    Some(Quant { scale: 1.0 / 256.0, zero_point: -128 })
                 }
-                // Probabilities: the whole of [0, 1), whatever calibration saw.
-                Op::Softmax { .. } => Some(Quant { scale: 1.0 / 256.0, zero_point: -128 }),
                 _ => Some(range(output)),
             };
         }
     }
     Scheme { quants, wide }
+}
+
+/// Whether a node's int8 results are among the int8 values that it reads.
+fn keeps_values(node: &Node) -> bool {
+    match node.op {
+        Op::Reshape | Op::Transpose { .. } | Op::Pad { .. } | Op::Pool(PoolKind::Max, _) => true,
+        _ => factor(node).is_some(),
+    }
+}
+
+/// The factor of a node that changes nothing but the scale.
+pub fn factor(node: &Node) -> Option<f32> {
+    match &node.op {
+        Op::Unary(function) if node.clamp == Clamp::NONE => function.as_factor(),
+        _ => None,
+    }
+}
+
+fn rescaled(quant: Quant, node: &Node) -> Quant {
+    let scale = quant.scale * factor(node).unwrap_or(1.0);
+    Quant { scale: if scale.is_normal() { scale } else { quant.scale }, ..quant }
+}
+
+/// The values whose zero point must be 0: the right operands of products of two tensors, which play the
+/// part of weights, and all from which they come unchanged.
+fn symmetric_values(graph: &Graph) -> Vec<bool> {
+    let mut symmetric = vec![false; graph.values.len()];
+    for node in graph.nodes.iter().rev() {
+        if matches!(node.op, Op::MatMul) {
+            symmetric[node.inputs[1].0] = true;
+        } else if keeps_values(node) && symmetric[node.output.0] {
+            symmetric[node.inputs[0].0] = true;
+        }
+    }
+    symmetric
+}
+
+/// Whether a value is read by products of two tensors, and by nothing else.
+fn feeds_products(graph: &Graph, id: ValueId) -> bool {
+    let readers = graph.consumers(id);
+    !readers.is_empty()
+        && !graph.outputs.contains(&id)
+        && readers.iter().all(|&reader| match &graph.nodes[reader].op {
+            Op::MatMul => true,
+            Op::Reshape | Op::Transpose { .. } => feeds_products(graph, graph.nodes[reader].output),
+            _ => false,
+        })
 }
 
 /// The values that stay f32: made by a product, table or softmax, and read by nothing but the
@@ -100,10 +158,13 @@ fn wide_values(graph: &Graph) -> Vec<bool> {
         };
         let read_wide = readers.iter().all(|i| softmax(i) || moved(i));
         let is_read = !readers.is_empty() || graph.outputs.contains(&node.output);
-        let clamped = node.clamp != crate::graph::Clamp::NONE;
+        let clamped = node.clamp != Clamp::NONE;
         let can_be_made = match node.op {
             Op::Conv(_) | Op::FullyConnected(_) => !clamped,
-            Op::Unary(_) | Op::Softmax { .. } => true,
+            Op::Unary(_) => factor(node).is_none(),
+            Op::Softmax { .. } => true,
+            // A softmax of int8 is faster than one of f32.
+            Op::MatMul => !clamped && readers.is_empty(),
             Op::Reshape | Op::Transpose { .. } => made_wide(graph, index),
             _ => false,
         };
@@ -123,8 +184,9 @@ fn made_wide(graph: &Graph, index: usize) -> bool {
     let Some(before) = graph.producer(graph.nodes[index].inputs[0]) else { return false };
     let node = &graph.nodes[before];
     match node.op {
-        Op::Conv(_) | Op::FullyConnected(_) => node.clamp == crate::graph::Clamp::NONE,
-        Op::Unary(_) | Op::Softmax { .. } => true,
+        Op::Conv(_) | Op::FullyConnected(_) => node.clamp == Clamp::NONE,
+        Op::Unary(_) => factor(node).is_none(),
+        Op::Softmax { .. } => true,
         Op::Reshape | Op::Transpose { .. } => made_wide(graph, before),
         _ => false,
     }
