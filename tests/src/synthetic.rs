@@ -11,11 +11,12 @@ use tract_onnx::pb::{self, attribute_proto::AttributeType, tensor_proto::DataTyp
 type Build = fn(&mut Net);
 
 /// Names of the networks, with the shape of their input, `[1, C, H, W]`.
-const NETWORKS: [(&str, [i64; 4], Build); 4] = [
+const NETWORKS: [(&str, [i64; 4], Build); 5] = [
     ("mobilenet", [1, 3, 64, 64], mobilenet),
     ("resnet", [1, 3, 64, 64], resnet),
     ("keywords", [1, 1, 49, 10], keywords),
     ("autoencoder", [1, 640, 1, 1], autoencoder),
+    ("transformer", [1, 1, 32, 64], transformer),
 ];
 
 /// Packs every network into `folder`; gives their names and packages.
@@ -137,6 +138,44 @@ fn autoencoder(net: &mut Net) {
     }
 }
 
+/// An encoder's: attention of two heads over 32 tokens of 64 values, and a layer of 256 with Gelu, both added
+/// to what they read and normalized.
+fn transformer(net: &mut Net) {
+    let (tokens, values, heads) = (32, 64, 2);
+    let before = net.mark();
+    let mut head = |perm: [i64; 4]| {
+        net.go_to(&before);
+        net.dense(values, values);
+        net.reshape(&[1, tokens, heads, values / heads]);
+        net.node("Transpose", &[], &[("perm", perm.to_vec())]);
+        net.mark()
+    };
+    let [key, value] = [[0, 2, 3, 1], [0, 2, 1, 3]].map(&mut head);
+    head([0, 2, 1, 3]);
+    net.binary("MatMul", &key);
+    let scale = net.tensor(&[], 1.0);
+    net.node("Mul", &[scale], &[]);
+    net.node("Softmax", &[], &[("axis", vec![-1])]);
+    net.binary("MatMul", &value);
+    net.node("Transpose", &[], &[("perm", vec![0, 2, 1, 3])]);
+    net.reshape(&[1, 1, tokens, values]);
+    net.dense(values, values);
+    net.binary("Add", &before);
+    net.layer_norm(values);
+    let before = net.mark();
+    net.dense(values, 4 * values);
+    let data = net.mark();
+    let root = net.tensor(&[], 1.0);
+    net.node("Div", &[root], &[]);
+    net.unary("Erf");
+    let one = net.tensor(&[], 1.0);
+    net.node("Add", &[one], &[]);
+    net.binary("Mul", &data);
+    net.dense(4 * values, values);
+    net.binary("Add", &before);
+    net.layer_norm(values);
+}
+
 /// A network that is made layer by layer, each of what the last has given.
 struct Net {
     graph: pb::GraphProto,
@@ -227,6 +266,29 @@ impl Net {
         self.last.channels = conv.outputs;
     }
 
+    /// A product of the last axis with a matrix.
+    fn dense(&mut self, inputs: i64, outputs: i64) {
+        let weights = self.tensor(&[inputs, outputs], (3.0 / inputs as f32).sqrt());
+        self.node("MatMul", &[weights], &[]);
+    }
+
+    fn layer_norm(&mut self, values: i64) {
+        let parameters = [self.tensor(&[values], 1.0), self.tensor(&[values], 0.1)];
+        self.node("LayerNormalization", &parameters, &[("axis", vec![-1])]);
+    }
+
+    fn reshape(&mut self, dims: &[i64]) {
+        let name = format!("constant{}", self.graph.initializer.len());
+        self.graph.initializer.push(pb::TensorProto {
+            name: name.clone(),
+            dims: vec![dims.len() as i64],
+            data_type: DataType::Int64 as i32,
+            raw_data: dims.iter().flat_map(|dim| dim.to_le_bytes()).collect(),
+            ..Default::default()
+        });
+        self.node("Reshape", &[name], &[]);
+    }
+
     fn max_pool(&mut self, kernel: i64, stride: i64) {
         let ints = [("kernel_shape", kernel), ("strides", stride)].map(|(name, int)| (name, vec![int; 2]));
         let [kernel, stride] = ints;
@@ -276,7 +338,7 @@ impl Net {
         self.graph.output.push(value(&self.last.name, None));
         pb::ModelProto {
             ir_version: 8,
-            opset_import: vec![pb::OperatorSetIdProto { domain: String::new(), version: 14 }],
+            opset_import: vec![pb::OperatorSetIdProto { domain: String::new(), version: 17 }],
             graph: Some(self.graph),
             ..Default::default()
         }

@@ -12,7 +12,7 @@ use edgepack_engine::kernels::isa::IsaSet;
 use edgepack_harness::Sample;
 use edgepack_harness::device::{Device, Local, Qemu};
 use edgepack_targets::Board;
-use edgepack_tests::{Case, digits, others, root, skip};
+use edgepack_tests::{Case, digits, others, root, skip, synthetic};
 
 /// A Cortex-A53 (NEON), A76 (dot product), everything of ARMv8.6 (i8mm), and a Cortex-A7 (ARMv7).
 const BOARDS: [&str; 4] = ["rpi3", "rpi5", "armv8-i8mm", "rpi2"];
@@ -139,6 +139,29 @@ fn vww_mobilenetv1_025_has_the_same_bytes_everywhere() {
 #[test]
 fn efficientnet_lite0_has_the_same_bytes_everywhere() {
     check(&other("efficientnet_lite0"), 4);
+}
+
+/// Layers that the models above do not have, attention among them: the package's golden samples are hashes of
+/// what the workstation computed.
+#[test]
+fn synthetic_networks_have_the_same_bytes_everywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, package) in synthetic::packages(folder.path()) {
+        for set in sets() {
+            assert!(local(&package, set).selftest().unwrap().passed, "{name} on {set}");
+        }
+        for board_name in BOARDS {
+            match board(board_name, &package, 1) {
+                Some(mut device) => assert!(device.selftest().unwrap().passed, "{name} on {board_name}"),
+                None => {
+                    assert!(
+                        std::env::var_os("EDGEPACK_EXPECT_BOARDS").is_none(),
+                        "{board_name} was expected"
+                    );
+                }
+            }
+        }
+    }
 }
 
 /// A package with prepacked weights computes the same, and packs nothing when it is loaded.
