@@ -11,6 +11,7 @@
 //! pool         maximum, average and mean
 //! softmax      exponential and softmax in fixed-order or integer arithmetic
 //! layer_norm   layer normalization: exact sums, a fixed order of the rest
+//! recurrent    LSTM and GRU: products by the convolutions' rows, gates in fixed-order arithmetic
 //! copy         strided copies: transpose, concat, pad
 //! parts        which part of some work each thread has
 //! input        f32 samples and u8 pixels to int8
@@ -38,6 +39,7 @@ pub mod layer_norm;
 pub mod lookup;
 pub mod parts;
 pub mod pool;
+pub mod recurrent;
 pub mod requantize;
 pub mod softmax;
 pub mod variants;

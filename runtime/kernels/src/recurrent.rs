@@ -1,0 +1,307 @@
+//! LSTM and GRU: for each time step one int8 product of the hidden state with the recurrent weights
+//! (a row of the convolutions' table), then the gates in f32, in a fixed order of single operations.
+//!
+//! ```text
+//! p = f32(sum over k of R[n, k] * h[t-1, k] + bias[n]) * multiplier[n]        [B, G * H], by the row
+//! LSTM, gates i o f c:   c = σ(x_f + p_f) * c + σ(x_i + p_i) * tanh(x_c + p_c)
+//!                        y = σ(x_o + p_o) * tanh(c)
+//! GRU,  gates z r h:     n = tanh(x_h + σ(x_r + p_r) * p_h)
+//!                        y = n + σ(x_z + p_z) * (y[t-1] - n)
+//! h[t] = quantize(y * hidden_multiplier)
+//! ```
+//! `x` is what the input contributes to every gate, in f32: one product over all time steps, made
+//! before. `c` of an LSTM and `y` of a GRU, the *state*, stays in f32. The order of gates is ONNX's.
+//! (Hochreiter and Schmidhuber, "Long Short-Term Memory", 1997; Cho et al., 2014, with the reset gate
+//! applied after the product, as cuDNN and ONNX's `linear_before_reset` have it.)
+
+pub mod activation;
+#[cfg(test)]
+mod tests;
+mod variants;
+
+pub use variants::{BoundGates, Variant, select, variants};
+
+use crate::conv::{ArgsError, BoundRow, ConvArgs, ConvShape, Output, Row, WeightSource};
+use crate::isa::IsaToken;
+use crate::requantize::OutputRange;
+use activation::{sigmoid, tanh};
+
+/// Which recurrent cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cell {
+    /// Four gates: input, output, forget, cell.
+    Lstm,
+    /// Three gates: update, reset, hidden.
+    Gru,
+}
+
+impl Cell {
+    /// Gates of one hidden unit.
+    pub const fn gates(self) -> usize {
+        match self {
+            Self::Lstm => 4,
+            Self::Gru => 3,
+        }
+    }
+}
+
+/// Geometry of a recurrent layer in one direction. All sizes are at least 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecurrentShape {
+    /// The cell.
+    pub cell: Cell,
+    /// T: time steps.
+    pub steps: usize,
+    /// B: sequences side by side.
+    pub batch: usize,
+    /// H: hidden units.
+    pub hidden: usize,
+    /// Whether time runs from the last step to the first.
+    pub reverse: bool,
+}
+
+impl RecurrentShape {
+    /// The product of one time step, as a convolution of 1×1 over the batch.
+    pub fn conv(&self) -> ConvShape {
+        ConvShape {
+            batch: 1,
+            in_h: 1,
+            in_w: self.batch,
+            in_channels: self.hidden,
+            out_h: 1,
+            out_w: self.batch,
+            out_channels: self.cell.gates() * self.hidden,
+            kernel_h: 1,
+            kernel_w: 1,
+            stride_h: 1,
+            stride_w: 1,
+            dilation_h: 1,
+            dilation_w: 1,
+            pad_top: 0,
+            pad_left: 0,
+            groups: 1,
+        }
+    }
+
+    /// Elements of the state and of one step's output: `[B, H]`.
+    pub fn state_elems(&self) -> usize {
+        self.batch * self.hidden
+    }
+
+    /// Elements of one step's product: `[B, G * H]`.
+    pub fn product_elems(&self) -> usize {
+        self.state_elems() * self.cell.gates()
+    }
+
+    /// Bytes of scratch memory for the product, and after it for `row`.
+    pub fn scratch_bytes(&self, row: &Row) -> usize {
+        self.product_bytes() + row.scratch_bytes(&self.conv())
+    }
+
+    /// Bytes of the product, padded so that a row's scratch memory may follow.
+    pub fn product_bytes(&self) -> usize {
+        (self.product_elems() * 4).next_multiple_of(64)
+    }
+
+    /// Multiply-adds of one run.
+    pub fn macs(&self) -> u64 {
+        self.steps as u64 * self.conv().macs()
+    }
+}
+
+/// One run of a recurrent layer over a whole sequence.
+#[derive(Debug)]
+pub struct RecurrentArgs<'a> {
+    /// The geometry.
+    pub shape: RecurrentShape,
+    /// What the input contributes: `[T, B, G * H]`.
+    pub input: &'a [f32],
+    /// R, `[G * H, H]`, canonical or packed as the row wants.
+    pub weights: WeightSource<'a>,
+    /// h before the first step: `[B, H]`.
+    pub initial_hidden: &'a [i8],
+    /// The state before the first step: `[B, H]`, each of magnitude at most 2^20.
+    pub initial_state: &'a [f32],
+    /// The state after the last step: `[B, H]`.
+    pub state: &'a mut [f32],
+    /// h of every step: `[T, B, H]`.
+    pub output: &'a mut [i8],
+    /// 1 / output scale.
+    pub hidden_multiplier: f32,
+    /// Where h lies.
+    pub range: OutputRange,
+    /// `[B, G * H]`; contents do not matter.
+    pub product: &'a mut [f32],
+    /// At least [`Row::scratch_bytes`] of the product's shape, aligned to 64 bytes.
+    pub scratch: &'a mut [u8],
+}
+
+/// A row and gates that may be run, since a token has shown that the processor has what they need.
+#[derive(Clone, Copy, Debug)]
+pub struct BoundRecurrent {
+    row: BoundRow,
+    gates: BoundGates,
+}
+
+impl BoundRecurrent {
+    /// Binds a row for the product, with the best gates that the token vouches for.
+    pub fn new(row: BoundRow, token: IsaToken) -> Self {
+        Self { row, gates: BoundGates::new(token) }
+    }
+
+    /// Runs the layer.
+    ///
+    /// # Errors
+    /// [`ArgsError`] where a slice does not fit the shape.
+    pub fn run(&self, args: &mut RecurrentArgs<'_>) -> Result<(), ArgsError> {
+        let shape = args.shape;
+        let (state_elems, product_elems) = (shape.state_elems(), shape.product_elems());
+        let fits = args.input.len() == shape.steps * product_elems
+            && args.output.len() == shape.steps * state_elems
+            && args.initial_hidden.len() == state_elems
+            && args.initial_state.len() == state_elems
+            && args.state.len() == state_elems
+            && args.product.len() == product_elems;
+        if !fits {
+            return Err(ArgsError::Length);
+        }
+        args.state.copy_from_slice(args.initial_state);
+        for index in 0..shape.steps {
+            let at = |index: usize| if shape.reverse { shape.steps - 1 - index } else { index };
+            let step = at(index);
+            let (hidden, output): (&[i8], &mut [i8]) = if index == 0 {
+                (args.initial_hidden, &mut args.output[step * state_elems..][..state_elems])
+            } else {
+                // The step before lies on one side of this one.
+                let (front, back) = args.output.split_at_mut(step.max(at(index - 1)) * state_elems);
+                let last = front.len() - state_elems;
+                if shape.reverse {
+                    (&back[..state_elems], &mut front[last..])
+                } else {
+                    (&front[last..], &mut back[..state_elems])
+                }
+            };
+            self.row.run(&mut ConvArgs {
+                shape: shape.conv(),
+                input: hidden,
+                input_zero_point: 0,
+                weights: args.weights,
+                output: Output::F32(args.product),
+                scratch: args.scratch,
+            })?;
+            self.gates.run(&mut GatesArgs {
+                cell: shape.cell,
+                hidden: shape.hidden,
+                input: &args.input[step * product_elems..][..product_elems],
+                product: args.product,
+                state: args.state,
+                output,
+                hidden_multiplier: args.hidden_multiplier,
+                range: args.range,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The gates of one time step.
+#[derive(Debug)]
+pub struct GatesArgs<'a> {
+    /// The cell.
+    pub cell: Cell,
+    /// H.
+    pub hidden: usize,
+    /// What the input contributes: `[B, G * H]`.
+    pub input: &'a [f32],
+    /// What the hidden state contributes: `[B, G * H]`.
+    pub product: &'a [f32],
+    /// `[B, H]`.
+    pub state: &'a mut [f32],
+    /// `[B, H]`.
+    pub output: &'a mut [i8],
+    /// 1 / output scale.
+    pub hidden_multiplier: f32,
+    /// Where the output lies.
+    pub range: OutputRange,
+}
+
+/// Units that are computed together: what a compiler makes vectors of.
+const LANES: usize = 16;
+type Lanes = [f32; LANES];
+
+/// The definition of the gates, in portable code. Slices have the lengths that [`GatesArgs`]
+/// documents.
+#[inline(always)]
+pub fn gates(args: &mut GatesArgs<'_>) {
+    match args.cell {
+        Cell::Lstm => blocks(args, lstm),
+        Cell::Gru => blocks(args, gru),
+    }
+}
+
+/// Gives `cell` the gates of [`LANES`] units at a time, from the input and from the hidden state, and
+/// their states, which it changes; stores what it returns.
+#[inline(always)]
+fn blocks<const G: usize>(
+    args: &mut GatesArgs<'_>,
+    cell: impl Fn(&[Lanes; G], &[Lanes; G], &mut Lanes) -> Lanes,
+) {
+    let (hidden, multiplier, range) = (args.hidden, args.hidden_multiplier, args.range);
+    let compute = |x: &[Lanes; G], p: &[Lanes; G], state: &mut Lanes| {
+        cell(x, p, state).map(|y| range.quantize(y * multiplier))
+    };
+    let rows = args.input.chunks_exact(G * hidden).zip(args.product.chunks_exact(G * hidden));
+    let results = args.state.chunks_exact_mut(hidden).zip(args.output.chunks_exact_mut(hidden));
+    for ((input, product), (state, output)) in rows.zip(results) {
+        let x = gates_of::<G>(input, hidden);
+        let p = gates_of::<G>(product, hidden);
+        let (states, last_state) = state.as_chunks_mut::<LANES>();
+        let (outputs, last_output) = output.as_chunks_mut::<LANES>();
+        for (block, (state, output)) in states.iter_mut().zip(outputs).enumerate() {
+            let (x, p) = (x.map(|(whole, _)| whole[block]), p.map(|(whole, _)| whole[block]));
+            *output = compute(&x, &p, state);
+        }
+        if !last_state.is_empty() {
+            let (x, p) = (x.map(|(_, last)| padded(last)), p.map(|(_, last)| padded(last)));
+            let mut held = padded(last_state);
+            let quantized = compute(&x, &p, &mut held);
+            last_state.copy_from_slice(&held[..last_state.len()]);
+            last_output.copy_from_slice(&quantized[..last_output.len()]);
+        }
+    }
+}
+
+/// By gate: the values of whole blocks of units, and the rest.
+#[inline(always)]
+fn gates_of<const G: usize>(row: &[f32], hidden: usize) -> [(&[Lanes], &[f32]); G] {
+    core::array::from_fn(|g| row[g * hidden..][..hidden].as_chunks())
+}
+
+/// The values of a slice, zeros after them.
+#[inline(always)]
+fn padded(from: &[f32]) -> Lanes {
+    let mut lanes = [0.0; LANES];
+    lanes[..from.len()].copy_from_slice(from);
+    lanes
+}
+
+#[inline(always)]
+fn lstm(x: &[Lanes; 4], p: &[Lanes; 4], c: &mut Lanes) -> Lanes {
+    let mut y = [0.0; LANES];
+    for l in 0..LANES {
+        let [i, o, f] = [0, 1, 2].map(|g| sigmoid(x[g][l] + p[g][l]));
+        c[l] = f * c[l] + i * tanh(x[3][l] + p[3][l]);
+        y[l] = o * tanh(c[l]);
+    }
+    y
+}
+
+#[inline(always)]
+fn gru(x: &[Lanes; 3], p: &[Lanes; 3], y: &mut Lanes) -> Lanes {
+    for l in 0..LANES {
+        let [z, r] = [0, 1].map(|g| sigmoid(x[g][l] + p[g][l]));
+        let n = tanh(x[2][l] + r * p[2][l]);
+        y[l] = n + z * (y[l] - n);
+    }
+    *y
+}
