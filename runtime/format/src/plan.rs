@@ -166,6 +166,8 @@ pub enum Op {
     MatMul(MatMul),
     /// Layer normalization.
     LayerNorm(LayerNorm),
+    /// LSTM and GRU.
+    Recurrent(Recurrent),
 }
 
 /// Zero point and bounds of an int8 result.
@@ -438,5 +440,59 @@ pub struct LayerNorm {
     /// The model's times `(channels / input scale)^2`. Finite, and no less than the smallest normal f32.
     pub epsilon: f32,
     /// The result.
+    pub range: Range,
+}
+
+/// Which recurrent cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cell {
+    /// Gates i, o, f, c.
+    Lstm,
+    /// Gates z, r, h; the reset gate is applied after the product.
+    Gru,
+}
+
+impl Cell {
+    /// G: gates of one hidden unit.
+    pub const fn gates(self) -> u32 {
+        match self {
+            Self::Lstm => 4,
+            Self::Gru => 3,
+        }
+    }
+}
+
+/// A recurrent layer over a whole sequence, in one direction, after the product of its input.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recurrent {
+    /// The cell.
+    pub cell: Cell,
+    /// In the arena: f32 `[T, B, G * H]`, what the input contributes to each gate.
+    pub input: Span,
+    /// In the arena: int8 `[T, B, H]`, the hidden states.
+    pub output: Span,
+    /// In the arena: f32 `[B, H]`, the state after the last step: c of an LSTM, h of a GRU.
+    pub state: Span,
+    /// T: time steps.
+    pub steps: u32,
+    /// B: sequences side by side.
+    pub batch: u32,
+    /// H: hidden units.
+    pub hidden: u32,
+    /// Whether time runs from the last step to the first.
+    pub reverse: bool,
+    /// int8 constants in [-127, 127], `[G * H, H]`.
+    pub weights: Span,
+    /// i32 constants, `[G * H]`, with `-range.zero_point * sum(weights)` in them.
+    pub bias: Span,
+    /// f32 constants, `[G * H]`, finite and positive.
+    pub multiplier: Span,
+    /// int8 constants, `[B, H]`: the hidden state before the first step.
+    pub initial_hidden: Span,
+    /// f32 constants of magnitude at most 2²⁰, `[B, H]`: the state before the first step.
+    pub initial_state: Span,
+    /// 1 / output scale: finite and positive.
+    pub hidden_multiplier: f32,
+    /// The hidden states.
     pub range: Range,
 }

@@ -171,7 +171,7 @@ impl Reader<'_> {
 
 #[test]
 fn the_page_is_enough_to_read_heads_inputs_and_outputs() {
-    read("Head", |head| assert_eq!(head.varints(), [1280, 1, 2, 17, 1 << 40]));
+    read("Head", |head| assert_eq!(head.varints(), [1280, 1, 2, 19, 1 << 40]));
     read("image", |input| {
         assert_eq!((input.text().as_str(), input.byte()), ("image", 4));
         assert_eq!((input.varints(), input.varints()), ([1, 2, 4, 4, 1, 1], [0, 32]));
@@ -306,6 +306,27 @@ fn the_page_is_enough_to_read_fills_and_copies() {
         assert_eq!(copy.varints(), [1, 1, 1, 1, 2, 4]);
         assert_eq!((copy.varint(), copy.varints()), (0, [0, 0, 0, 0, 1, 2]));
         assert_eq!((copy.varint(), copy.varints(), copy.byte()), (0, [0, 0, 0, 0, 4, 1], 0));
+    });
+}
+
+#[test]
+fn the_page_is_enough_to_read_recurrent_layers() {
+    read_step("lstm", [1152, 128], 9, |lstm| {
+        assert_eq!((lstm.varint(), lstm.varints(), lstm.varints()), (0, [768, 128], [896, 8]));
+        // State; T, B, H; reverse.
+        assert_eq!((lstm.varints(), lstm.varints(), lstm.byte()), ([904, 8], [4, 1, 2], 0));
+        let [weights, bias, multiplier] = std::array::from_fn(|_| lstm.varints());
+        assert_eq!((weights, bias, multiplier), ([2824, 16], [2840, 32], [2872, 32]));
+        assert_eq!((lstm.varints(), lstm.varints()), ([2904, 2], [2908, 8]));
+        assert_eq!((lstm.f32(), lstm.i8s()), (127.0, [-3, -128, 127]));
+    });
+    read_step("gru", [1216, 64], 9, |gru| {
+        assert_eq!((gru.varint(), gru.varints(), gru.varints()), (1, [768, 96], [912, 8]));
+        assert_eq!((gru.varints(), gru.varints(), gru.byte()), ([920, 16], [2, 2, 2], 1));
+        let [weights, bias, multiplier] = std::array::from_fn(|_| gru.varints());
+        assert_eq!((weights, bias, multiplier), ([2916, 12], [2928, 24], [2952, 24]));
+        assert_eq!((gru.varints(), gru.varints()), ([2976, 4], [2980, 16]));
+        assert_eq!((gru.f32(), gru.i8s()), (100.0, [-3, -128, 127]));
     });
 }
 

@@ -171,12 +171,15 @@ fn plans_that_are_not_encoded_as_the_page_says_are_refused() {
     // The first step: its name, its scratch (two varints of two bytes), its operation.
     let operation = head + input + outputs + 1 + "conv".len() + 4;
     assert_eq!(plan[operation], 0);
-    assert_eq!(spliced(&parts, operation, 1, &[9]), malformed(Place::Step(0), encoding));
+    assert_eq!(spliced(&parts, operation, 1, &[10]), malformed(Place::Step(0), encoding));
     assert_eq!(spliced(&parts, operation, 1, &[0xff]), malformed(Place::Step(0), encoding));
     // A varint that is longer than it need be is the same number.
     assert_eq!(spliced(&parts, operation, 1, &[0x80, 0x00]), Ok(()));
-    // A bool and an option of another byte than 0 and 1. The last byte of all is the option of a table.
-    assert_eq!(spliced(&parts, plan.len() - 1, 1, &[2]), malformed(last, encoding));
+    // A bool and an option of another byte than 0 and 1. The last byte of a copy is the option of a table.
+    let copies = parts.steps.iter().rposition(|step| matches!(step.op, Op::Copy(_))).unwrap();
+    let after: usize = parts.steps[copies + 1..].iter().map(|s| postcard::to_stdvec(s).unwrap().len()).sum();
+    let place = Place::Step(copies as u32);
+    assert_eq!(spliced(&parts, plan.len() - after - 1, 1, &[2]), malformed(place, encoding));
     let exact = head + input + outputs - 1;
     assert_eq!(plan[exact], 0);
     assert_eq!(spliced(&parts, exact, 1, &[2]), malformed(F32_OUTPUT, encoding));

@@ -467,3 +467,83 @@ fn layer_normalizations_that_lie_are_refused() {
     ]);
     check_allowed(&[("the smallest epsilon", |p| layer_norm(p, NORM).epsilon = f32::MIN_POSITIVE)]);
 }
+const OVERLAPS_TENSOR: &str = "state, which overlaps a tensor";
+
+#[test]
+fn recurrent_layers_that_lie_are_refused() {
+    check(&[
+        ("no step", at(LSTM), "input", |p| recurrent(p, LSTM).steps = 0),
+        ("a step more", at(LSTM), "input", |p| recurrent(p, LSTM).steps = 5),
+        ("no sequence", at(LSTM), "input", |p| recurrent(p, LSTM).batch = 0),
+        ("a sequence more", at(GRU), "input", |p| recurrent(p, GRU).batch = 3),
+        ("a huge batch", at(LSTM), "batch", |p| recurrent(p, LSTM).batch = (1 << 24) + 1),
+        ("no unit", at(LSTM), "hidden", |p| recurrent(p, LSTM).hidden = 0),
+        ("units that overflow", at(LSTM), "hidden", |p| recurrent(p, LSTM).hidden = u32::MAX),
+        ("too many units", at(LSTM), "hidden, which is too large", |p| recurrent(p, LSTM).hidden = 132_105),
+        ("too many weights", at(GRU), "hidden, which is too large", |p| recurrent(p, GRU).hidden = 30_000),
+        ("steps that overflow", at(GRU), "input", |p| recurrent(p, GRU).steps = u32::MAX),
+        ("another cell", at(LSTM), "input", |p| recurrent(p, LSTM).cell = Cell::Gru),
+        ("input behind the arena", at(LSTM), "input", |p| recurrent(p, LSTM).input.offset = 1156),
+        ("input at an odd place", at(LSTM), "input", |p| recurrent(p, LSTM).input.offset = 766),
+        ("output too short", at(LSTM), "output", |p| recurrent(p, LSTM).output.bytes = 7),
+        ("output behind the arena", at(LSTM), "output", |p| recurrent(p, LSTM).output.offset = 1273),
+        ("output over the input", at(LSTM), OVERLAPS_INPUT, |p| recurrent(p, LSTM).output.offset = 895),
+        ("state too long", at(LSTM), "state", |p| recurrent(p, LSTM).state.bytes = 12),
+        ("state at an odd place", at(LSTM), "state", |p| recurrent(p, LSTM).state.offset = 906),
+        ("state behind the arena", at(LSTM), "state", |p| recurrent(p, LSTM).state.offset = 1276),
+        ("state over the input", at(LSTM), OVERLAPS_TENSOR, |p| recurrent(p, LSTM).state.offset = 888),
+        ("state over the output", at(LSTM), OVERLAPS_TENSOR, |p| recurrent(p, LSTM).state.offset = 900),
+        ("weights too few", at(GRU), "weights", |p| recurrent(p, GRU).weights.bytes = 11),
+        ("a weight of -128", at(LSTM), "weights, of which one is -128", |p| {
+            let weights = recurrent(p, LSTM).weights;
+            poke(p, span(weights.offset + 15, 1), &[0x80]);
+        }),
+        ("bias at an odd place", at(LSTM), "bias", |p| recurrent(p, LSTM).bias.offset += 2),
+        ("bias too short", at(LSTM), "bias", |p| recurrent(p, LSTM).bias.bytes = 28),
+        ("multipliers too many", at(GRU), "multiplier", |p| recurrent(p, GRU).multiplier.bytes += 4),
+        ("multiplier 0", at(GRU), "multiplier", |p| {
+            let multiplier = recurrent(p, GRU).multiplier;
+            poke(p, multiplier, &[0; 4]);
+        }),
+        ("hidden state too long", at(LSTM), "initial_hidden", |p| {
+            recurrent(p, LSTM).initial_hidden.bytes = 3
+        }),
+        ("hidden state outside", at(LSTM), "initial_hidden", |p| {
+            recurrent(p, LSTM).initial_hidden.offset = 1 << 20;
+        }),
+        ("initial state too short", at(GRU), "initial_state", |p| recurrent(p, GRU).initial_state.bytes = 12),
+        ("initial state NaN", at(LSTM), "initial_state", |p| {
+            let state = recurrent(p, LSTM).initial_state;
+            poke(p, state, &f32::NAN.to_le_bytes());
+        }),
+        ("initial state too large", at(LSTM), "initial_state", |p| {
+            let state = recurrent(p, LSTM).initial_state;
+            poke(p, state, &1_048_576.1_f32.to_le_bytes());
+        }),
+        ("hidden multiplier 0", at(LSTM), "hidden_multiplier", |p| {
+            recurrent(p, LSTM).hidden_multiplier = 0.0;
+        }),
+        ("hidden multiplier NaN", at(GRU), "hidden_multiplier", |p| {
+            recurrent(p, GRU).hidden_multiplier = f32::NAN;
+        }),
+        ("empty range", at(GRU), "range", |p| recurrent(p, GRU).range = UNORDERED),
+        ("scratch too small", at(LSTM), "scratch, which is too small", |p| p.steps[LSTM].scratch.bytes = 63),
+        ("no scratch", at(GRU), "scratch, which is too small", |p| p.steps[GRU].scratch = span(0, 0)),
+        ("scratch over the input", at(LSTM), "scratch, which overlaps a tensor", |p| {
+            p.steps[LSTM].scratch = span(832, 64);
+        }),
+        ("scratch over the state", at(LSTM), "scratch, which overlaps a tensor", |p| {
+            recurrent(p, LSTM).state.offset = 960;
+            p.steps[LSTM].scratch = span(960, 64);
+        }),
+        ("scratch over the output", at(LSTM), "scratch, which overlaps a tensor", |p| {
+            recurrent(p, LSTM).output.offset = 960;
+            p.steps[LSTM].scratch = span(960, 64);
+        }),
+    ]);
+    check_allowed(&[
+        ("the other direction", |p| recurrent(p, LSTM).reverse = true),
+        ("a hidden state far from zero", |p| recurrent(p, GRU).range.zero_point = 127),
+        ("a hidden multiplier of any size", |p| recurrent(p, GRU).hidden_multiplier = f32::MAX),
+    ]);
+}

@@ -25,6 +25,8 @@ pub(super) const LAYER_NORM: usize = 13;
 pub(super) const FILL: usize = 14;
 pub(super) const PAD: usize = 15;
 pub(super) const TRANSPOSE: usize = 16;
+pub(super) const LSTM: usize = 17;
+pub(super) const GRU: usize = 18;
 
 /// What a package is made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,12 +125,15 @@ impl Parts {
             .chain(Self::pools())
             .chain(Self::softmaxes(&mut constants))
             .chain(Self::attention(&mut constants))
-            .chain(Self::moves(&mut constants));
+            .chain(Self::moves(&mut constants))
+            .chain(Self::recurrent(&mut constants));
         let steps: Vec<Step<'_>> = steps
             .map(|(name, op)| {
                 let scratch = match name {
                     "conv" => span(1024, 256),
                     "matmul" => span(1024, 192),
+                    "lstm" => span(1152, 128),
+                    "gru" => span(1216, 64),
                     _ => span(0, 0),
                 };
                 Step { name, scratch, op }
@@ -337,6 +342,43 @@ impl Parts {
         ]
     }
 
+    fn recurrent(constants: &mut Constants) -> Vec<(&'static str, Op)> {
+        let lstm = Recurrent {
+            cell: Cell::Lstm,
+            input: span(768, 128),
+            output: span(896, 8),
+            state: span(904, 8),
+            steps: 4,
+            batch: 1,
+            hidden: 2,
+            reverse: false,
+            weights: constants.weights(16),
+            bias: constants.ints(0..8),
+            multiplier: constants.floats((1..9).map(|i| i as f32 / 64.0)),
+            initial_hidden: constants.bytes([0xfd, 0xfd]),
+            initial_state: constants.floats([0.0, -1048576.0]),
+            hidden_multiplier: 127.0,
+            range: FULL,
+        };
+        let gru = Recurrent {
+            cell: Cell::Gru,
+            input: span(768, 96),
+            output: span(912, 8),
+            state: span(920, 16),
+            steps: 2,
+            batch: 2,
+            reverse: true,
+            weights: constants.weights(12),
+            bias: constants.ints(0..6),
+            multiplier: constants.floats((1..7).map(|i| i as f32 / 32.0)),
+            initial_hidden: constants.bytes([1, 2, 3, 4]),
+            initial_state: constants.floats([0.5, 1.0, -0.5, -1.0]),
+            hidden_multiplier: 100.0,
+            ..lstm
+        };
+        std::vec![("lstm", Op::Recurrent(lstm)), ("gru", Op::Recurrent(gru))]
+    }
+
     /// The plan's section; the head's counts are those of the slices.
     pub fn plan(&self) -> Vec<u8> {
         encode_plan(self.head, &self.inputs, &self.outputs, &self.steps)
@@ -385,3 +427,4 @@ operation!(fill, Fill);
 operation!(copy, Copy);
 operation!(mat_mul, MatMul);
 operation!(layer_norm, LayerNorm);
+operation!(recurrent, Recurrent);

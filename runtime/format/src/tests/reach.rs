@@ -121,6 +121,21 @@ fn uses(op: &Op) -> Vec<Use> {
                 constant(op.beta, channels, 4),
             ]
         }
+        Op::Recurrent(op) => {
+            let gates = if op.cell == Cell::Lstm { 4 } else { 3 };
+            let (steps, batch, hidden) = (op.steps as u128, op.batch as u128, op.hidden as u128);
+            assert!(steps > 0 && batch > 0 && hidden > 0);
+            std::vec![
+                used(op.input, steps * batch * gates * hidden, 4),
+                written(op.output, steps * batch * hidden, 1),
+                written(op.state, batch * hidden, 4),
+                constant(op.weights, gates * hidden * hidden, 1),
+                constant(op.bias, gates * hidden, 4),
+                constant(op.multiplier, gates * hidden, 4),
+                constant(op.initial_hidden, batch * hidden, 1),
+                constant(op.initial_state, batch * hidden, 4),
+            ]
+        }
     }
 }
 
@@ -186,12 +201,14 @@ pub(super) fn check(package: &Package<'_>) {
             (a.offset as u128) < b.offset as u128 + b.bytes as u128
                 && (b.offset as u128) < a.offset as u128 + a.bytes as u128
         };
-        for write in uses.iter().filter(|one| one.written) {
+        for (index, write) in uses.iter().enumerate().filter(|(_, one)| one.written) {
+            let others = uses[index + 1..].iter().filter(|one| one.written);
+            assert!(others.into_iter().all(|other| !overlap(other.span, write.span)), "{:?}", step.op);
             let reads = uses.iter().filter(|one| !one.constant && !one.written);
             let overlapping = reads.filter(|read| overlap(read.span, write.span)).count();
             assert!(overlapping <= in_place(&step.op) as usize, "{:?}", step.op);
         }
-        if scratch.bytes > 0 && matches!(step.op, Op::Conv(_) | Op::MatMul(_)) {
+        if scratch.bytes > 0 && matches!(step.op, Op::Conv(_) | Op::MatMul(_) | Op::Recurrent(_)) {
             let arena = uses.iter().filter(|one| !one.constant);
             assert!(arena.into_iter().all(|one| !overlap(one.span, scratch)));
         }

@@ -127,6 +127,6 @@ fn the_bytes_of_every_operation_are_those_of_format_1() {
     assert!(include_str!("../../FORMAT.md").contains(&vectors), "FORMAT.md should have:\n{vectors}");
     let package = parts.package();
     let hash = blake3::hash(&package).to_hex();
-    let expected = "d22cd73acdee7adb5c2319c1f163df99dd1eeeec14a8b8cb72448a3a898c8d30";
-    assert_eq!((package.len(), hash.as_str()), (4367, expected));
+    let expected = "621fc166b48ec2ebb71366ae7208d61504138f9335b102d97190e752f8ed7487";
+    assert_eq!((package.len(), hash.as_str()), (4559, expected));
 }

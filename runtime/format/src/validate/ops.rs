@@ -2,8 +2,8 @@
 
 use super::{Bounds, Check, end, extent, overlap, product, require};
 use crate::plan::{
-    Binary, BinaryOp, Conv, Copy, LayerNorm, Lookup, MatMul, Op, Operand, Pool, PoolOp, Range, Softmax,
-    SoftmaxInput, SoftmaxOutput, Span, Step,
+    Binary, BinaryOp, Conv, Copy, LayerNorm, Lookup, MatMul, Op, Operand, Pool, PoolOp, Range, Recurrent,
+    Softmax, SoftmaxInput, SoftmaxOutput, Span, Step,
 };
 
 /// A row of weights may not be longer: a dot product of int8 with int8 in [-127, 127] then stays
@@ -32,6 +32,16 @@ pub(super) fn step(step: &Step<'_>, bounds: &Bounds<'_>) -> Check {
             [op.lhs, op.rhs, op.output].into_iter().try_for_each(apart)
         }
         Op::LayerNorm(op) => layer_norm(op, bounds),
+        Op::Recurrent(op) => {
+            recurrent(op, bounds)?;
+            apart(op.input)?;
+            apart(op.output)?;
+            apart(op.state)?;
+            // A step's product, in f32, lies there on every processor; rows may ask for more.
+            let product = product(&[op.batch, op.cell.gates(), op.hidden, 4]);
+            let needed = product.and_then(|bytes| bytes.checked_next_multiple_of(64));
+            require(needed.is_some_and(|needed| needed <= scratch.bytes), "scratch, which is too small")
+        }
     }
 }
 
@@ -279,4 +289,30 @@ fn layer_norm(norm: &LayerNorm, bounds: &Bounds<'_>) -> Check {
     bounds.floats(norm.beta, norm.channels, f32::is_finite, "beta")?;
     require(norm.epsilon.is_finite() && norm.epsilon >= f32::MIN_POSITIVE, "epsilon")?;
     range(&norm.range)
+}
+
+/// States are at most this at first. An LSTM's grows by at most 1 a step, so that it stays finite.
+const MAX_STATE: f32 = (1 << 20) as f32;
+
+fn recurrent(op: &Recurrent, bounds: &Bounds<'_>) -> Check {
+    // As the width of the convolution that a step's product is.
+    require(op.batch <= 1 << 24, "batch")?;
+    let outputs = product(&[op.cell.gates(), op.hidden]).ok_or("hidden")?;
+    require(op.hidden <= MAX_DOT && can_be_packed(1, outputs, op.hidden), "hidden, which is too large")?;
+    let states = product(&[op.batch, op.hidden]);
+    bounds.arena(op.input, product(&[op.steps, op.batch, outputs]), 4, "input")?;
+    bounds.arena(op.output, product(&[op.steps, op.batch, op.hidden]), 1, "output")?;
+    bounds.arena(op.state, states, 4, "state")?;
+    require(!overlap(op.input, op.output), "output, which overlaps the input")?;
+    let apart = !overlap(op.state, op.input) && !overlap(op.state, op.output);
+    require(apart, "state, which overlaps a tensor")?;
+    let weights = bounds.constant(op.weights, op.hidden.checked_mul(outputs), 1, "weights")?;
+    require(!weights.contains(&0x80), "weights, of which one is -128")?;
+    bounds.constant(op.bias, Some(outputs), 4, "bias")?;
+    bounds.floats(op.multiplier, outputs, positive, "multiplier")?;
+    bounds.constant(op.initial_hidden, states, 1, "initial_hidden")?;
+    let states = states.ok_or("hidden")?;
+    bounds.floats(op.initial_state, states, |state| state.abs() <= MAX_STATE, "initial_state")?;
+    require(positive(op.hidden_multiplier), "hidden_multiplier")?;
+    range(&op.range)
 }
