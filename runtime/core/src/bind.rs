@@ -5,17 +5,18 @@ use bytemuck::try_cast_slice;
 use edgepack_format::Package;
 use edgepack_format::plan::{self, Op, Operand, Span};
 use edgepack_kernels::conv::matmul::{self, BoundMatMul, MatMulShape};
-use edgepack_kernels::conv::{BoundRow, ConvShape, Layout, Weights, select};
+use edgepack_kernels::conv::{BoundRow, ConvShape, Layout, Row, Weights, select};
 use edgepack_kernels::copy::{COPY_RANK, CopyArgs};
 use edgepack_kernels::elementwise::{BinaryArgs, BinaryOp};
 use edgepack_kernels::isa::IsaToken;
 use edgepack_kernels::layer_norm::LayerNormArgs;
 use edgepack_kernels::pool::{PoolArgs, PoolOp};
+use edgepack_kernels::recurrent::{BoundRecurrent, RecurrentShape};
 use edgepack_kernels::requantize::OutputRange;
 use edgepack_kernels::variants::BoundVariant;
 
 use crate::error::BindError;
-use crate::{conv_shape, mat_mul_shape};
+use crate::{conv_shape, mat_mul_shape, product_shape, recurrent_shape};
 
 const _: () = assert!(COPY_RANK == plan::MAX_RANK);
 
@@ -51,6 +52,7 @@ pub(crate) enum BoundOp<'p> {
     Softmax { softmax: plan::Softmax, table: Option<&'p [u16; 256]> },
     Fill(plan::Fill),
     Copy { args: CopyArgs, input: Span, output: Span, wide: bool, table: Option<&'p [i8; 256]> },
+    Recurrent(Recurrent<'p>),
     MatMul(BoundProduct),
     LayerNorm { args: LayerNormArgs<'p>, input: Span, output: Span },
 }
@@ -77,6 +79,21 @@ pub(crate) struct BoundConv<'p> {
     pub input_zero_point: i8,
     pub weights: BoundWeights<'p>,
     pub range: Option<OutputRange>,
+}
+
+/// A recurrent layer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recurrent<'p> {
+    pub kernel: BoundRecurrent,
+    pub shape: RecurrentShape,
+    pub input: Span,
+    pub output: Span,
+    pub state: Span,
+    pub weights: BoundWeights<'p>,
+    pub initial_hidden: &'p [i8],
+    pub initial_state: &'p [f32],
+    pub hidden_multiplier: f32,
+    pub range: OutputRange,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -136,13 +153,8 @@ impl<'p> Sections<'p> {
 
 /// The bytes of a step in the prepacked section of a layout.
 fn packs_in(op: &Op, layout: &Layout) -> Option<usize> {
-    match op {
-        Op::Conv(conv) => {
-            let shape = conv_shape(conv);
-            (!shape.is_depthwise()).then(|| layout.packed_bytes(&shape))
-        }
-        _ => None,
-    }
+    let shape = product_shape(op).filter(|shape| !shape.is_depthwise())?;
+    Some(layout.packed_bytes(&shape))
 }
 
 /// What a package needs on a processor that `token` vouches for.
@@ -150,13 +162,11 @@ pub fn requirements(package: &Package<'_>, token: IsaToken) -> Requirements {
     let mut sections = Sections::new(package);
     let mut packed_bytes = 0;
     for step in package.steps() {
-        let layout = match &step.op {
-            Op::Conv(conv) => select(&conv_shape(conv), token.set()).layout,
-            _ => None,
-        };
+        let shape = product_shape(&step.op);
+        let layout = shape.and_then(|shape| select(&shape, token.set()).layout);
         let carried = sections.advance(&step.op, layout).is_some();
-        if let (Op::Conv(conv), Some(layout), false) = (&step.op, layout, carried) {
-            packed_bytes += layout.packed_bytes(&conv_shape(conv));
+        if let (Some(shape), Some(layout), false) = (shape, layout, carried) {
+            packed_bytes += layout.packed_bytes(&shape);
         }
     }
     let head = package.head();
@@ -282,6 +292,7 @@ impl<'p> Binder<'p, '_> {
                 wide: copy.elem_bytes == 4,
                 table: copy.table.map(|table| self.table(index, table)).transpose()?,
             },
+            Op::Recurrent(recurrent) => BoundOp::Recurrent(self.recurrent(index, step, &recurrent)?),
             Op::MatMul(product) => BoundOp::MatMul(self.product(index, step, &product)?),
             Op::LayerNorm(norm) => BoundOp::LayerNorm {
                 args: LayerNormArgs {
@@ -341,25 +352,8 @@ impl<'p> Binder<'p, '_> {
         if row.scratch_bytes(&shape) > step.scratch.bytes as usize {
             return Err(BindError::Scratch { step: index });
         }
-        let canonical = Weights {
-            weights: self.constants(conv.weights),
-            bias: self.constants(conv.bias),
-            multiplier: self.constants(conv.multiplier),
-        };
-        let carried = self.sections.advance(&step.op, row.layout);
-        let weights = match (row.layout, carried) {
-            (None, _) => BoundWeights::Canonical(canonical),
-            (Some(_), Some(blob)) => BoundWeights::Section(blob),
-            (Some(layout), None) => {
-                let bytes = layout.packed_bytes(&shape);
-                let given = self.packed.len();
-                let room = self.packed.get_mut(self.used..self.used + bytes);
-                let needed = self.used + bytes;
-                layout.pack(&shape, &canonical, room.ok_or(BindError::Packed { needed, given })?);
-                self.used += bytes;
-                BoundWeights::Packed(self.used - bytes, bytes)
-            }
-        };
+        let canonical = self.canonical(conv.weights, conv.bias, conv.multiplier);
+        let weights = self.weights(&step.op, row, &shape, canonical)?;
         Ok(BoundConv {
             row: bound,
             shape,
@@ -368,6 +362,67 @@ impl<'p> Binder<'p, '_> {
             input_zero_point: conv.input_zero_point,
             weights,
             range: conv.range.as_ref().map(range),
+        })
+    }
+}
+
+impl<'p> Binder<'p, '_> {
+    fn recurrent(
+        &mut self,
+        index: usize,
+        step: &plan::Step<'_>,
+        op: &plan::Recurrent,
+    ) -> Result<Recurrent<'p>, BindError> {
+        let shape = recurrent_shape(op);
+        let row = select(&shape.conv(), self.token.set());
+        let bound = BoundRow::new(row, self.token).ok_or(BindError::Scratch { step: index })?;
+        if shape.scratch_bytes(row) > step.scratch.bytes as usize {
+            return Err(BindError::Scratch { step: index });
+        }
+        let canonical = self.canonical(op.weights, op.bias, op.multiplier);
+        Ok(Recurrent {
+            kernel: BoundRecurrent::new(bound, self.token),
+            shape,
+            input: op.input,
+            output: op.output,
+            state: op.state,
+            weights: self.weights(&step.op, row, &shape.conv(), canonical)?,
+            initial_hidden: self.constants(op.initial_hidden),
+            initial_state: self.constants(op.initial_state),
+            hidden_multiplier: op.hidden_multiplier,
+            range: range(&op.range),
+        })
+    }
+
+    fn canonical(&self, weights: Span, bias: Span, multiplier: Span) -> Weights<'p> {
+        Weights {
+            weights: self.constants(weights),
+            bias: self.constants(bias),
+            multiplier: self.constants(multiplier),
+        }
+    }
+
+    /// The weights of a step as its row wants them: canonical, from the package, or packed here.
+    fn weights(
+        &mut self,
+        op: &Op,
+        row: &Row,
+        shape: &ConvShape,
+        canonical: Weights<'p>,
+    ) -> Result<BoundWeights<'p>, BindError> {
+        let carried = self.sections.advance(op, row.layout);
+        Ok(match (row.layout, carried) {
+            (None, _) => BoundWeights::Canonical(canonical),
+            (Some(_), Some(blob)) => BoundWeights::Section(blob),
+            (Some(layout), None) => {
+                let bytes = layout.packed_bytes(shape);
+                let given = self.packed.len();
+                let room = self.packed.get_mut(self.used..self.used + bytes);
+                let needed = self.used + bytes;
+                layout.pack(shape, &canonical, room.ok_or(BindError::Packed { needed, given })?);
+                self.used += bytes;
+                BoundWeights::Packed(self.used - bytes, bytes)
+            }
         })
     }
 }

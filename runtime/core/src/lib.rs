@@ -35,6 +35,7 @@ use edgepack_format::plan;
 use edgepack_kernels::conv::matmul::{self, MatMulShape};
 use edgepack_kernels::conv::{self, ConvShape, Row};
 use edgepack_kernels::isa::IsaSet;
+use edgepack_kernels::recurrent::{self, RecurrentShape};
 use edgepack_kernels::variants;
 
 /// The geometry of a convolution step, for the kernels.
@@ -58,6 +59,29 @@ pub fn conv_shape(conv: &plan::Conv) -> ConvShape {
         pad_top: conv.pad[0] as usize,
         pad_left: conv.pad[1] as usize,
         groups: conv.groups as usize,
+    }
+}
+
+/// The geometry of a recurrent step, for the kernels.
+pub fn recurrent_shape(op: &plan::Recurrent) -> RecurrentShape {
+    RecurrentShape {
+        cell: match op.cell {
+            plan::Cell::Lstm => recurrent::Cell::Lstm,
+            plan::Cell::Gru => recurrent::Cell::Gru,
+        },
+        steps: op.steps as usize,
+        batch: op.batch as usize,
+        hidden: op.hidden as usize,
+        reverse: op.reverse,
+    }
+}
+
+/// The product with constant weights that a step makes, if it is of such a kind.
+pub fn product_shape(op: &plan::Op) -> Option<ConvShape> {
+    match op {
+        plan::Op::Conv(conv) => Some(conv_shape(conv)),
+        plan::Op::Recurrent(op) => Some(recurrent_shape(op).conv()),
+        _ => None,
     }
 }
 
@@ -97,6 +121,8 @@ pub fn kernel_name(op: &plan::Op, isa: IsaSet) -> &'static str {
         plan::Op::Copy(_) => "copy_portable",
         plan::Op::MatMul(_) => matmul::select(isa).name,
         plan::Op::LayerNorm(_) => variants::select(isa).layer_norm,
+        plan::Op::Recurrent(plan::Recurrent { cell: plan::Cell::Lstm, .. }) => recurrent::select(isa).lstm,
+        plan::Op::Recurrent(_) => recurrent::select(isa).gru,
     }
 }
 
@@ -105,6 +131,7 @@ pub fn step_macs(op: &plan::Op) -> u64 {
     match op {
         plan::Op::Conv(conv) => conv_shape(conv).macs(),
         plan::Op::MatMul(product) => mat_mul_shape(product).macs(),
+        plan::Op::Recurrent(op) => recurrent_shape(op).macs(),
         _ => 0,
     }
 }
@@ -134,6 +161,8 @@ pub fn step_type(op: &plan::Op) -> &'static str {
             (plan::SoftmaxInput::F32(_), plan::SoftmaxOutput::I8 { .. }) => "f32 → int8",
             (plan::SoftmaxInput::F32(_), plan::SoftmaxOutput::F32(_)) => floats,
         },
+        // The products are int8, the gates f32 whatever the ends are.
+        plan::Op::Recurrent(_) => "int8 (f32)",
         plan::Op::Copy(copy) => {
             if copy.elem_bytes == 4 {
                 floats

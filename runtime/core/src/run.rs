@@ -10,11 +10,12 @@ use edgepack_kernels::conv::{ConvArgs, Output, WeightSource};
 use edgepack_kernels::copy::copy;
 use edgepack_kernels::elementwise::Operands;
 use edgepack_kernels::lookup::lookup;
+use edgepack_kernels::recurrent::RecurrentArgs;
 use edgepack_kernels::requantize::OutputRange;
 use edgepack_kernels::softmax::{Logits, Probabilities};
 use edgepack_kernels::variants::BoundVariant;
 
-use crate::bind::{BoundConv, BoundOp, BoundOperand, BoundProduct, BoundStep, BoundWeights};
+use crate::bind::{BoundConv, BoundOp, BoundOperand, BoundProduct, BoundStep, BoundWeights, Recurrent};
 use crate::error::RunError;
 use crate::io::InputData;
 use crate::parallel::{Parallel, Team};
@@ -264,6 +265,7 @@ fn run_step(
             team.lines(channels, cast_slice(input), cast_mut(output), run);
             Some(())
         }
+        BoundOp::Recurrent(ref recurrent) => run_recurrent(recurrent, step.scratch, packed, arena),
     }
 }
 
@@ -286,11 +288,7 @@ fn run_conv(
         let [input, output, scratch] = arena.get_disjoint_mut(spans).ok()?;
         (input, output, scratch)
     };
-    let weights = match conv.weights {
-        BoundWeights::Canonical(weights) => WeightSource::Canonical(weights),
-        BoundWeights::Section(blob) => WeightSource::Packed(blob),
-        BoundWeights::Packed(start, bytes) => WeightSource::Packed(packed.get(start..start + bytes)?),
-    };
+    let weights = weights(conv.weights, packed)?;
     let output = match conv.range {
         Some(range) => Output::I8(cast_mut(output), range),
         None => Output::F32(try_cast_slice_mut(output).ok()?),
@@ -298,6 +296,36 @@ fn run_conv(
     let (shape, input_zero_point) = (conv.shape, conv.input_zero_point);
     let args = ConvArgs { shape, input: cast_slice(input), input_zero_point, weights, output, scratch };
     team.conv(&conv.row, args)
+}
+
+fn weights<'a>(bound: BoundWeights<'a>, packed: &'a [u8]) -> Option<WeightSource<'a>> {
+    Some(match bound {
+        BoundWeights::Canonical(weights) => WeightSource::Canonical(weights),
+        BoundWeights::Section(blob) => WeightSource::Packed(blob),
+        BoundWeights::Packed(start, bytes) => WeightSource::Packed(packed.get(start..start + bytes)?),
+    })
+}
+
+fn run_recurrent(op: &Recurrent<'_>, scratch: Span, packed: &[u8], arena: &mut [u8]) -> Option<()> {
+    let shape = op.shape;
+    let spans = [op.input, op.output, op.state, scratch].map(bounds);
+    let [input, output, state, scratch] = arena.get_disjoint_mut(spans).ok()?;
+    let (product, scratch) = scratch.split_at_mut_checked(shape.product_bytes())?;
+    let product: &mut [f32] = try_cast_slice_mut(product).ok()?;
+    let mut args = RecurrentArgs {
+        shape,
+        input: try_cast_slice(input).ok()?,
+        weights: weights(op.weights, packed)?,
+        initial_hidden: op.initial_hidden,
+        initial_state: op.initial_state,
+        state: try_cast_slice_mut(state).ok()?,
+        output: cast_mut(output),
+        hidden_multiplier: op.hidden_multiplier,
+        range: op.range,
+        product: product.get_mut(..shape.product_elems())?,
+        scratch,
+    };
+    op.kernel.run(&mut args).ok()
 }
 
 fn run_product(

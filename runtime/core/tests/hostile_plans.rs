@@ -48,6 +48,7 @@ fn kind(op: &Op) -> &'static str {
         Op::Copy(_) => "copy",
         Op::MatMul(_) => "matmul",
         Op::LayerNorm(_) => "layer norm",
+        Op::Recurrent(_) => "recurrent",
     }
 }
 
@@ -61,6 +62,7 @@ fn work(op: &Op) -> u64 {
         Op::Pool(pool) => u64::from(pool.output.bytes) * size(&pool.kernel),
         Op::Copy(copy) => size(&copy.dims),
         Op::MatMul(product) => size(&product.batch).saturating_mul(size(&product.sizes)),
+        Op::Recurrent(op) => u64::from(op.steps) * u64::from(op.weights.bytes) * u64::from(op.batch),
         _ => 0,
     }
 }
@@ -165,7 +167,7 @@ fn plans_that_validation_accepts_run_to_their_end_and_write_only_their_outputs()
     println!("refused for: {refused:?}");
     assert!(run_count > CASES / 3, "too few plans were accepted for this to test anything");
     assert!(too_long < CASES / 50);
-    assert!(kinds.len() == 11 && kinds.values().all(|&count| count > 300), "{kinds:?}");
+    assert!(kinds.len() == 12 && kinds.values().all(|&count| count > 300), "{kinds:?}");
     // Where nearly all is accepted, too little of it is hostile.
     assert!(refused.values().sum::<u32>() > CASES as u32 / 10 && refused.len() > 25, "{refused:?}");
     assert!(compared > 0 || tokens().len() == 1);

@@ -12,7 +12,8 @@ use edgepack_core::format::{Hash, Package, SectionKind, SeededBytes};
 use edgepack_core::kernels::conv::{matmul, rows};
 use edgepack_core::kernels::isa::{IsaSet, IsaToken};
 use edgepack_core::{
-    InputData, OutputData, Parallel, Program, Team, bind, conv_shape, mat_mul_shape, requirements,
+    InputData, OutputData, Parallel, Program, Team, bind, mat_mul_shape, product_shape, recurrent_shape,
+    requirements,
 };
 
 /// What guards memory on both sides.
@@ -127,12 +128,36 @@ pub fn written(op: &Op) -> Span {
         Op::Copy(op) => op.output,
         Op::MatMul(op) => op.output,
         Op::LayerNorm(op) => op.output,
+        Op::Recurrent(op) => op.output,
     }
+}
+
+/// Bytes of scratch memory for every kernel that might run a step.
+pub fn scratch_bytes(op: &Op) -> usize {
+    if let Op::MatMul(product) = op {
+        return matmul::scratch_bytes(&mat_mul_shape(product));
+    }
+    let Some(shape) = product_shape(op) else { return 0 };
+    let rows = rows().iter().filter(|row| row.accepts(&shape));
+    let bytes = rows.map(|row| match op {
+        Op::Recurrent(op) => recurrent_shape(op).scratch_bytes(row),
+        _ => row.scratch_bytes(&shape),
+    });
+    bytes.max().unwrap_or(0)
 }
 
 /// Fails where bytes changed that none of `steps` may write.
 pub fn assert_only_written(steps: &[Step<'_>], before: &[u8], after: &[u8]) {
-    let spans: Vec<Span> = steps.iter().flat_map(|step| [written(&step.op), step.scratch]).collect();
+    let spans: Vec<Span> = steps
+        .iter()
+        .flat_map(|step| {
+            let state = match &step.op {
+                Op::Recurrent(op) => op.state,
+                _ => span(0, 0),
+            };
+            [written(&step.op), state, step.scratch]
+        })
+        .collect();
     for (at, (old, new)) in before.iter().zip(after).enumerate() {
         let holds = |span: &Span| (span.offset as usize..(span.offset + span.bytes) as usize).contains(&at);
         assert!(old == new || spans.iter().any(holds), "byte {at} of the arena is no output's: {steps:?}");
@@ -221,15 +246,7 @@ impl Model {
 
     /// Adds a step, with scratch memory for every kernel that might run it.
     pub fn step(&mut self, op: Op) {
-        let bytes = match &op {
-            Op::Conv(conv) => {
-                let shape = conv_shape(conv);
-                rows().iter().filter(|row| row.accepts(&shape)).map(|row| row.scratch_bytes(&shape)).max()
-            }
-            Op::MatMul(product) => Some(matmul::scratch_bytes(&mat_mul_shape(product))),
-            _ => None,
-        };
-        let scratch = match bytes.unwrap_or(0) {
+        let scratch = match scratch_bytes(&op) {
             0 => span(0, 0),
             bytes => self.buffer(bytes),
         };

@@ -2,14 +2,15 @@
 //! wrong number here and there.
 
 use edgepack_core::format::plan::{
-    Binary, BinaryOp, Conv, Copy, Fill, Input, LayerNorm, Lookup, MatMul, Op, Operand, Output, OutputType,
-    Pixels, Pool, PoolOp, Quant, Range, Softmax, SoftmaxInput, SoftmaxOutput, Span, Step,
+    Binary, BinaryOp, Cell, Conv, Copy, Fill, Input, LayerNorm, Lookup, MatMul, Op, Operand, Output,
+    OutputType, Pixels, Pool, PoolOp, Quant, Range, Recurrent, Softmax, SoftmaxInput, SoftmaxOutput, Span,
+    Step,
 };
 use edgepack_core::format::writer::encode_plan;
-use edgepack_core::kernels::conv::{matmul, rows};
-use edgepack_core::{conv_shape, mat_mul_shape};
+use edgepack_core::kernels::conv::matmul;
+use edgepack_core::mat_mul_shape;
 
-use crate::common::{Aligned, Model, range, shape, span, values};
+use crate::common::{Aligned, Model, range, scratch_bytes, shape, span, values};
 
 /// Bytes of the constants: 256 f32 in (0, 1], then int8 that are never -128.
 const FLOATS: u32 = 1024;
@@ -189,7 +190,7 @@ impl RandomPlan {
     }
 
     fn step(&mut self) -> Step<'static> {
-        let op = match self.rng.between(0, 11) {
+        let op = match self.rng.between(0, 12) {
             0..=2 => Op::Conv(self.conv()),
             3 | 4 => Op::Binary(self.binary()),
             5 => Op::Lookup(self.lookup()),
@@ -201,11 +202,13 @@ impl RandomPlan {
             }
             9 => Op::MatMul(self.mat_mul()),
             10 => Op::LayerNorm(self.layer_norm()),
+            11 => Op::Recurrent(self.recurrent()),
             _ => Op::Copy(self.copy()),
         };
         let scratch = match &op {
             Op::Conv(conv) => self.scratch(conv),
             Op::MatMul(product) => self.scratch_of_product(product),
+            Op::Recurrent(recurrent) => self.recurrent_scratch(recurrent),
             _ if self.rng.one_in(4) => self.anywhere(64, 64),
             _ => span(0, 0),
         };
@@ -218,10 +221,7 @@ impl RandomPlan {
         if numbers.chain(&conv.pad).any(|&number| number > 64) || conv.groups == 0 {
             return span(0, 0);
         }
-        let shape = conv_shape(conv);
-        let needed =
-            rows().iter().filter(|row| row.accepts(&shape)).map(|row| row.scratch_bytes(&shape)).max();
-        match needed.unwrap_or(0) as u32 {
+        match scratch_bytes(&Op::Conv(*conv)) as u32 {
             0 => span(0, 0),
             needed => self.apart(needed, 64, &[conv.input, conv.output]),
         }
@@ -448,6 +448,41 @@ impl RandomPlan {
             SoftmaxOutput::F32(self.apart(4 * elems, 4, &[read]))
         };
         Softmax { input, output, channels: self.number(channels) }
+    }
+
+    fn recurrent(&mut self) -> Recurrent {
+        let cell = self.rng.pick(&[Cell::Lstm, Cell::Gru]);
+        let hidden = self.rng.pick(&[1, 2, 3, 5, 8, 16, 17]);
+        let [steps, batch] = [self.rng.between(1, 4), self.rng.pick(&[1, 1, 1, 2])];
+        let (outputs, states) = (cell.gates() * hidden, batch * hidden);
+        let input = self.anywhere(4 * steps * batch * outputs, 4);
+        let output = self.apart(steps * states, 1, &[input]);
+        Recurrent {
+            cell,
+            input,
+            output,
+            state: self.apart(4 * states, 4, &[input, output]),
+            steps: self.number(steps),
+            batch: self.number(batch),
+            hidden: self.number(hidden),
+            reverse: self.rng.one_in(2),
+            weights: self.bytes(outputs * hidden, 1),
+            bias: self.bytes(outputs * 4, 4),
+            multiplier: self.floats(outputs),
+            initial_hidden: self.bytes(states, 1),
+            initial_state: self.floats(states),
+            hidden_multiplier: self.multiplier(),
+            range: self.range(),
+        }
+    }
+
+    fn recurrent_scratch(&mut self, op: &Recurrent) -> Span {
+        // As a convolution's.
+        if op.hidden == 0 || op.hidden > 64 || op.batch == 0 || op.batch > 64 {
+            return span(0, 0);
+        }
+        let needed = scratch_bytes(&Op::Recurrent(*op)) as u32;
+        self.apart(needed, 64, &[op.input, op.output, op.state])
     }
 
     fn copy(&mut self) -> Copy {
