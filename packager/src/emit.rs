@@ -154,15 +154,17 @@ fn prepack(lowered: &Lowered, layout: &Layout) -> Vec<u8> {
     let constant = |span: plan::Span| &lowered.constants[span.offset as usize..][..span.bytes as usize];
     let mut section = Vec::new();
     for step in &lowered.steps {
-        let plan::Op::Conv(conv) = &step.op else { continue };
-        let shape = edgepack_engine::conv_shape(conv);
-        if shape.is_depthwise() {
-            continue;
-        }
-        let weights: Vec<i8> = constant(conv.weights).iter().map(|&w| w as i8).collect();
-        let (bias, _) = constant(conv.bias).as_chunks();
+        let [weights, bias, multiplier] = match &step.op {
+            plan::Op::Conv(conv) => [conv.weights, conv.bias, conv.multiplier],
+            plan::Op::Recurrent(op) => [op.weights, op.bias, op.multiplier],
+            _ => continue,
+        };
+        let shape = edgepack_engine::product_shape(&step.op).filter(|shape| !shape.is_depthwise());
+        let Some(shape) = shape else { continue };
+        let weights: Vec<i8> = constant(weights).iter().map(|&w| w as i8).collect();
+        let (bias, _) = constant(bias).as_chunks();
         let bias: Vec<i32> = bias.iter().map(|&b| i32::from_le_bytes(b)).collect();
-        let (multiplier, _) = constant(conv.multiplier).as_chunks();
+        let (multiplier, _) = constant(multiplier).as_chunks();
         let multiplier: Vec<f32> = multiplier.iter().map(|&m| f32::from_le_bytes(m)).collect();
         let mut blob = vec![0; layout.packed_bytes(&shape)];
         layout.pack(&shape, &Weights { weights: &weights, bias: &bias, multiplier: &multiplier }, &mut blob);

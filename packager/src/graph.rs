@@ -119,6 +119,43 @@ pub enum PoolKind {
     },
 }
 
+/// Which recurrent cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cell {
+    /// Gates i, o, f, c.
+    Lstm,
+    /// Gates z, r, h; the reset gate is applied after the product.
+    Gru,
+}
+
+impl Cell {
+    /// Gates of one hidden unit.
+    pub fn gates(self) -> usize {
+        match self {
+            Self::Lstm => 4,
+            Self::Gru => 3,
+        }
+    }
+}
+
+/// One direction of a recurrent layer. It reads what the layer's input contributes to the gates,
+/// `[T, B, G * H]`, which a product before it has made.
+#[derive(Clone, Debug)]
+pub struct Recurrent {
+    /// The cell.
+    pub cell: Cell,
+    /// `[G * H, H]`.
+    pub weights: Tensor,
+    /// `[G * H]`: what of the biases belongs inside the recurrent product.
+    pub bias: Vec<f32>,
+    /// `[B, H]`.
+    pub initial_hidden: Vec<f32>,
+    /// `[B, H]`; of an LSTM.
+    pub initial_cell: Vec<f32>,
+    /// Whether time runs from the last step to the first.
+    pub reverse: bool,
+}
+
 /// What a node computes.
 #[derive(Clone, Debug)]
 pub enum Op {
@@ -169,6 +206,18 @@ pub enum Op {
     Softmax {
         /// The axis.
         axis: usize,
+    },
+    /// The hidden states `[T, 1, B, H]` of an LSTM or GRU.
+    Recurrent(Arc<Recurrent>),
+    /// The cell state `[1, B, H]` after the last step of the LSTM whose input is the node's first,
+    /// and whose hidden states are its second.
+    FinalCell(Arc<Recurrent>),
+    /// Every `steps[i]`-th element along axis `i`, from `starts[i]` on.
+    Slice {
+        /// By axis: the first.
+        starts: Vec<usize>,
+        /// By axis: the distance, at least 1.
+        steps: Vec<usize>,
     },
     /// Product of two tensors over the last two axes, with numpy's broadcasting of the others.
     MatMul,

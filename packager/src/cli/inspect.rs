@@ -111,7 +111,7 @@ fn report(package: &Package<'_>) -> Report {
     let head = package.head();
     // Products take int8 and int8 weights; `head.macs` counts every step, whatever it takes.
     let int8_macs: u64 = (package.steps())
-        .filter(|step| matches!(step.op, plan::Op::Conv(_) | plan::Op::MatMul(_)))
+        .filter(|step| matches!(step.op, plan::Op::Conv(_) | plan::Op::MatMul(_) | plan::Op::Recurrent(_)))
         .map(|step| step_macs(&step.op))
         .sum();
     Report {
@@ -203,6 +203,12 @@ fn step_line(step: &plan::Step<'_>, nodes: Vec<String>) -> StepLine {
         plan::Op::MatMul(product) if product.range.is_some() => ("matmul", "int8 · int8 → int8", 0),
         plan::Op::MatMul(_) => ("matmul", "int8 · int8 → f32", 0),
         plan::Op::LayerNorm(norm) => ("layer norm", "int8 → int8", norm.gamma.bytes + norm.beta.bytes),
+        plan::Op::Recurrent(op) => {
+            let name = if op.cell == plan::Cell::Lstm { "lstm" } else { "gru" };
+            let constants = [op.weights, op.bias, op.multiplier, op.initial_hidden, op.initial_state];
+            let bytes = constants.iter().map(|span| span.bytes).sum();
+            (name, "int8 · int8 per channel, gates f32 → int8", bytes)
+        }
     };
     let spans = arena_spans(&step.op);
     let of = |read: bool| {

@@ -2,6 +2,7 @@
 
 use edgepack_kernels::conv;
 use edgepack_kernels::isa::IsaSet;
+use edgepack_kernels::recurrent;
 use edgepack_kernels::variants;
 use edgepack_targets::Board;
 use serde::Serialize;
@@ -78,6 +79,16 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
                 compiled: variant.is_compiled(),
                 runs: isa.contains(variant.isa),
                 chosen: std::ptr::eq(variant, variants::select(isa)),
+            })
+        }))
+        .chain(recurrent::variants().iter().flat_map(|variant| {
+            [variant.lstm, variant.gru].map(|name| KernelLine {
+                name,
+                isa: variant.isa.to_string(),
+                layout: None,
+                compiled: variant.is_compiled(),
+                runs: isa.contains(variant.isa),
+                chosen: std::ptr::eq(variant, recurrent::select(isa)),
             })
         }))
         .collect();

@@ -1,5 +1,6 @@
 //! The graph in f32, as ONNX defines it: the oracle of every pass, and what calibration observes.
 
+mod recurrent;
 mod window;
 
 use matrixmultiply::sgemm;
@@ -111,6 +112,14 @@ fn run_node(graph: &Graph, node: &Node, operands: &[&[f32]]) -> Vec<f32> {
         Op::Softmax { axis } => softmax(input, dims, *axis),
         Op::MatMul => mat_mul([input, operands[1]], [dims, graph.dims(node.inputs[1])], output_dims),
         Op::LayerNorm(norm) => layer_norm(norm, input),
+        Op::Recurrent(layer) => recurrent::run(layer, input, dims).hidden,
+        Op::FinalCell(layer) => recurrent::run(layer, input, dims).cell,
+        Op::Slice { starts, steps } => {
+            let own = strides(dims);
+            let start: usize = starts.iter().zip(&own).map(|(start, stride)| start * stride).sum();
+            let walked: Vec<usize> = steps.iter().zip(&own).map(|(step, stride)| step * stride).collect();
+            Strided::new(output_dims, &walked).map(|at| input[start + at]).collect()
+        }
     }
 }
 

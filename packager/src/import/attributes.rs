@@ -34,4 +34,10 @@ impl<'a> Attributes<'a> {
     pub fn string(&self, name: &str, default: &'a str) -> &'a str {
         self.find(name).and_then(|attribute| std::str::from_utf8(&attribute.s).ok()).unwrap_or(default)
     }
+
+    /// A list of strings; what is no UTF-8 is empty.
+    pub fn strings(&self, name: &str) -> Option<Vec<&'a str>> {
+        let text = |bytes: &'a Vec<u8>| std::str::from_utf8(bytes).unwrap_or_default();
+        self.find(name).map(|attribute| attribute.strings.iter().map(text).collect())
+    }
 }

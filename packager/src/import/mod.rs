@@ -7,7 +7,9 @@ mod attributes;
 mod convolution;
 mod facts;
 pub mod nodes;
+mod recurrent;
 mod reshape;
+mod slice;
 
 use std::path::{Path, PathBuf};
 

@@ -2,7 +2,7 @@
 
 use tract_onnx::pb;
 
-use super::{Context, Importer, convolution, node_name, reshape};
+use super::{Context, Importer, convolution, node_name, recurrent, reshape, slice};
 use crate::error::Result;
 use crate::graph::{BinaryKind, FullyConnected, LayerNorm, Op, Tensor};
 use crate::unary::Unary;
@@ -34,6 +34,8 @@ static CONVERTERS: &[(&str, Converter)] = &[
     ("Exp", unary),
     ("Flatten", reshape::reshape),
     ("Floor", unary),
+    ("GRU", recurrent::gru),
+    ("Gather", slice::gather),
     ("Gelu", unary),
     ("Gemm", gemm),
     ("GlobalAveragePool", convolution::global_pool),
@@ -41,6 +43,7 @@ static CONVERTERS: &[(&str, Converter)] = &[
     ("HardSigmoid", unary),
     ("HardSwish", unary),
     ("Identity", identity),
+    ("LSTM", recurrent::lstm),
     ("LayerNormalization", layer_normalization),
     ("LeakyRelu", unary),
     ("Log", unary),
@@ -61,6 +64,7 @@ static CONVERTERS: &[(&str, Converter)] = &[
     ("Sigmoid", unary),
     ("Sign", unary),
     ("Sin", unary),
+    ("Slice", slice::slice),
     ("Softmax", reshape::softmax),
     ("Softplus", unary),
     ("Softsign", unary),
@@ -79,7 +83,6 @@ static FOLDED: &[&str] = &[
     "ConstantOfShape",
     "Equal",
     "Expand",
-    "Gather",
     "Greater",
     "Less",
     "Max",
@@ -89,7 +92,6 @@ static FOLDED: &[&str] = &[
     "ReduceProd",
     "Shape",
     "Size",
-    "Slice",
     "Split",
     "Tile",
     "Where",

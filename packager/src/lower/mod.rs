@@ -6,6 +6,7 @@ mod io;
 pub mod layout;
 mod nodes;
 mod products;
+mod recurrent;
 
 use std::collections::HashMap;
 
@@ -82,6 +83,8 @@ struct Lowering<'a> {
     scheme: &'a Scheme,
     lowered: Lowered,
     stored: HashMap<ValueId, Vec<Stored>>,
+    /// By the hidden states that a recurrent step makes: where its last state lies, in f32.
+    final_states: HashMap<ValueId, Span>,
     constants: HashMap<Vec<u8>, Span>,
 }
 
@@ -95,6 +98,7 @@ pub fn lower(graph: &Graph, scheme: &Scheme, pixels: &[Option<PixelSource>]) -> 
         scheme,
         lowered: Lowered::default(),
         stored: HashMap::new(),
+        final_states: HashMap::new(),
         constants: HashMap::new(),
     };
     for (index, &input) in graph.inputs.iter().enumerate() {

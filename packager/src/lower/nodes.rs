@@ -55,6 +55,9 @@ impl Lowering<'_> {
             Op::Softmax { axis } => self.softmax(node, *axis),
             Op::MatMul => self.mat_mul(node),
             Op::LayerNorm(norm) => self.layer_norm(node, norm),
+            Op::Recurrent(layer) => self.recurrent(node, layer),
+            Op::FinalCell(_) => self.final_cell(node),
+            Op::Slice { starts, steps } => self.slice(node, starts, steps),
         }
     }
 

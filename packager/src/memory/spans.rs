@@ -70,5 +70,10 @@ fn visit(op: &mut Op, see: &mut impl FnMut(Access, &mut Span)) {
             see(Access::Read, &mut norm.input);
             see(Access::Write, &mut norm.output);
         }
+        Op::Recurrent(recurrent) => {
+            see(Access::Read, &mut recurrent.input);
+            see(Access::Write, &mut recurrent.output);
+            see(Access::Write, &mut recurrent.state);
+        }
     }
 }

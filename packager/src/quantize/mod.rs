@@ -86,6 +86,12 @@ pub fn choose_scheme(
             quants[output.0] = match node.op {
                 // These move or select values, so that the scale stays.
                 _ if keeps_values(node) => quants[node.inputs[0].0].map(|quant| rescaled(quant, node)),
+                // The first product reads the initial hidden state.
+                Op::Recurrent(ref recurrent) => {
+                    let seen = observer.range(&statistics.histograms[output.0]);
+                    let initial = recurrent.initial_hidden.iter();
+                    Some(over(output, initial.fold(seen, |[min, max], &h| [min.min(h), max.max(h)])))
+                }
                 // Probabilities: the whole of [0, 1), whatever calibration saw. Attention's are small
                 // where there are many, and only factors.
                 Op::Softmax { .. } if !feeds_products(graph, output) => {
@@ -101,7 +107,8 @@ pub fn choose_scheme(
 /// Whether a node's int8 results are among the int8 values that it reads.
 fn keeps_values(node: &Node) -> bool {
     match node.op {
-        Op::Reshape | Op::Transpose { .. } | Op::Pad { .. } | Op::Pool(PoolKind::Max, _) => true,
+        Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::Pad { .. } => true,
+        Op::Pool(PoolKind::Max, _) => true,
         _ => factor(node).is_some(),
     }
 }
@@ -145,24 +152,27 @@ fn feeds_products(graph: &Graph, id: ValueId) -> bool {
         })
 }
 
-/// The values that stay f32: made by a product, table or softmax, and read by nothing but the
-/// application, a softmax, or a change of shape of which the same holds.
+/// The values that stay f32: made by a product, table or softmax, or a cell state, and read by nothing
+/// but the application, a softmax, the gates of a recurrent layer, or a change of shape of which the
+/// same holds.
 fn wide_values(graph: &Graph) -> Vec<bool> {
     let mut wide = vec![false; graph.values.len()];
     // Backwards, so that a value's readers are decided before it is.
     for (index, node) in graph.nodes.iter().enumerate().rev() {
         let readers = graph.consumers(node.output);
-        let softmax = |i: &usize| matches!(graph.nodes[*i].op, Op::Softmax { .. });
+        let takes_wide = |i: &usize| {
+            matches!(graph.nodes[*i].op, Op::Softmax { .. } | Op::Recurrent(_) | Op::FinalCell(_))
+        };
         let moved = |i: &usize| {
             matches!(graph.nodes[*i].op, Op::Reshape | Op::Transpose { .. }) && wide[graph.nodes[*i].output.0]
         };
-        let read_wide = readers.iter().all(|i| softmax(i) || moved(i));
+        let read_wide = readers.iter().all(|i| takes_wide(i) || moved(i));
         let is_read = !readers.is_empty() || graph.outputs.contains(&node.output);
         let clamped = node.clamp != Clamp::NONE;
         let can_be_made = match node.op {
             Op::Conv(_) | Op::FullyConnected(_) => !clamped,
             Op::Unary(_) => factor(node).is_none(),
-            Op::Softmax { .. } => true,
+            Op::Softmax { .. } | Op::FinalCell(_) => true,
             // A softmax of int8 is faster than one of f32.
             Op::MatMul => !clamped && readers.is_empty(),
             Op::Reshape | Op::Transpose { .. } => made_wide(graph, index),
@@ -186,7 +196,7 @@ fn made_wide(graph: &Graph, index: usize) -> bool {
     match node.op {
         Op::Conv(_) | Op::FullyConnected(_) => node.clamp == Clamp::NONE,
         Op::Unary(_) => factor(node).is_none(),
-        Op::Softmax { .. } => true,
+        Op::Softmax { .. } | Op::FinalCell(_) => true,
         Op::Reshape | Op::Transpose { .. } => made_wide(graph, before),
         _ => false,
     }
