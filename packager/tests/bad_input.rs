@@ -74,13 +74,67 @@ fn missing_external_data() {
 #[test]
 fn an_unsupported_operation() {
     let change = |model: &mut pb::ModelProto| {
-        graph(model).node[1] = node("my/lstm", "LSTM", &["conv.y"], "relu.y", &[]);
+        graph(model).node[1] = node("my/rnn", "RNN", &["conv.y"], "relu.y", &[]);
     };
-    pack_refuses_model(change, &["my/lstm", "LSTM", "opset 13", "exporting"]);
+    pack_refuses_model(change, &["my/rnn", "RNN", "opset 13", "exporting"]);
     let custom = |model: &mut pb::ModelProto| {
         graph(model).node[1].domain = "com.example".into();
     };
     pack_refuses_model(custom, &["relu", "com.example.Relu"]);
+}
+
+/// A model of one recurrent layer of two hidden units.
+fn recurrent(op: &str, gates: i64) -> pb::ModelProto {
+    let mut model = model();
+    *graph(&mut model) = pb::GraphProto {
+        name: "test".into(),
+        input: vec![value_info("x", &[Ok(3), Ok(8), Ok(8)])],
+        output: vec![value_info("y", &[Ok(3), Ok(1), Ok(8), Ok(2)])],
+        initializer: vec![
+            tensor("w", &[1, 2 * gates, 8]),
+            tensor("r", &[1, 2 * gates, 2]),
+            tensor("b", &[1, 4 * gates]),
+            tensor("p", &[1, 6]),
+        ],
+        node: vec![node("my/layer", op, &["x", "w", "r", "b"], "y", &[("hidden_size", vec![2])])],
+        ..Default::default()
+    };
+    model
+}
+
+#[test]
+fn recurrent_layers_in_a_form_that_is_not_supported() {
+    let refused_layer = |op: &str, gates: i64, change: &dyn Fn(&mut pb::NodeProto), words: &[&str]| {
+        let bench = Bench::new();
+        let mut model = recurrent(op, gates);
+        change(&mut graph(&mut model).node[0]);
+        write_model(&bench.path("model.onnx"), &model);
+        let words: Vec<&str> = ["my/layer", op].iter().chain(words).copied().collect();
+        refused(&bench, &PACK, &words);
+    };
+    let int = |name: &str, i: i64| {
+        let r#type = pb::attribute_proto::AttributeType::Int as i32;
+        pb::AttributeProto { name: name.into(), r#type, i, ..Default::default() }
+    };
+    let float = |name: &str, f: f32| {
+        let r#type = pb::attribute_proto::AttributeType::Float as i32;
+        pb::AttributeProto { name: name.into(), r#type, f, ..Default::default() }
+    };
+    let strings = |name: &str, of: &[&str]| {
+        let r#type = pb::attribute_proto::AttributeType::Strings as i32;
+        let strings = of.iter().map(|text| text.as_bytes().to_vec()).collect();
+        pb::AttributeProto { name: name.into(), r#type, strings, ..Default::default() }
+    };
+    refused_layer("GRU", 3, &|_| {}, &["linear_before_reset", "reset_after=True"]);
+    refused_layer("LSTM", 4, &|node| node.attribute.push(float("clip", 3.0)), &["clip"]);
+    refused_layer("LSTM", 4, &|node| node.attribute.push(int("input_forget", 1)), &["input_forget = 0"]);
+    refused_layer("LSTM", 4, &|node| node.attribute.push(int("layout", 1)), &["layout = 0"]);
+    let activations = strings("activations", &["Sigmoid", "Relu", "Tanh"]);
+    refused_layer("LSTM", 4, &|node| node.attribute.push(activations.clone()), &["Sigmoid, Relu, Tanh"]);
+    let peepholes = |node: &mut pb::NodeProto| {
+        node.input.extend(["", "", "", "p"].map(String::from));
+    };
+    refused_layer("LSTM", 4, &peepholes, &["peepholes"]);
 }
 
 #[test]
