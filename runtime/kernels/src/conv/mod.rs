@@ -20,6 +20,8 @@ mod aarch64_i8mm;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_neon;
 #[cfg(target_arch = "aarch64")]
+mod aarch64_quads;
+#[cfg(target_arch = "aarch64")]
 mod aarch64_requantize;
 #[cfg(all(target_arch = "arm", target_os = "linux"))]
 mod armv7_depthwise;
