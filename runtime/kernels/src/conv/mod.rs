@@ -35,7 +35,7 @@ mod depthwise;
 mod gemm;
 pub mod matmul;
 mod pack;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(target_arch = "x86_64")]
 mod quad_depthwise;
 pub mod reference;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]

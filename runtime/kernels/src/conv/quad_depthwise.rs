@@ -1,9 +1,9 @@
-//! Depthwise by quads of taps: what the rows of AVX2, AVX512-VNNI and the AArch64 dot product share.
+//! Depthwise by quads of taps: what the rows of AVX2 and AVX512-VNNI share.
 //!
 //! A block of channels is multiplied in *quads* of taps: the bytes of four taps are interleaved, so
 //! that each int32 lane holds the four activations of one channel, as the multiply-add instructions
-//! want them. Interleaving works within 128-bit lanes (`punpcklbw`, `punpcklwd`; `zip1`, `zip2` where there
-//! is one lane only), which leaves the channels in this order; packing int32 to bytes undoes it:
+//! want them. Interleaving works within 128-bit lanes (`punpcklbw`, `punpcklwd`), which leaves the
+//! channels in this order; packing int32 to bytes undoes it:
 //! ```text
 //! accumulator i (of 4), 128-bit lane L:  channels 16 L + 4 i .. 16 L + 4 i + 4
 //! ```
@@ -171,7 +171,6 @@ impl Block {
     ///
     /// # Safety
     /// `out` has room for the block's channels.
-    #[cfg(target_arch = "x86_64")]
     pub unsafe fn store_f32(&self, accumulators: &[i32; MAX_CHANNELS], out: *mut f32) {
         for channel in 0..self.channels {
             let at = channel % 16 / 4 * (self.width / 4) + channel / 16 * 4 + channel % 4;
