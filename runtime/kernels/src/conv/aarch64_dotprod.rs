@@ -11,15 +11,12 @@
 
 use core::arch::aarch64::*;
 use core::arch::asm;
-use core::array;
-use core::mem::MaybeUninit;
 
 use super::ConvArgs;
-use super::aarch64_quads::{NR, Quad, Spare};
+use super::aarch64_quads::{self, Isa, NR, Sweep};
 use super::aarch64_requantize::{Epilogue, scale};
 use super::gemm::{self, Micro, Tile, TileOutput};
 use super::pack::NR8_KR4;
-use crate::requantize::OutputRange;
 
 const MR: usize = 8;
 
@@ -32,265 +29,199 @@ pub(super) unsafe fn conv(args: &mut ConvArgs<'_>) {
     unsafe { gemm::run(args, &MICRO) }
 }
 
+static ISA: Isa = Isa { sweeps: [sweep_1, sweep_2, sweep_3], few };
+
 /// # Safety
 /// As [`Tile`] documents; the processor has the dot product.
-#[target_feature(enable = "neon,dotprod")]
 unsafe fn tile(tile: &Tile) {
+    // SAFETY: the caller's promise.
+    unsafe { aarch64_quads::tile(tile, &ISA) }
+}
+
+/// # Safety
+/// As [`Isa::few`].
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn few(tile: &Tile) {
     let mut first = 0;
     while first < tile.live_channels {
         let panels = (tile.live_channels - first).div_ceil(NR);
-        // SAFETY: the channel `first` is live, and `panels` panels begin there; the pixels are live, and
-        // rows beyond the live ones repeat one of them.
+        // SAFETY: the channel `first` is live, and `panels` panels begin there.
         first += NR
             * unsafe {
                 match (tile.live_pixels, panels) {
                     (1, 4..) => block::<1, 4>(tile, first),
                     (1, _) => block::<1, 1>(tile, first),
-                    (2, 4..) => block::<2, 4>(tile, first),
-                    (2, _) => block::<2, 1>(tile, first),
-                    (_, 3..) => quads::<3>(tile, first),
-                    (_, 2) => quads::<2>(tile, first),
-                    _ => quads::<1>(tile, first),
+                    (_, 4..) => block::<2, 4>(tile, first),
+                    _ => block::<2, 1>(tile, first),
                 }
             };
     }
 }
 
-/// All live pixels × `P` panels from channel `first` on, four pixels at a time. Returns `P`.
-///
-/// # Safety
-/// As `tile`; the `P` panels exist.
-#[target_feature(enable = "neon,dotprod")]
-#[inline]
-unsafe fn quads<const P: usize>(tile: &Tile, first: usize) -> usize
-where
-    Sums<P>: Accumulate,
-{
-    for quad in Quad::all(tile, first) {
-        let mut sums = Sums([[[vdupq_n_s32(0); 4]; 2]; P]);
-        // SAFETY: the panels exist, and the tile has rows for quads.
-        unsafe {
-            for (p, [low, high]) in sums.0.iter_mut().enumerate() {
-                let bias = quad.biases(p);
-                (*low, *high) = ([vld1q_s32(bias); 4], [vld1q_s32(bias.add(4)); 4]);
-            }
-            sums.accumulate(&quad);
-        }
-        // SAFETY: the panels exist.
-        unsafe {
-            match tile.out {
-                TileOutput::I8(out, range) => {
-                    let is_whole = quad.is_whole(P);
-                    let mut spare: Spare<i8> = [[MaybeUninit::uninit(); _]; _];
-                    let (to, stride) = if is_whole {
-                        (quad.at(out), tile.out_stride)
-                    } else {
-                        (spare.as_mut_ptr().cast(), spare[0].len())
-                    };
-                    sums.store(&quad, to, stride, range);
-                    if !is_whole {
-                        quad.copy(&spare, P, out);
-                    }
-                }
-                TileOutput::F32(out) => sums.store_f32(&quad, out),
-            }
-        }
-    }
-    P
-}
-
-/// Of each panel, of its first and last four channels, of each of four pixels: the sums.
-struct Sums<const P: usize>([[[int32x4_t; 4]; 2]; P]);
-
-impl<const P: usize> Sums<P> {
-    /// The scaled sums of pixel `m`.
-    ///
-    /// # Safety
-    /// Panel `p` exists.
-    #[inline(always)]
-    unsafe fn scaled(&self, quad: &Quad, p: usize, m: usize) -> [float32x4_t; 2] {
-        let [low, high] = &self.0[p];
-        // SAFETY: the caller's promise.
-        unsafe {
-            let multiplier = quad.multipliers(p);
-            [scale(low[m], vld1q_f32(multiplier)), scale(high[m], vld1q_f32(multiplier.add(4)))]
-        }
-    }
-
-    /// # Safety
-    /// `out` has room for `P` panels of four pixels, each `stride` elements behind the one before.
-    #[inline(always)]
-    unsafe fn store(&self, quad: &Quad, out: *mut i8, stride: usize, range: OutputRange) {
-        // SAFETY: the caller's promise; every AArch64 processor has NEON.
-        unsafe {
-            let epilogue = Epilogue::new(range);
-            for p in (0..P).step_by(2) {
-                let out: [_; 4] = array::from_fn(|m| out.add(m * stride + p * NR));
-                if p + 1 < P {
-                    for (m, out) in out.into_iter().enumerate() {
-                        let ([a, b], [c, d]) = (self.scaled(quad, p, m), self.scaled(quad, p + 1, m));
-                        vst1q_s8(out, epilogue.bytes([a, b, c, d]));
-                    }
-                } else {
-                    for (pair, [out, next]) in out.as_chunks::<2>().0.iter().enumerate() {
-                        let (m, n) = (2 * pair, 2 * pair + 1);
-                        let ([a, b], [c, d]) = (self.scaled(quad, p, m), self.scaled(quad, p, n));
-                        let two = epilogue.bytes([a, b, c, d]);
-                        vst1_s8(*out, vget_low_s8(two));
-                        vst1_s8(*next, vget_high_s8(two));
-                    }
-                }
-            }
-        }
-    }
-
-    /// # Safety
-    /// The tile's output is f32, from `out` on.
-    #[target_feature(enable = "neon")]
-    #[inline(never)]
-    unsafe fn store_f32(self, quad: &Quad, out: *mut f32) {
-        let mut spare: Spare<f32> = [[MaybeUninit::uninit(); _]; _];
-        // SAFETY: every pixel has room for `P` panels.
-        unsafe {
-            for p in 0..P {
-                for (m, pixel) in spare.iter_mut().enumerate() {
-                    let [low, high] = self.scaled(quad, p, m);
-                    let to = pixel.as_mut_ptr().add(p * NR).cast();
-                    vst1q_f32(to, low);
-                    vst1q_f32(to.add(4), high);
-                }
-            }
-            quad.copy(&spare, P, out);
-        }
-    }
-}
-
-trait Accumulate {
-    /// Adds the products of all taps.
-    ///
-    /// # Safety
-    /// The quad's panels exist, and the tile has rows for its pixels.
-    unsafe fn accumulate(&mut self, quad: &Quad);
+/// The sums of the channels 0 to 3, then 4 to 7, of four pixels, from the biases of their panel.
+#[rustfmt::skip]
+macro_rules! start {
+    ($w:literal [$a:literal $($b:literal)*] [$c:literal $($d:literal)*]) => {
+        concat!("ldp q", $a, ", q", $c, ", [{", $w, "}], #64\n", copies!($a: $($b)*), copies!($c: $($d)*))
+    };
 }
 
 /// Adds the quad `$lane` of each pixel's values times the weights in register `$w`.
 #[rustfmt::skip]
-macro_rules! sdot {
-    ($w:literal, $lane:literal, $a:literal $b:literal $c:literal $d:literal) => {
+macro_rules! quad {
+    ($w:literal, $lane:literal, [$a:literal $b:literal $c:literal $d:literal]) => {
         concat!(
-            "sdot ", $a, ".4s, ", $w, ".16b, v24.4b[", $lane, "]\n",
-            "sdot ", $b, ".4s, ", $w, ".16b, v25.4b[", $lane, "]\n",
-            "sdot ", $c, ".4s, ", $w, ".16b, v26.4b[", $lane, "]\n",
-            "sdot ", $d, ".4s, ", $w, ".16b, v27.4b[", $lane, "]\n",
+            "sdot v", $a, ".4s, v", $w, ".16b, v24.4b[", $lane, "]\n",
+            "sdot v", $b, ".4s, v", $w, ".16b, v25.4b[", $lane, "]\n",
+            "sdot v", $c, ".4s, v", $w, ".16b, v26.4b[", $lane, "]\n",
+            "sdot v", $d, ".4s, v", $w, ".16b, v27.4b[", $lane, "]\n",
         )
     };
 }
 
-/// Two quads of the pixels' values times those of a panel.
+/// Adds two quads of the pixels' values times those of a panel.
 #[rustfmt::skip]
 macro_rules! two_quads {
-    ($w:ident, $first:literal $second:literal, [$($low:literal)*] [$($high:literal)*]) => {
+    ($first:literal $second:literal: $w:literal $low:tt $high:tt) => {
         concat!(
-            "ld1 {{v28.16b, v29.16b, v30.16b, v31.16b}}, [{", stringify!($w), "}], #64\n",
-            sdot!("v28", $first, $($low)*),
-            sdot!("v29", $first, $($high)*),
-            sdot!("v30", $second, $($low)*),
-            sdot!("v31", $second, $($high)*),
+            "ld1 {{v28.16b, v29.16b, v30.16b, v31.16b}}, [{", $w, "}], #64\n",
+            quad!(28, $first, $low), quad!(29, $first, $high),
+            quad!(30, $second, $low), quad!(31, $second, $high),
         )
     };
 }
 
-/// The sums of `$panels` panels, whose registers are given. In assembly, since the compiler would keep
-/// neither 24 sums in registers nor the pointers.
-macro_rules! accumulate {
-    ($panels:literal: $(
-        $p:literal $w:ident [$l0:tt $l1:tt $l2:tt $l3:tt]
-        [$h0:tt $h1:tt $h2:tt $h3:tt]
-    )*) => {
-        impl Accumulate for Sums<$panels> {
-            #[inline(always)]
-            unsafe fn accumulate(&mut self, quad: &Quad) {
-                let Self(sums) = self;
-                let tile = quad.tile();
-                // SAFETY: each row pointer has `tap_elems` values, a multiple of 4: loads take 16, 8 or 4 of
-                // what is left; a panel has `taps * tap_elems * NR` weights. Writes registers only.
-                unsafe {
-                    let [p0, p1, p2, p3] = quad.rows();
-                    let weights = quad.weights::<$panels>();
-                    asm!(
-                        "2:",
-                        "ldr {r0}, [{p0}], #8",
-                        "ldr {r1}, [{p1}], #8",
-                        "ldr {r2}, [{p2}], #8",
-                        "ldr {r3}, [{p3}], #8",
-                        "subs {n}, {elems}, #16",
-                        "b.lt 4f",
-                        "3:",
-                        "ldr q24, [{r0}], #16",
-                        "ldr q25, [{r1}], #16",
-                        "ldr q26, [{r2}], #16",
-                        "ldr q27, [{r3}], #16",
-                        $(two_quads!($w, 0 1, [$l0 $l1 $l2 $l3] [$h0 $h1 $h2 $h3]),
-                        two_quads!($w, 2 3, [$l0 $l1 $l2 $l3] [$h0 $h1 $h2 $h3]),)*
-                        "subs {n}, {n}, #16",
-                        "b.ge 3b",
-                        "4:",
-                        "cbnz {rest}, 6f",
-                        "5:",
-                        "subs {taps}, {taps}, #1",
-                        "b.ne 2b",
-                        "b 8f",
-                        "6:",
-                        "tbz {rest}, #3, 7f",
-                        "ldr d24, [{r0}], #8",
-                        "ldr d25, [{r1}], #8",
-                        "ldr d26, [{r2}], #8",
-                        "ldr d27, [{r3}], #8",
-                        $(two_quads!($w, 0 1, [$l0 $l1 $l2 $l3] [$h0 $h1 $h2 $h3]),)*
-                        "tbz {rest}, #2, 5b",
-                        "7:",
-                        "ldr s24, [{r0}]",
-                        "ldr s25, [{r1}]",
-                        "ldr s26, [{r2}]",
-                        "ldr s27, [{r3}]",
-                        $(concat!("ldp q28, q29, [{", stringify!($w), "}], #32"),
-                        sdot!("v28", 0, $l0 $l1 $l2 $l3),
-                        sdot!("v29", 0, $h0 $h1 $h2 $h3),)*
-                        "b 5b",
-                        "8:",
-                        p0 = inout(reg) p0 => _,
-                        p1 = inout(reg) p1 => _,
-                        p2 = inout(reg) p2 => _,
-                        p3 = inout(reg) p3 => _,
-                        r0 = out(reg) _,
-                        r1 = out(reg) _,
-                        r2 = out(reg) _,
-                        r3 = out(reg) _,
-                        taps = inout(reg) tile.taps => _,
-                        elems = in(reg) tile.tap_elems,
-                        rest = in(reg) tile.tap_elems % 16,
-                        n = out(reg) _,
-                        $($w = inout(reg) weights[$p] => _,)*
-                        $(inout($l0) sums[$p][0][0], inout($l1) sums[$p][0][1],
-                        inout($l2) sums[$p][0][2], inout($l3) sums[$p][0][3],
-                        inout($h0) sums[$p][1][0], inout($h1) sums[$p][1][1],
-                        inout($h2) sums[$p][1][2], inout($h3) sums[$p][1][3],)*
-                        out("v24") _, out("v25") _, out("v26") _, out("v27") _,
-                        out("v28") _, out("v29") _, out("v30") _, out("v31") _,
-                        options(readonly, nostack),
-                    );
-                }
-            }
-        }
+/// Sixteen values of each pixel.
+#[rustfmt::skip]
+macro_rules! sixteen {
+    ($($w:literal $low:tt $high:tt)*) => {
+        concat!(
+            "ldr q24, [{r0}], #16\n", "ldr q25, [{r1}], #16\n",
+            "ldr q26, [{r2}], #16\n", "ldr q27, [{r3}], #16\n",
+            $(two_quads!(0 1: $w $low $high), two_quads!(2 3: $w $low $high),)*
+        )
     };
 }
 
-accumulate!(1: 0 w0 ["v0" "v1" "v2" "v3"] ["v4" "v5" "v6" "v7"]);
-accumulate!(2: 0 w0 ["v0" "v1" "v2" "v3"] ["v4" "v5" "v6" "v7"]
-    1 w1 ["v8" "v9" "v10" "v11"] ["v12" "v13" "v14" "v15"]);
-accumulate!(3: 0 w0 ["v0" "v1" "v2" "v3"] ["v4" "v5" "v6" "v7"]
-    1 w1 ["v8" "v9" "v10" "v11"] ["v12" "v13" "v14" "v15"]
-    2 w2 ["v16" "v17" "v18" "v19"] ["v20" "v21" "v22" "v23"]);
+/// Eight values of each pixel, then four, where `{rest}` says so.
+#[rustfmt::skip]
+macro_rules! rest {
+    ($($w:literal $low:tt $high:tt)*) => {
+        concat!(
+            "tbz {rest}, #3, 27f\n",
+            "ldr d24, [{r0}], #8\n", "ldr d25, [{r1}], #8\n",
+            "ldr d26, [{r2}], #8\n", "ldr d27, [{r3}], #8\n",
+            $(two_quads!(0 1: $w $low $high),)*
+            "tbz {rest}, #2, 25b\n",
+            "27:\n",
+            "ldr s24, [{r0}]\n", "ldr s25, [{r1}]\n",
+            "ldr s26, [{r2}]\n", "ldr s27, [{r3}]\n",
+            $("ldp q28, q29, [{", $w, "}], #32\n", quad!(28, 0, $low), quad!(29, 0, $high),)*
+        )
+    };
+}
+
+/// Two panels, sixteen bytes of each pixel.
+#[rustfmt::skip]
+macro_rules! store_two {
+    () => {
+        concat!(
+            "ldp q24, q25, [{panel}, #32]\n",
+            "add {r0}, {panel}, {panel_bytes}\n",
+            "ldp q26, q27, [{r0}, #32]\n",
+            "ld1 {{v28.16b, v29.16b, v30.16b}}, [{bounds}]\n",
+            unary!("scvtf", ".4s": 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15),
+            binary!("fmul", ".4s", 24: 0 1 2 3), binary!("fmul", ".4s", 25: 4 5 6 7),
+            binary!("fmul", ".4s", 26: 8 9 10 11), binary!("fmul", ".4s", 27: 12 13 14 15),
+            unary!("fcvtns", ".4s": 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15),
+            narrow!([0 4 8 12] [1 5 9 13] [2 6 10 14] [3 7 11 15]),
+            "str q0, [{out_q}]\n", "str q1, [{r1}]\n", "str q2, [{r2}]\n", "str q3, [{r3}]\n",
+        )
+    };
+}
+
+/// One panel, whose multipliers are in registers 24 and 25: eight bytes of each pixel.
+#[rustfmt::skip]
+macro_rules! store_one {
+    ([$a:literal $b:literal $c:literal $d:literal] [$e:literal $f:literal $g:literal $h:literal]
+     $to:literal $next:literal) => {
+        concat!(
+            unary!("scvtf", ".4s": $a $b $c $d $e $f $g $h),
+            binary!("fmul", ".4s", 24: $a $b $c $d), binary!("fmul", ".4s", 25: $e $f $g $h),
+            unary!("fcvtns", ".4s": $a $b $c $d $e $f $g $h),
+            narrow!([$a $e $b $f] [$c $g $d $h]),
+            "str d", $a, ", [{out_q}", $to, "]\n", $next,
+            "st1 {{v", $a, ".d}}[1], [{r1}]\n",
+            "str d", $c, ", [{r2}", $to, "]\n",
+            "st1 {{v", $c, ".d}}[1], [{r3}]\n",
+        )
+    };
+}
+
+/// # Safety
+/// As [`Isa::sweeps`].
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn sweep_1(s: &Sweep) {
+    // SAFETY: reads and writes what the caller promises.
+    unsafe {
+        sweep!(
+            s, 8, [], [w0],
+            start: start!("w0" [0 1 2 3] [4 5 6 7]),
+            sixteen: sixteen!("w0" [0 1 2 3] [4 5 6 7]),
+            rest: rest!("w0" [0 1 2 3] [4 5 6 7]),
+            store: concat!(
+                "ldp q24, q25, [{panel}, #32]\n",
+                "ld1 {{v28.16b, v29.16b, v30.16b}}, [{bounds}]\n",
+                store_one!([0 1 2 3] [4 5 6 7] "" ""),
+            )
+        );
+    }
+}
+
+/// # Safety
+/// As [`Isa::sweeps`].
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn sweep_2(s: &Sweep) {
+    // SAFETY: reads and writes what the caller promises.
+    unsafe {
+        sweep!(
+            s, 16, ["add {w1}, {w0}, {panel_bytes}"], [w0 w1],
+            start: concat!(start!("w0" [0 1 2 3] [4 5 6 7]), start!("w1" [8 9 10 11] [12 13 14 15])),
+            sixteen: sixteen!("w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15]),
+            rest: rest!("w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15]),
+            store: store_two!()
+        );
+    }
+}
+
+/// # Safety
+/// As [`Isa::sweeps`].
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn sweep_3(s: &Sweep) {
+    // SAFETY: reads and writes what the caller promises.
+    unsafe {
+        sweep!(
+            s, 24, ["add {w1}, {w0}, {panel_bytes}" "add {w2}, {w1}, {panel_bytes}"], [w0 w1 w2],
+            start: concat!(
+                start!("w0" [0 1 2 3] [4 5 6 7]),
+                start!("w1" [8 9 10 11] [12 13 14 15]),
+                start!("w2" [16 17 18 19] [20 21 22 23]),
+            ),
+            sixteen: sixteen!(
+                "w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15] "w2" [16 17 18 19] [20 21 22 23]
+            ),
+            rest: rest!(
+                "w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15] "w2" [16 17 18 19] [20 21 22 23]
+            ),
+            store: concat!(
+                store_two!(),
+                "add {r0}, {r0}, {panel_bytes}\n",
+                "ldp q24, q25, [{r0}, #32]\n",
+                store_one!([16 17 18 19] [20 21 22 23] ", #16" "add {r1}, {r1}, #16\nadd {r3}, {r3}, #16\n"),
+            )
+        );
+    }
+}
 
 /// Up to `M` pixels × `P` panels from channel `first` on. Returns `P`.
 ///

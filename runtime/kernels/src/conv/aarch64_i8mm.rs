@@ -11,15 +11,12 @@
 
 use core::arch::aarch64::*;
 use core::arch::asm;
-use core::array;
-use core::mem::MaybeUninit;
 
 use super::ConvArgs;
-use super::aarch64_quads::{NR, Quad, Spare};
+use super::aarch64_quads::{self, Isa, NR, Sweep};
 use super::aarch64_requantize::{Epilogue, scale};
 use super::gemm::{self, Micro, Tile, TileOutput};
 use super::pack::NR8_KR8;
-use crate::requantize::OutputRange;
 
 const MR: usize = 8;
 
@@ -32,261 +29,211 @@ pub(super) unsafe fn conv(args: &mut ConvArgs<'_>) {
     unsafe { gemm::run(args, &MICRO) }
 }
 
+static ISA: Isa = Isa { sweeps: [sweep_1, sweep_2, sweep_3], few };
+
 /// # Safety
 /// As [`Tile`] documents; the processor has the matrix multiplication.
-#[target_feature(enable = "neon,i8mm")]
 unsafe fn tile(tile: &Tile) {
+    // SAFETY: the caller's promise.
+    unsafe { aarch64_quads::tile(tile, &ISA) }
+}
+
+/// # Safety
+/// As [`Isa::few`].
+#[target_feature(enable = "neon,i8mm")]
+unsafe fn few(tile: &Tile) {
     let mut first = 0;
     while first < tile.live_channels {
         let panels = (tile.live_channels - first).div_ceil(NR);
-        // SAFETY: the channel `first` is live, and `panels` panels begin there; the pixels are live, and
-        // rows beyond the live ones repeat one of them.
+        // SAFETY: the channel `first` is live, and `panels` panels begin there.
         first += NR
             * unsafe {
-                match (tile.live_pixels, panels) {
-                    (1..=2, 4..) => pair::<4>(tile, first),
-                    (1..=2, _) => pair::<1>(tile, first),
-                    (_, 3..) => quads::<3>(tile, first),
-                    (_, 2) => quads::<2>(tile, first),
-                    _ => quads::<1>(tile, first),
+                match panels {
+                    4.. => pair::<4>(tile, first),
+                    _ => pair::<1>(tile, first),
                 }
             };
     }
 }
 
-/// All live pixels × `P` panels from channel `first` on, four pixels at a time. Returns `P`.
-///
-/// # Safety
-/// As `tile`; the `P` panels exist.
-#[target_feature(enable = "neon,i8mm")]
-#[inline]
-unsafe fn quads<const P: usize>(tile: &Tile, first: usize) -> usize
-where
-    Sums<P>: Accumulate,
-{
-    for quad in Quad::all(tile, first) {
-        let mut sums = Sums([[[vdupq_n_s32(0); 4]; 2]; P]);
-        // SAFETY: the panels exist, and the tile has rows for quads.
-        unsafe {
-            for (p, sums) in sums.0.iter_mut().enumerate() {
-                *sums = [array::from_fn(|n| {
-                    let two = vld1_s32(quad.biases(p).add(2 * n));
-                    vcombine_s32(two, two)
-                }); 2];
-            }
-            sums.accumulate(&quad);
-        }
-        // SAFETY: the panels exist.
-        unsafe {
-            match tile.out {
-                TileOutput::I8(out, range) => {
-                    let is_whole = quad.is_whole(P);
-                    let mut spare: Spare<i8> = [[MaybeUninit::uninit(); _]; _];
-                    let (to, stride) = if is_whole {
-                        (quad.at(out), tile.out_stride)
-                    } else {
-                        (spare.as_mut_ptr().cast(), spare[0].len())
-                    };
-                    sums.store(&quad, to, stride, range);
-                    if !is_whole {
-                        quad.copy(&spare, P, out);
-                    }
-                }
-                TileOutput::F32(out) => sums.store_f32(&quad, out),
-            }
-        }
-    }
-    P
-}
-
-/// Of each panel, of each pair of pixels, of each pair of channels: the sums.
-struct Sums<const P: usize>([[[int32x4_t; 4]; 2]; P]);
-
-impl<const P: usize> Sums<P> {
-    /// # Safety
-    /// `out` has room for `P` panels of four pixels, each `stride` elements behind the one before.
-    #[inline(always)]
-    unsafe fn store(&self, quad: &Quad, out: *mut i8, stride: usize, range: OutputRange) {
-        // SAFETY: the caller's promise; every AArch64 processor has NEON.
-        unsafe {
-            let epilogue = Epilogue::new(range);
-            let pixels = |p: usize| {
-                let multipliers: [float32x4_t; 4] = array::from_fn(|n| {
-                    let two = vld1_f32(quad.multipliers(p).add(2 * n));
-                    vcombine_f32(two, two)
-                });
-                // Pairs of channels, of two pixels in turn.
-                let [a, b] = self.0[p].map(|sums| {
-                    let scaled = array::from_fn(|n| scale(sums[n], multipliers[n]));
-                    vreinterpretq_s16_s8(epilogue.bytes(scaled))
-                });
-                // Pixels 0 and 2, pixels 1 and 3.
-                [vuzp1q_s16(a, b), vuzp2q_s16(a, b)].map(|two| vreinterpretq_s64_s16(two))
-            };
-            for p in (0..P).step_by(2) {
-                let out: [_; 4] = array::from_fn(|m| out.add(m * stride + p * NR));
-                if p + 1 < P {
-                    let ([a, b], [c, d]) = (pixels(p), pixels(p + 1));
-                    let all = [vtrn1q_s64(a, c), vtrn1q_s64(b, d), vtrn2q_s64(a, c), vtrn2q_s64(b, d)];
-                    for (out, bytes) in out.into_iter().zip(all) {
-                        vst1q_s8(out, vreinterpretq_s8_s64(bytes));
-                    }
-                } else {
-                    for (m, two) in pixels(p).into_iter().enumerate() {
-                        let two = vreinterpretq_s8_s64(two);
-                        vst1_s8(out[m], vget_low_s8(two));
-                        vst1_s8(out[m + 2], vget_high_s8(two));
-                    }
-                }
-            }
-        }
-    }
-
-    /// # Safety
-    /// The tile's output is f32, from `out` on.
-    #[target_feature(enable = "neon")]
-    #[inline(never)]
-    unsafe fn store_f32(self, quad: &Quad, out: *mut f32) {
-        let mut spare: Spare<f32> = [[MaybeUninit::uninit(); _]; _];
-        // SAFETY: every pixel has room for `P` panels.
-        unsafe {
-            for (p, sums) in self.0.iter().enumerate() {
-                for (m, sums) in sums.iter().enumerate() {
-                    for (n, &sums) in sums.iter().enumerate() {
-                        let two = vld1_f32(quad.multipliers(p).add(2 * n));
-                        let scaled = scale(sums, vcombine_f32(two, two));
-                        vst1_f32(spare[2 * m][p * NR + 2 * n].as_mut_ptr(), vget_low_f32(scaled));
-                        vst1_f32(spare[2 * m + 1][p * NR + 2 * n].as_mut_ptr(), vget_high_f32(scaled));
-                    }
-                }
-            }
-            quad.copy(&spare, P, out);
-        }
-    }
-}
-
-trait Accumulate {
-    /// Adds the products of all taps.
-    ///
-    /// # Safety
-    /// The quad's panels exist, and the tile has rows for its pixels.
-    unsafe fn accumulate(&mut self, quad: &Quad);
+/// The sums of two pixels × pairs of channels, twice, from the biases of their panel.
+#[rustfmt::skip]
+macro_rules! start {
+    ($w:literal [$($a:literal)*] [$($b:literal)*]) => {
+        concat!(
+            $("ld1r {{v", $a, ".2d}}, [{", $w, "}], #8\n",)*
+            "add {", $w, "}, {", $w, "}, #32\n",
+            $(copies!($a: $b),)*
+        )
+    };
 }
 
 /// Adds the products of two pairs of pixels with the weights of two channels in register `$w`.
 #[rustfmt::skip]
-macro_rules! smmla {
-    ($w:literal, $x0:literal $x1:literal, $a:literal $b:literal) => {
+macro_rules! pairs {
+    ($w:literal, [$x:literal $y:literal], $a:literal $b:literal) => {
         concat!(
-            "smmla ", $a, ".4s, ", $x0, ".16b, ", $w, ".16b\n",
-            "smmla ", $b, ".4s, ", $x1, ".16b, ", $w, ".16b\n",
+            "smmla v", $a, ".4s, v", $x, ".16b, v", $w, ".16b\n",
+            "smmla v", $b, ".4s, v", $y, ".16b, v", $w, ".16b\n",
         )
     };
 }
 
-/// Eight of the pixels' values times those of a panel.
+/// Adds eight of the pixels' values times those of a panel.
 #[rustfmt::skip]
 macro_rules! eight {
-    ($w:ident, $x0:literal $x1:literal, [$($a:literal)*] [$($b:literal)*]) => {
-        eight!(@ $w, $x0 $x1, $($a)*, $($b)*)
-    };
-    (@ $w:ident, $x0:literal $x1:literal,
-     $a0:literal $a1:literal $a2:literal $a3:literal, $b0:literal $b1:literal $b2:literal $b3:literal) => {
+    ($x:tt $w:literal [$a:literal $b:literal $c:literal $d:literal]
+     [$e:literal $f:literal $g:literal $h:literal]) => {
         concat!(
-            "ld1 {{v28.16b, v29.16b, v30.16b, v31.16b}}, [{", stringify!($w), "}], #64\n",
-            smmla!("v28", $x0 $x1, $a0 $b0),
-            smmla!("v29", $x0 $x1, $a1 $b1),
-            smmla!("v30", $x0 $x1, $a2 $b2),
-            smmla!("v31", $x0 $x1, $a3 $b3),
+            "ld1 {{v28.16b, v29.16b, v30.16b, v31.16b}}, [{", $w, "}], #64\n",
+            pairs!(28, $x, $a $e), pairs!(29, $x, $b $f), pairs!(30, $x, $c $g), pairs!(31, $x, $d $h),
         )
     };
 }
 
-/// The sums of `$panels` panels, whose registers are given. In assembly, since the compiler would keep
-/// neither 24 sums in registers nor the pointers.
-macro_rules! accumulate {
-    ($panels:literal: $(
-        $p:literal $w:ident [$l0:tt $l1:tt $l2:tt $l3:tt]
-        [$h0:tt $h1:tt $h2:tt $h3:tt]
-    )*) => {
-        impl Accumulate for Sums<$panels> {
-            #[inline(always)]
-            unsafe fn accumulate(&mut self, quad: &Quad) {
-                let Self(sums) = self;
-                let tile = quad.tile();
-                // SAFETY: each row pointer has `tap_elems` values, a multiple of 8: loads take 16 or 8 of
-                // what is left; a panel has `taps * tap_elems * NR` weights. Writes registers only.
-                unsafe {
-                    let [p0, p1, p2, p3] = quad.rows();
-                    let weights = quad.weights::<$panels>();
-                    asm!(
-                        "2:",
-                        "ldr {r0}, [{p0}], #8",
-                        "ldr {r1}, [{p1}], #8",
-                        "ldr {r2}, [{p2}], #8",
-                        "ldr {r3}, [{p3}], #8",
-                        "subs {n}, {elems}, #16",
-                        "b.lt 4f",
-                        "3:",
-                        "ldr q28, [{r0}], #16",
-                        "ldr q29, [{r1}], #16",
-                        "ldr q30, [{r2}], #16",
-                        "ldr q31, [{r3}], #16",
-                        "trn1 v24.2d, v28.2d, v29.2d",
-                        "trn2 v26.2d, v28.2d, v29.2d",
-                        "trn1 v25.2d, v30.2d, v31.2d",
-                        "trn2 v27.2d, v30.2d, v31.2d",
-                        $(eight!($w, "v24" "v25", [$l0 $l1 $l2 $l3] [$h0 $h1 $h2 $h3]),
-                        eight!($w, "v26" "v27", [$l0 $l1 $l2 $l3] [$h0 $h1 $h2 $h3]),)*
-                        "subs {n}, {n}, #16",
-                        "b.ge 3b",
-                        "4:",
-                        "cbnz {rest}, 6f",
-                        "5:",
-                        "subs {taps}, {taps}, #1",
-                        "b.ne 2b",
-                        "b 8f",
-                        "6:",
-                        "ldr d24, [{r0}]",
-                        "ldr d25, [{r2}]",
-                        "ld1 {{v24.d}}[1], [{r1}]",
-                        "ld1 {{v25.d}}[1], [{r3}]",
-                        $(eight!($w, "v24" "v25", [$l0 $l1 $l2 $l3] [$h0 $h1 $h2 $h3]),)*
-                        "b 5b",
-                        "8:",
-                        p0 = inout(reg) p0 => _,
-                        p1 = inout(reg) p1 => _,
-                        p2 = inout(reg) p2 => _,
-                        p3 = inout(reg) p3 => _,
-                        r0 = out(reg) _,
-                        r1 = out(reg) _,
-                        r2 = out(reg) _,
-                        r3 = out(reg) _,
-                        taps = inout(reg) tile.taps => _,
-                        elems = in(reg) tile.tap_elems,
-                        rest = in(reg) tile.tap_elems % 16,
-                        n = out(reg) _,
-                        $($w = inout(reg) weights[$p] => _,)*
-                        $(inout($l0) sums[$p][0][0], inout($l1) sums[$p][0][1],
-                        inout($l2) sums[$p][0][2], inout($l3) sums[$p][0][3],
-                        inout($h0) sums[$p][1][0], inout($h1) sums[$p][1][1],
-                        inout($h2) sums[$p][1][2], inout($h3) sums[$p][1][3],)*
-                        out("v24") _, out("v25") _, out("v26") _, out("v27") _,
-                        out("v28") _, out("v29") _, out("v30") _, out("v31") _,
-                        options(readonly, nostack),
-                    );
-                }
-            }
-        }
+/// Sixteen values of each pixel.
+#[rustfmt::skip]
+macro_rules! sixteen {
+    ($($w:literal $a:tt $b:tt)*) => {
+        concat!(
+            "ldr q28, [{r0}], #16\n", "ldr q29, [{r1}], #16\n",
+            "ldr q30, [{r2}], #16\n", "ldr q31, [{r3}], #16\n",
+            "trn1 v24.2d, v28.2d, v29.2d\n", "trn1 v25.2d, v30.2d, v31.2d\n",
+            "trn2 v26.2d, v28.2d, v29.2d\n", "trn2 v27.2d, v30.2d, v31.2d\n",
+            $(eight!([24 25] $w $a $b), eight!([26 27] $w $a $b),)*
+        )
     };
 }
 
-accumulate!(1: 0 w0 ["v0" "v1" "v2" "v3"] ["v4" "v5" "v6" "v7"]);
-accumulate!(2: 0 w0 ["v0" "v1" "v2" "v3"] ["v4" "v5" "v6" "v7"]
-    1 w1 ["v8" "v9" "v10" "v11"] ["v12" "v13" "v14" "v15"]);
-accumulate!(3: 0 w0 ["v0" "v1" "v2" "v3"] ["v4" "v5" "v6" "v7"]
-    1 w1 ["v8" "v9" "v10" "v11"] ["v12" "v13" "v14" "v15"]
-    2 w2 ["v16" "v17" "v18" "v19"] ["v20" "v21" "v22" "v23"]);
+/// Eight values of each pixel.
+#[rustfmt::skip]
+macro_rules! rest {
+    ($($w:literal $a:tt $b:tt)*) => {
+        concat!(
+            "ldr d24, [{r0}]\n", "ldr d25, [{r2}]\n",
+            "ld1 {{v24.d}}[1], [{r1}]\n", "ld1 {{v25.d}}[1], [{r3}]\n",
+            $(eight!([24 25] $w $a $b),)*
+        )
+    };
+}
+
+/// Two panels, sixteen bytes of each pixel.
+#[rustfmt::skip]
+macro_rules! store_two {
+    () => {
+        concat!(
+            "add {r0}, {panel}, #32\n",
+            "ld1r {{v24.2d}}, [{r0}], #8\n", "ld1r {{v25.2d}}, [{r0}], #8\n",
+            "ld1r {{v26.2d}}, [{r0}], #8\n", "ld1r {{v27.2d}}, [{r0}], #8\n",
+            unary!("scvtf", ".4s": 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15),
+            binary!("fmul", ".4s", 24: 0 4), binary!("fmul", ".4s", 25: 1 5),
+            binary!("fmul", ".4s", 26: 2 6), binary!("fmul", ".4s", 27: 3 7),
+            "add {r0}, {panel}, {panel_bytes}\n", "add {r0}, {r0}, #32\n",
+            "ld1r {{v24.2d}}, [{r0}], #8\n", "ld1r {{v25.2d}}, [{r0}], #8\n",
+            "ld1r {{v26.2d}}, [{r0}], #8\n", "ld1r {{v27.2d}}, [{r0}], #8\n",
+            "ld1 {{v28.16b, v29.16b, v30.16b}}, [{bounds}]\n",
+            binary!("fmul", ".4s", 24: 8 12), binary!("fmul", ".4s", 25: 9 13),
+            binary!("fmul", ".4s", 26: 10 14), binary!("fmul", ".4s", 27: 11 15),
+            unary!("fcvtns", ".4s": 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15),
+            narrow!([0 1 2 3] [4 5 6 7] [8 9 10 11] [12 13 14 15]),
+            // Pixels 0 and 2, 1 and 3.
+            "uzp1 v1.8h, v0.8h, v4.8h\n", "uzp1 v9.8h, v8.8h, v12.8h\n",
+            "uzp2 v2.8h, v0.8h, v4.8h\n", "uzp2 v10.8h, v8.8h, v12.8h\n",
+            "trn1 v4.2d, v1.2d, v9.2d\n", "trn1 v5.2d, v2.2d, v10.2d\n",
+            "trn2 v6.2d, v1.2d, v9.2d\n", "trn2 v7.2d, v2.2d, v10.2d\n",
+            "str q4, [{out_q}]\n", "str q5, [{r1}]\n", "str q6, [{r2}]\n", "str q7, [{r3}]\n",
+        )
+    };
+}
+
+/// One panel, whose multipliers are from `{r0}` on: eight bytes of each pixel.
+#[rustfmt::skip]
+macro_rules! store_one {
+    ([$a:literal $b:literal $c:literal $d:literal] [$e:literal $f:literal $g:literal $h:literal]
+     $to:literal $next:literal) => {
+        concat!(
+            "ld1r {{v24.2d}}, [{r0}], #8\n", "ld1r {{v25.2d}}, [{r0}], #8\n",
+            "ld1r {{v26.2d}}, [{r0}], #8\n", "ld1r {{v27.2d}}, [{r0}], #8\n",
+            unary!("scvtf", ".4s": $a $b $c $d $e $f $g $h),
+            binary!("fmul", ".4s", 24: $a $e), binary!("fmul", ".4s", 25: $b $f),
+            binary!("fmul", ".4s", 26: $c $g), binary!("fmul", ".4s", 27: $d $h),
+            unary!("fcvtns", ".4s": $a $b $c $d $e $f $g $h),
+            narrow!([$a $b $c $d] [$e $f $g $h]),
+            "uzp1 v", $b, ".8h, v", $a, ".8h, v", $e, ".8h\n",
+            "uzp2 v", $c, ".8h, v", $a, ".8h, v", $e, ".8h\n",
+            "str d", $b, ", [{out_q}", $to, "]\n",
+            "str d", $c, ", [{r1}", $to, "]\n", $next,
+            "st1 {{v", $b, ".d}}[1], [{r2}]\n",
+            "st1 {{v", $c, ".d}}[1], [{r3}]\n",
+        )
+    };
+}
+
+/// # Safety
+/// As [`Isa::sweeps`].
+#[target_feature(enable = "neon,i8mm")]
+unsafe fn sweep_1(s: &Sweep) {
+    // SAFETY: reads and writes what the caller promises.
+    unsafe {
+        sweep!(
+            s, 8, [], [w0],
+            start: start!("w0" [0 1 2 3] [4 5 6 7]),
+            sixteen: sixteen!("w0" [0 1 2 3] [4 5 6 7]),
+            rest: rest!("w0" [0 1 2 3] [4 5 6 7]),
+            store: concat!(
+                "add {r0}, {panel}, #32\n",
+                "ld1 {{v28.16b, v29.16b, v30.16b}}, [{bounds}]\n",
+                store_one!([0 1 2 3] [4 5 6 7] "" ""),
+            )
+        );
+    }
+}
+
+/// # Safety
+/// As [`Isa::sweeps`].
+#[target_feature(enable = "neon,i8mm")]
+unsafe fn sweep_2(s: &Sweep) {
+    // SAFETY: reads and writes what the caller promises.
+    unsafe {
+        sweep!(
+            s, 16, ["add {w1}, {w0}, {panel_bytes}"], [w0 w1],
+            start: concat!(start!("w0" [0 1 2 3] [4 5 6 7]), start!("w1" [8 9 10 11] [12 13 14 15])),
+            sixteen: sixteen!("w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15]),
+            rest: rest!("w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15]),
+            store: store_two!()
+        );
+    }
+}
+
+/// # Safety
+/// As [`Isa::sweeps`].
+#[target_feature(enable = "neon,i8mm")]
+unsafe fn sweep_3(s: &Sweep) {
+    // SAFETY: reads and writes what the caller promises.
+    unsafe {
+        sweep!(
+            s, 24, ["add {w1}, {w0}, {panel_bytes}" "add {w2}, {w1}, {panel_bytes}"], [w0 w1 w2],
+            start: concat!(
+                start!("w0" [0 1 2 3] [4 5 6 7]),
+                start!("w1" [8 9 10 11] [12 13 14 15]),
+                start!("w2" [16 17 18 19] [20 21 22 23]),
+            ),
+            sixteen: sixteen!(
+                "w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15] "w2" [16 17 18 19] [20 21 22 23]
+            ),
+            rest: rest!(
+                "w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15] "w2" [16 17 18 19] [20 21 22 23]
+            ),
+            store: concat!(
+                store_two!(),
+                // `{r0}` is behind the second panel's multipliers.
+                "sub {r0}, {r0}, #32\n",
+                "add {r0}, {r0}, {panel_bytes}\n",
+                store_one!([16 17 18 19] [20 21 22 23] ", #16" "add {r2}, {r2}, #16\nadd {r3}, {r3}, #16\n"),
+            )
+        );
+    }
+}
 
 /// One pixel or two × `P` panels from channel `first` on. Returns `P`.
 ///

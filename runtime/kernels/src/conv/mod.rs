@@ -9,6 +9,11 @@
 //! Where the input position is outside, `x` is the input's zero point. `bias` already carries
 //! `-zero_point * sum(weights[n])`, so that real zeros contribute nothing.
 
+// First, since others use its macros.
+#[cfg(target_arch = "aarch64")]
+#[macro_use]
+mod aarch64_quads;
+
 #[cfg(target_arch = "aarch64")]
 mod aarch64_depthwise;
 #[cfg(target_arch = "aarch64")]
@@ -19,8 +24,6 @@ mod aarch64_dotprod_depthwise;
 mod aarch64_i8mm;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_neon;
-#[cfg(target_arch = "aarch64")]
-mod aarch64_quads;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_requantize;
 #[cfg(all(target_arch = "arm", target_os = "linux"))]
