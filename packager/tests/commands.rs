@@ -52,7 +52,7 @@ fn inspect_tells_steps_kernels_and_provenance() {
     has(&report, "file_bytes hash arena_bytes macs inputs outputs sections steps provenance");
     let steps = report["steps"].as_array().unwrap();
     assert_eq!(steps[0]["name"], "conv");
-    assert_eq!(steps[0]["kernels"]["dotprod"], "conv_s8s8s32_8x8_dotprod");
+    assert_eq!(steps[0]["kernels"]["dotprod"], "conv_s8s8s32_4x24_dotprod");
     assert_eq!(steps[0]["macs"], 4 * 64 * 27);
     assert_eq!(report["provenance"]["model"], "model.onnx");
     assert_eq!(report["outputs"][0]["exact"], true);
@@ -187,7 +187,7 @@ fn kernels_and_targets_are_lists() {
     let kernels = json(&bench.ok(&["kernels", "--target", "rpi5", "--format", "json"]));
     let chosen = kernels.as_array().unwrap().iter().filter(|kernel| kernel["chosen"] == true);
     let names: Vec<&str> = chosen.map(|kernel| kernel["name"].as_str().unwrap()).collect();
-    assert_eq!(names[..2], ["conv_s8s8s32_8x8_dotprod", "depthwise_s8s8s32_1x16_dotprod"]);
+    assert_eq!(names[..2], ["conv_s8s8s32_4x24_dotprod", "depthwise_s8s8s32_1x16_dotprod"]);
     assert_eq!(names[2..5], ["matmul_s8s8s32_8x8_dotprod", "add_s8_neon", "mul_s8_neon"]);
     let boards = json(&bench.ok(&["targets", "--format", "json"]));
     assert!(boards.as_array().unwrap().iter().any(|board| board["name"] == "rpi4"));

@@ -18,7 +18,7 @@ use super::aarch64_requantize::{Epilogue, scale};
 use super::gemm::{self, Micro, Tile, TileOutput};
 use super::pack::NR8_KR4;
 
-const MR: usize = 8;
+const MR: usize = 16;
 
 pub(super) static MICRO: Micro = Micro { pixels: MR, layout: &NR8_KR4, tile };
 

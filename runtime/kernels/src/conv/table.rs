@@ -100,19 +100,19 @@ static ROWS: &[Row] = &[
         run: compiled!(target_arch = "x86_64", super::x86_avx2::conv),
     },
     Row {
-        name: "conv_s8s8s32_8x8_i8mm",
+        name: "conv_s8s8s32_4x24_i8mm",
         isa: IsaSet::I8MM,
         depthwise: false,
         layout: Some(&pack::NR8_KR8),
-        tile_pixels: 8,
+        tile_pixels: 16,
         run: compiled!(target_arch = "aarch64", super::aarch64_i8mm::conv),
     },
     Row {
-        name: "conv_s8s8s32_8x8_dotprod",
+        name: "conv_s8s8s32_4x24_dotprod",
         isa: IsaSet::DOTPROD,
         depthwise: false,
         layout: Some(&pack::NR8_KR4),
-        tile_pixels: 8,
+        tile_pixels: 16,
         run: compiled!(target_arch = "aarch64", super::aarch64_dotprod::conv),
     },
     Row {
