@@ -1,20 +1,31 @@
-//! Element-wise operations by AArch64 NEON, 16 elements at a time. The lower bound is applied before
-//! rounding, where it also takes not-a-number (FMAXNM gives the number); the upper one can wait until it
-//! is an integer: `fcvtns` and the narrowing moves saturate (Arm ARM, section C7.2, FMAXNM, FCVTNS, SQXTN).
+//! Element-wise operations by AArch64 NEON, 16 elements at a time. The bounds can wait until there are bytes:
+//! `fcvtns` and the narrowing moves saturate (Arm ARM, section C7.2, FCVTNS, SQXTN). Not-a-number, which
+//! would become 0 and not the lower bound, needs multipliers near the end of f32, which are not taken.
+//!
+//! For a sum, `tbl` puts each byte below the exponent of 2²³, which makes it the f32 2²³ + x of the unsigned
+//! x: one subtraction, exact, and it is the difference to the zero point, where widening and converting took
+//! five instructions for two.
 
 use core::arch::aarch64::*;
+use core::array;
 
 use super::{BinaryArgs, BinaryOp, Operands, indices};
+
+/// From here on to twice as much the integers are neighbours in f32.
+const TWO_TO_23: f32 = 8_388_608.0;
 
 /// The constants of one operation.
 #[derive(Clone, Copy)]
 struct Constants {
     lhs_zero_point: int8x8_t,
     rhs_zero_point: int8x8_t,
+    /// 2²³ + 128 + zero point.
+    lhs_floats: float32x4_t,
+    rhs_floats: float32x4_t,
     lhs_multiplier: float32x4_t,
     rhs_multiplier: float32x4_t,
-    low: float32x4_t,
     zero_point: int16x8_t,
+    low: int8x16_t,
     high: int8x16_t,
 }
 
@@ -43,13 +54,18 @@ pub(crate) unsafe fn binary(args: &BinaryArgs, operands: Operands<'_>) {
     let constants = Constants {
         lhs_zero_point: vdup_n_s8(args.lhs_zero_point as i8),
         rhs_zero_point: vdup_n_s8(args.rhs_zero_point as i8),
+        lhs_floats: vdupq_n_f32(TWO_TO_23 + 128.0 + args.lhs_zero_point as f32),
+        rhs_floats: vdupq_n_f32(TWO_TO_23 + 128.0 + args.rhs_zero_point as f32),
         lhs_multiplier: vdupq_n_f32(lhs_multiplier),
         rhs_multiplier: vdupq_n_f32(rhs_multiplier),
-        low: vdupq_n_f32((args.output.min - args.output.zero_point) as f32),
         zero_point: vdupq_n_s16(args.output.zero_point as i16),
+        low: vdupq_n_s8(args.output.min as i8),
         high: vdupq_n_s8(args.output.max as i8),
     };
+    // Multipliers that no difference of int8 takes beyond f32: infinities have no difference.
+    let is_finite = lhs_multiplier.abs() < 1e30 && rhs_multiplier.abs() < 1e30;
     let line = match (args.op, right_step) {
+        _ if !is_finite => return super::binary(&args, operands),
         (BinaryOp::Add { .. }, 1) => line::<true, false>,
         (BinaryOp::Add { .. }, _) => line::<true, true>,
         (BinaryOp::Mul { .. }, 1) => line::<false, false>,
@@ -116,26 +132,41 @@ unsafe fn line<const ADD: bool, const BROADCAST: bool>(
 #[target_feature(enable = "neon")]
 #[inline]
 fn sixteen<const ADD: bool>(constants: &Constants, a: int8x16_t, b: int8x16_t) -> int8x16_t {
-    let (za, zb) = (constants.lhs_zero_point, constants.rhs_zero_point);
-    let low = eight::<ADD>(constants, vsubl_s8(vget_low_s8(a), za), vsubl_s8(vget_low_s8(b), zb));
-    let high = eight::<ADD>(constants, vsubl_s8(vget_high_s8(a), za), vsubl_s8(vget_high_s8(b), zb));
-    vminq_s8(vqmovn_high_s16(vqmovn_s16(low), high), constants.high)
-}
-
-#[target_feature(enable = "neon")]
-#[inline]
-fn eight<const ADD: bool>(constants: &Constants, a: int16x8_t, b: int16x8_t) -> int16x8_t {
     let real = if ADD {
-        let scale = |x: int16x8_t, by: float32x4_t| {
-            let (low, high) = (vmovl_s16(vget_low_s16(x)), vmovl_high_s16(x));
-            [vmulq_f32(vcvtq_f32_s32(low), by), vmulq_f32(vcvtq_f32_s32(high), by)]
-        };
-        let (a, b) = (scale(a, constants.lhs_multiplier), scale(b, constants.rhs_multiplier));
-        [vaddq_f32(a[0], b[0]), vaddq_f32(a[1], b[1])]
+        let a = differences(a, constants.lhs_floats);
+        let b = differences(b, constants.rhs_floats);
+        array::from_fn(|i| {
+            vaddq_f32(vmulq_f32(a[i], constants.lhs_multiplier), vmulq_f32(b[i], constants.rhs_multiplier))
+        })
     } else {
-        let products = [vmull_s16(vget_low_s16(a), vget_low_s16(b)), vmull_high_s16(a, b)];
+        let (za, zb) = (constants.lhs_zero_point, constants.rhs_zero_point);
+        let (a_low, b_low) = (vsubl_s8(vget_low_s8(a), za), vsubl_s8(vget_low_s8(b), zb));
+        let (a_high, b_high) = (vsubl_s8(vget_high_s8(a), za), vsubl_s8(vget_high_s8(b), zb));
+        let products = [
+            vmull_s16(vget_low_s16(a_low), vget_low_s16(b_low)),
+            vmull_high_s16(a_low, b_low),
+            vmull_s16(vget_low_s16(a_high), vget_low_s16(b_high)),
+            vmull_high_s16(a_high, b_high),
+        ];
         products.map(|product| vmulq_f32(vcvtq_f32_s32(product), constants.lhs_multiplier))
     };
-    let [low, high] = real.map(|real| vcvtnq_s32_f32(vmaxnmq_f32(real, constants.low)));
-    vqaddq_s16(vqmovn_high_s32(vqmovn_s32(low), high), constants.zero_point)
+    let [a, b, c, d] = real.map(|real| vcvtnq_s32_f32(real));
+    let low = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(a), b), constants.zero_point);
+    let high = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(c), d), constants.zero_point);
+    vminq_s8(vmaxq_s8(vqmovn_high_s16(vqmovn_s16(low), high), constants.low), constants.high)
+}
+
+/// `x` less a zero point, where `offset` is 2²³ + 128 + that.
+#[target_feature(enable = "neon")]
+#[inline]
+fn differences(x: int8x16_t, offset: float32x4_t) -> [float32x4_t; 4] {
+    // x + 128, unsigned, and behind it the other three bytes of the f32 2²³.
+    let unsigned = veorq_u8(vreinterpretq_u8_s8(x), vdupq_n_u8(0x80));
+    let table = uint8x16x2_t(unsigned, vreinterpretq_u8_u32(vdupq_n_u32(TWO_TO_23.to_bits())));
+    array::from_fn(|i| {
+        let index: [u32; 4] = array::from_fn(|lane| 0x1312_1100 + (4 * i + lane) as u32);
+        // SAFETY: four integers are a register.
+        let index = vreinterpretq_u8_u32(unsafe { vld1q_u32(index.as_ptr()) });
+        vsubq_f32(vreinterpretq_f32_u8(vqtbl2q_u8(table, index)), offset)
+    })
 }

@@ -24,6 +24,11 @@ unsafe fn lookup_raw(input: *const i8, table: &[i8; 256], output: *mut i8, len: 
             vqtbx4q_s8(y, d, index)
         };
         let mut at = 0;
+        while at + 64 <= len {
+            let int8x16x4_t(x, y, z, w) = vld1q_s8_x4(input.add(at));
+            vst1q_s8_x4(output.add(at), int8x16x4_t(of(x), of(y), of(z), of(w)));
+            at += 64;
+        }
         while at + 16 <= len {
             vst1q_s8(output.add(at), of(vld1q_s8(input.add(at))));
             at += 16;
