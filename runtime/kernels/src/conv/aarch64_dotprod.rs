@@ -13,12 +13,13 @@ use core::arch::aarch64::*;
 use core::arch::asm;
 
 use super::ConvArgs;
-use super::aarch64_quads::{self, Isa, NR, Sweep};
+use super::aarch64_quads::{self, Isa, Sweep};
 use super::aarch64_requantize::{Epilogue, scale};
 use super::gemm::{self, Micro, Tile, TileOutput};
 use super::pack::NR8_KR4;
 
 const MR: usize = 16;
+const NR: usize = 8;
 
 pub(super) static MICRO: Micro = Micro { pixels: MR, layout: &NR8_KR4, tile };
 
@@ -29,7 +30,7 @@ pub(super) unsafe fn conv(args: &mut ConvArgs<'_>) {
     unsafe { gemm::run(args, &MICRO) }
 }
 
-static ISA: Isa = Isa { sweeps: [sweep_1, sweep_2, sweep_3], few };
+static ISA: Isa = Isa { nr: NR, sweeps: &[sweep_1, sweep_2, sweep_3], few };
 
 /// # Safety
 /// As [`Tile`] documents; the processor has the dot product.

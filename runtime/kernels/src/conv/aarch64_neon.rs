@@ -9,14 +9,14 @@
 //! ```
 
 use core::arch::aarch64::*;
-use core::arch::asm;
 
 use super::ConvArgs;
+use super::aarch64_quads::{self, Isa, Sweep};
 use super::aarch64_requantize::{Epilogue, scale};
 use super::gemm::{self, Micro, Tile, TileOutput};
 use super::pack::NR4_KR8;
 
-const MR: usize = 4;
+const MR: usize = 16;
 const NR: usize = 4;
 
 pub(super) static MICRO: Micro = Micro { pixels: MR, layout: &NR4_KR8, tile };
@@ -28,10 +28,19 @@ pub(super) unsafe fn conv(args: &mut ConvArgs<'_>) {
     unsafe { gemm::run(args, &MICRO) }
 }
 
+static ISA: Isa = Isa { nr: NR, sweeps: &[sweep], few };
+
 /// # Safety
 /// As [`Tile`] documents.
-#[target_feature(enable = "neon")]
 unsafe fn tile(tile: &Tile) {
+    // SAFETY: the caller's promise.
+    unsafe { aarch64_quads::tile(tile, &ISA) }
+}
+
+/// # Safety
+/// As [`Isa::few`].
+#[target_feature(enable = "neon")]
+unsafe fn few(tile: &Tile) {
     let mut first = 0;
     while first < tile.live_channels {
         let panels = (tile.live_channels - first).div_ceil(NR);
@@ -41,11 +50,99 @@ unsafe fn tile(tile: &Tile) {
                 match (tile.live_pixels, panels) {
                     (1, 4..) => block::<1, 4>(tile, first),
                     (1, _) => block::<1, 1>(tile, first),
-                    (2, 2..) => block::<2, 2>(tile, first),
-                    (2, _) => block::<2, 1>(tile, first),
-                    _ => block::<4, 1>(tile, first),
+                    (_, 2..) => block::<2, 2>(tile, first),
+                    _ => block::<2, 1>(tile, first),
                 }
             };
+    }
+}
+
+/// Products of 8 values of each pixel with those of a channel, in registers 16 to 19.
+#[rustfmt::skip]
+macro_rules! products {
+    ($op:literal $w:literal: $a:literal $b:literal $c:literal $d:literal) => {
+        concat!(
+            $op, " v16.8h, v", $a, ".8b, v", $w, ".8b\n",
+            $op, " v17.8h, v", $b, ".8b, v", $w, ".8b\n",
+            $op, " v18.8h, v", $c, ".8b, v", $w, ".8b\n",
+            $op, " v19.8h, v", $d, ".8b, v", $w, ".8b\n",
+        )
+    };
+}
+
+/// Adds the products to the sums of a channel.
+#[rustfmt::skip]
+macro_rules! pairs {
+    ($a:literal $b:literal $c:literal $d:literal) => {
+        concat!(
+            "sadalp v", $a, ".4s, v16.8h\n", "sadalp v", $b, ".4s, v17.8h\n",
+            "sadalp v", $c, ".4s, v18.8h\n", "sadalp v", $d, ".4s, v19.8h\n",
+        )
+    };
+}
+
+/// Four pixels × panels of four channels: 16 accumulators, 4 for products, 8 of pixels, 4 of weights.
+/// 58 instructions for 256 products, since left to itself the compiler has more products under way than there
+/// are registers.
+///
+/// # Safety
+/// As [`Isa::sweeps`].
+#[target_feature(enable = "neon")]
+unsafe fn sweep(s: &Sweep) {
+    // SAFETY: reads and writes what the caller promises.
+    unsafe {
+        sweep!(
+            s, 4, [], [w0],
+            // A bias is one of the four sums of its channel.
+            start: concat!(
+                "ldp s0, s1, [{w0}], #8\n", "ldp s2, s3, [{w0}], #24\n",
+                copies!(0: 4 8 12), copies!(1: 5 9 13), copies!(2: 6 10 14), copies!(3: 7 11 15),
+            ),
+            sixteen: concat!(
+                "ldp d20, d21, [{r0}], #16\n",
+                "ldp d22, d23, [{r1}], #16\n",
+                "ldp d24, d25, [{r2}], #16\n",
+                "ldp d26, d27, [{r3}], #16\n",
+                "ldp d28, d29, [{w0}]\n", "ldp d30, d31, [{w0}, #32]\n",
+                products!("smull" 28: 20 22 24 26), products!("smlal" 30: 21 23 25 27),
+                pairs!(0 4 8 12),
+                products!("smull" 29: 20 22 24 26), products!("smlal" 31: 21 23 25 27),
+                pairs!(1 5 9 13),
+                "ldp d28, d29, [{w0}, #16]\n", "ldp d30, d31, [{w0}, #48]\n",
+                products!("smull" 28: 20 22 24 26), products!("smlal" 30: 21 23 25 27),
+                pairs!(2 6 10 14),
+                products!("smull" 29: 20 22 24 26), products!("smlal" 31: 21 23 25 27),
+                pairs!(3 7 11 15),
+                "add {w0}, {w0}, #64\n",
+            ),
+            rest: concat!(
+                "ldr d20, [{r0}]\n",
+                "ldr d22, [{r1}]\n",
+                "ldr d24, [{r2}]\n",
+                "ldr d26, [{r3}]\n",
+                "ldp d28, d29, [{w0}], #16\n", "ldp d30, d31, [{w0}], #16\n",
+                products!("smull" 28: 20 22 24 26), pairs!(0 4 8 12),
+                products!("smull" 29: 20 22 24 26), pairs!(1 5 9 13),
+                products!("smull" 30: 20 22 24 26), pairs!(2 6 10 14),
+                products!("smull" 31: 20 22 24 26), pairs!(3 7 11 15),
+            ),
+            store: concat!(
+                "ldr q24, [{panel}, #16]\n",
+                "ld1 {{v28.16b, v29.16b, v30.16b}}, [{bounds}]\n",
+                "addp v0.4s, v0.4s, v1.4s\n", "addp v2.4s, v2.4s, v3.4s\n",
+                "addp v4.4s, v4.4s, v5.4s\n", "addp v6.4s, v6.4s, v7.4s\n",
+                "addp v8.4s, v8.4s, v9.4s\n", "addp v10.4s, v10.4s, v11.4s\n",
+                "addp v12.4s, v12.4s, v13.4s\n", "addp v14.4s, v14.4s, v15.4s\n",
+                "addp v0.4s, v0.4s, v2.4s\n", "addp v4.4s, v4.4s, v6.4s\n",
+                "addp v8.4s, v8.4s, v10.4s\n", "addp v12.4s, v12.4s, v14.4s\n",
+                unary!("scvtf", ".4s": 0 4 8 12),
+                binary!("fmul", ".4s", 24: 0 4 8 12),
+                unary!("fcvtns", ".4s": 0 4 8 12),
+                narrow!([0 4 8 12]),
+                "str s0, [{out_q}]\n", "st1 {{v0.s}}[1], [{r1}]\n",
+                "st1 {{v0.s}}[2], [{r2}]\n", "st1 {{v0.s}}[3], [{r3}]\n",
+            )
+        );
     }
 }
 
@@ -67,34 +164,20 @@ unsafe fn block<const M: usize, const P: usize>(tile: &Tile, first: usize) -> us
             for (m, row) in row.iter_mut().enumerate() {
                 *row = *tile.rows.add(m * tile.taps + tap);
             }
-            let blocks = tile.tap_elems / 16;
-            match (acc.as_chunks_mut::<4>().0, row.as_chunks_mut::<4>().0) {
-                ([acc], [row]) if P == 1 => {
-                    if blocks > 0 {
-                        let mut sums = [acc[0][0], acc[1][0], acc[2][0], acc[3][0]];
-                        weights = multiply_blocks(&mut sums, row, weights, blocks);
-                        for (acc, sums) in acc.iter_mut().zip(sums) {
-                            acc[0] = sums;
+            for _ in 0..tile.tap_elems / 16 {
+                let x = row.map(|row| [vld1_s8(row), vld1_s8(row.add(8))]);
+                for p in 0..P {
+                    for n in 0..NR {
+                        let w = weights.add(p * tile.panel_bytes + n * 8);
+                        let w = [vld1_s8(w), vld1_s8(w.add(NR * 8))];
+                        for (acc, x) in acc.iter_mut().zip(x) {
+                            let products = vmlal_s8(vmull_s8(x[0], w[0]), x[1], w[1]);
+                            acc[p][n] = vpadalq_s16(acc[p][n], products);
                         }
                     }
                 }
-                _ => {
-                    for _ in 0..blocks {
-                        let x = row.map(|row| [vld1_s8(row), vld1_s8(row.add(8))]);
-                        for p in 0..P {
-                            for n in 0..NR {
-                                let w = weights.add(p * tile.panel_bytes + n * 8);
-                                let w = [vld1_s8(w), vld1_s8(w.add(NR * 8))];
-                                for (acc, x) in acc.iter_mut().zip(x) {
-                                    let products = vmlal_s8(vmull_s8(x[0], w[0]), x[1], w[1]);
-                                    acc[p][n] = vpadalq_s16(acc[p][n], products);
-                                }
-                            }
-                        }
-                        weights = weights.add(NR * 16);
-                        row = row.map(|row| row.add(16));
-                    }
-                }
+                weights = weights.add(NR * 16);
+                row = row.map(|row| row.add(16));
             }
             if tile.tap_elems & 8 != 0 {
                 for p in 0..P {
@@ -113,7 +196,7 @@ unsafe fn block<const M: usize, const P: usize>(tile: &Tile, first: usize) -> us
             let constants = panel.add(p * tile.panel_bytes);
             let bias = vld1q_s32(constants.cast());
             let multiplier = vld1q_f32(constants.add(NR * 4).cast());
-            let mut scaled = [vdupq_n_f32(0.0); MR];
+            let mut scaled = [vdupq_n_f32(0.0); 4];
             for (scaled, acc) in scaled.iter_mut().zip(&acc) {
                 let [a, b, c, d] = acc[p];
                 let sums = vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d));
@@ -126,124 +209,13 @@ unsafe fn block<const M: usize, const P: usize>(tile: &Tile, first: usize) -> us
     P
 }
 
-/// Adds the products of `blocks` times 16 values of four rows with a panel's four channels, and steps
-/// rows and weights past them. In assembly, since left to itself the compiler has more products under
-/// way than there are registers: 58 instructions for 256 products.
-///
-/// # Safety
-/// `blocks` is at least 1; each row has `16 * blocks` values, and `weights` four times as many.
-#[target_feature(enable = "neon")]
-#[inline]
-unsafe fn multiply_blocks(
-    sums: &mut [[int32x4_t; NR]; 4],
-    rows: &mut [*const i8; 4],
-    mut weights: *const i8,
-    blocks: usize,
-) -> *const i8 {
-    // SAFETY: reads what the caller promises; writes registers only.
-    unsafe {
-        asm!(
-            "2:",
-            "ldp {x0a:d}, {x0b:d}, [{r0}], #16",
-            "ldp {x1a:d}, {x1b:d}, [{r1}], #16",
-            "ldp {x2a:d}, {x2b:d}, [{r2}], #16",
-            "ldp {x3a:d}, {x3b:d}, [{r3}], #16",
-            "ldp {wa:d}, {wb:d}, [{w}]",
-            "ldp {wc:d}, {wd:d}, [{w}, #32]",
-            "smull {p:v}.8h, {x0a:v}.8b, {wa:v}.8b",
-            "smull {q:v}.8h, {x1a:v}.8b, {wa:v}.8b",
-            "smull {s:v}.8h, {x2a:v}.8b, {wa:v}.8b",
-            "smull {t:v}.8h, {x3a:v}.8b, {wa:v}.8b",
-            "smlal {p:v}.8h, {x0b:v}.8b, {wc:v}.8b",
-            "smlal {q:v}.8h, {x1b:v}.8b, {wc:v}.8b",
-            "smlal {s:v}.8h, {x2b:v}.8b, {wc:v}.8b",
-            "smlal {t:v}.8h, {x3b:v}.8b, {wc:v}.8b",
-            "sadalp {c00:v}.4s, {p:v}.8h",
-            "sadalp {c10:v}.4s, {q:v}.8h",
-            "sadalp {c20:v}.4s, {s:v}.8h",
-            "sadalp {c30:v}.4s, {t:v}.8h",
-            "smull {p:v}.8h, {x0a:v}.8b, {wb:v}.8b",
-            "smull {q:v}.8h, {x1a:v}.8b, {wb:v}.8b",
-            "smull {s:v}.8h, {x2a:v}.8b, {wb:v}.8b",
-            "smull {t:v}.8h, {x3a:v}.8b, {wb:v}.8b",
-            "smlal {p:v}.8h, {x0b:v}.8b, {wd:v}.8b",
-            "smlal {q:v}.8h, {x1b:v}.8b, {wd:v}.8b",
-            "smlal {s:v}.8h, {x2b:v}.8b, {wd:v}.8b",
-            "smlal {t:v}.8h, {x3b:v}.8b, {wd:v}.8b",
-            "ldp {wa:d}, {wb:d}, [{w}, #16]",
-            "ldp {wc:d}, {wd:d}, [{w}, #48]",
-            "sadalp {c01:v}.4s, {p:v}.8h",
-            "sadalp {c11:v}.4s, {q:v}.8h",
-            "sadalp {c21:v}.4s, {s:v}.8h",
-            "sadalp {c31:v}.4s, {t:v}.8h",
-            "smull {p:v}.8h, {x0a:v}.8b, {wa:v}.8b",
-            "smull {q:v}.8h, {x1a:v}.8b, {wa:v}.8b",
-            "smull {s:v}.8h, {x2a:v}.8b, {wa:v}.8b",
-            "smull {t:v}.8h, {x3a:v}.8b, {wa:v}.8b",
-            "smlal {p:v}.8h, {x0b:v}.8b, {wc:v}.8b",
-            "smlal {q:v}.8h, {x1b:v}.8b, {wc:v}.8b",
-            "smlal {s:v}.8h, {x2b:v}.8b, {wc:v}.8b",
-            "smlal {t:v}.8h, {x3b:v}.8b, {wc:v}.8b",
-            "sadalp {c02:v}.4s, {p:v}.8h",
-            "sadalp {c12:v}.4s, {q:v}.8h",
-            "sadalp {c22:v}.4s, {s:v}.8h",
-            "sadalp {c32:v}.4s, {t:v}.8h",
-            "smull {p:v}.8h, {x0a:v}.8b, {wb:v}.8b",
-            "smull {q:v}.8h, {x1a:v}.8b, {wb:v}.8b",
-            "smull {s:v}.8h, {x2a:v}.8b, {wb:v}.8b",
-            "smull {t:v}.8h, {x3a:v}.8b, {wb:v}.8b",
-            "smlal {p:v}.8h, {x0b:v}.8b, {wd:v}.8b",
-            "smlal {q:v}.8h, {x1b:v}.8b, {wd:v}.8b",
-            "smlal {s:v}.8h, {x2b:v}.8b, {wd:v}.8b",
-            "smlal {t:v}.8h, {x3b:v}.8b, {wd:v}.8b",
-            "add {w}, {w}, #64",
-            "subs {n}, {n}, #1",
-            "sadalp {c03:v}.4s, {p:v}.8h",
-            "sadalp {c13:v}.4s, {q:v}.8h",
-            "sadalp {c23:v}.4s, {s:v}.8h",
-            "sadalp {c33:v}.4s, {t:v}.8h",
-            "b.ne 2b",
-            r0 = inout(reg) rows[0],
-            r1 = inout(reg) rows[1],
-            r2 = inout(reg) rows[2],
-            r3 = inout(reg) rows[3],
-            w = inout(reg) weights,
-            n = inout(reg) blocks => _,
-            c00 = inout(vreg) sums[0][0],
-            c01 = inout(vreg) sums[0][1],
-            c02 = inout(vreg) sums[0][2],
-            c03 = inout(vreg) sums[0][3],
-            c10 = inout(vreg) sums[1][0],
-            c11 = inout(vreg) sums[1][1],
-            c12 = inout(vreg) sums[1][2],
-            c13 = inout(vreg) sums[1][3],
-            c20 = inout(vreg) sums[2][0],
-            c21 = inout(vreg) sums[2][1],
-            c22 = inout(vreg) sums[2][2],
-            c23 = inout(vreg) sums[2][3],
-            c30 = inout(vreg) sums[3][0],
-            c31 = inout(vreg) sums[3][1],
-            c32 = inout(vreg) sums[3][2],
-            c33 = inout(vreg) sums[3][3],
-            x0a = out(vreg) _, x0b = out(vreg) _,
-            x1a = out(vreg) _, x1b = out(vreg) _,
-            x2a = out(vreg) _, x2b = out(vreg) _,
-            x3a = out(vreg) _, x3b = out(vreg) _,
-            wa = out(vreg) _, wb = out(vreg) _, wc = out(vreg) _, wd = out(vreg) _,
-            p = out(vreg) _, q = out(vreg) _, s = out(vreg) _, t = out(vreg) _,
-            options(readonly, nostack),
-        );
-    }
-    weights
-}
-
 /// Stores the first `live` of 4 channels of the live pixels.
 ///
 /// # Safety
 /// The tile's output has room for `live` elements at `channel`, 1 to 4, in every live pixel.
 #[target_feature(enable = "neon")]
 #[inline]
-unsafe fn store(tile: &Tile, channel: usize, scaled: [float32x4_t; MR], live: usize) {
+unsafe fn store(tile: &Tile, channel: usize, scaled: [float32x4_t; 4], live: usize) {
     // SAFETY: `out` has room for what is stored: all 4, or the copied `live` of them.
     unsafe {
         match tile.out.add(channel) {
@@ -262,7 +234,7 @@ unsafe fn store(tile: &Tile, channel: usize, scaled: [float32x4_t; MR], live: us
                     }
                     return;
                 }
-                let mut all = [[0; NR]; MR];
+                let mut all = [[0; NR]; 4];
                 vst1q_s8(all.as_mut_ptr().cast(), bytes);
                 for (m, bytes) in all.iter().enumerate().take(tile.live_pixels) {
                     out.add(m * tile.out_stride).copy_from_nonoverlapping(bytes.as_ptr(), live);

@@ -1,6 +1,7 @@
-//! What the AArch64 tiles by four pixels share: 4 pixels × up to 3 panels of 8 channels, 24 accumulators of
-//! the 32 registers. Few pixels by many channels, since weights lie together and one instruction loads
-//! four registers of them, where each pixel's values are a load of their own.
+//! What the AArch64 tiles by four pixels share. With the dot product and the matrix multiplication, these are
+//! 4 pixels × up to 3 panels of 8 channels, 24 accumulators of the 32 registers: few pixels by many
+//! channels, since weights lie together and one instruction loads four registers of them, where each
+//! pixel's values are a load of their own.
 //!
 //! All of it is assembly, from the first panel to the last byte: left to the compiler, a quarter of the
 //! instructions of a layer of few channels were addresses and moves between registers and memory.
@@ -8,11 +9,8 @@
 use super::gemm::{Tile, TileOutput};
 use crate::requantize::OutputRange;
 
-/// Channels of a panel.
-pub(super) const NR: usize = 8;
-
-/// The most panels at once.
-const MAX_PANELS: usize = 3;
+/// The most channels of a panel.
+const MAX_NR: usize = 8;
 
 /// What the assembly takes: all of some quads of pixels × groups of 1, 2 or 3 panels, to int8.
 pub(super) struct Sweep<'a> {
@@ -47,16 +45,23 @@ impl Bounds {
             high: [range.max as i8; 16],
         }
     }
+
+    /// Whether they are those of int8.
+    pub fn is_full(&self) -> bool {
+        (self.low[0], self.high[0]) == (i8::MIN, i8::MAX)
+    }
 }
 
 /// The kernel of one ISA.
 pub(super) struct Isa {
-    /// Sweeps by groups of 1, 2 and 3 panels.
+    /// NR: channels of a panel.
+    pub nr: usize,
+    /// Sweeps by groups of 1, 2, … panels.
     ///
     /// # Safety
     /// Every group has all its panels, every quad its rows and its place in the output, and the processor
     /// the ISA.
-    pub sweeps: [unsafe fn(&Sweep); MAX_PANELS],
+    pub sweeps: &'static [unsafe fn(&Sweep)],
     /// A tile of one pixel or two, also to f32.
     ///
     /// # Safety
@@ -107,22 +112,23 @@ unsafe fn bytes(tile: &Tile, isa: &Isa, out: *mut i8, range: OutputRange) -> usi
         out_stride: tile.out_stride,
         bounds: &bounds,
     };
-    let panels = tile.live_channels / NR;
+    let (nr, most) = (isa.nr, isa.sweeps.len());
+    let panels = tile.live_channels / nr;
     // SAFETY: the panels of live channels exist, rows for all quads too, and whole quads of whole panels
     // have their place in the output; of others, what is live is copied there.
     unsafe {
         if whole > 0 {
-            let (groups, rest) = (panels / MAX_PANELS, panels % MAX_PANELS);
+            let (groups, rest) = (panels / most, panels % most);
             if groups > 0 {
-                isa.sweeps[MAX_PANELS - 1](&Sweep { groups, ..sweep });
+                isa.sweeps[most - 1](&Sweep { groups, ..sweep });
             }
             if rest > 0 {
-                let first = groups * MAX_PANELS;
+                let first = groups * most;
                 let panel = tile.panel.add(first * tile.panel_bytes);
-                isa.sweeps[rest - 1](&Sweep { panel, out: out.add(first * NR), ..sweep });
+                isa.sweeps[rest - 1](&Sweep { panel, out: out.add(first * nr), ..sweep });
             }
         }
-        if !tile.live_channels.is_multiple_of(NR) {
+        if !tile.live_channels.is_multiple_of(nr) {
             partly_live(tile, isa, &sweep, 0..quads, panels);
         }
         if whole < quads {
@@ -140,9 +146,10 @@ unsafe fn bytes(tile: &Tile, isa: &Isa, out: *mut i8, range: OutputRange) -> usi
 /// The panel exists, rows for the quads too; `sweep.out` is the tile's.
 #[inline(never)]
 unsafe fn partly_live(tile: &Tile, isa: &Isa, sweep: &Sweep, quads: core::ops::Range<usize>, panel: usize) {
-    let channels = (tile.live_channels - panel * NR).min(NR);
+    let nr = isa.nr;
+    let channels = (tile.live_channels - panel * nr).min(nr);
     for first in quads.map(|quad| quad * 4) {
-        let mut results = [[0; NR]; 4];
+        let mut results = [0; 4 * MAX_NR];
         // SAFETY: the caller's promise; the results are those of four pixels and one panel, and those that
         // are live are copied to their places.
         unsafe {
@@ -150,12 +157,12 @@ unsafe fn partly_live(tile: &Tile, isa: &Isa, sweep: &Sweep, quads: core::ops::R
                 rows: sweep.rows.add(first * sweep.taps),
                 quads: 1,
                 panel: sweep.panel.add(panel * sweep.panel_bytes),
-                out: results.as_mut_ptr().cast(),
-                out_stride: NR,
+                out: results.as_mut_ptr(),
+                out_stride: nr,
                 ..*sweep
             });
-            for (pixel, results) in results.iter().enumerate().take(tile.live_pixels - first) {
-                let to = sweep.out.add((first + pixel) * sweep.out_stride + panel * NR);
+            for (pixel, results) in results.chunks_exact(nr).enumerate().take(tile.live_pixels - first) {
+                let to = sweep.out.add((first + pixel) * sweep.out_stride + panel * nr);
                 to.copy_from_nonoverlapping(results.as_ptr(), channels);
             }
         }
@@ -237,6 +244,7 @@ macro_rules! sweep {
             out = inout(reg) $sweep.out => _,
             stride = in(reg) $sweep.out_stride,
             bounds = in(reg) $sweep.bounds,
+            full = in(reg) usize::from($sweep.bounds.is_full()),
             p0 = out(reg) _, p1 = out(reg) _, p2 = out(reg) _, p3 = out(reg) _,
             r0 = out(reg) _, r1 = out(reg) _, r2 = out(reg) _, r3 = out(reg) _,
             $($w = out(reg) _,)*
@@ -279,7 +287,8 @@ macro_rules! copies {
 }
 
 /// Each quadruple of registers of scaled and rounded sums, to 16 bytes in its first register, as
-/// [`Epilogue`](super::aarch64_requantize::Epilogue) does. The bounds are in registers 28 to 30.
+/// [`Epilogue`](super::aarch64_requantize::Epilogue) does. The bounds are in registers 28 to 30; those of int8
+/// need no clamping.
 #[rustfmt::skip]
 macro_rules! narrow {
     ($([$a:literal $b:literal $c:literal $d:literal])*) => {
@@ -289,8 +298,10 @@ macro_rules! narrow {
             $("sqadd v", $a, ".8h, v", $a, ".8h, v28.8h\n", "sqadd v", $c, ".8h, v", $c, ".8h, v28.8h\n",)*
             $("sqxtn v", $a, ".8b, v", $a, ".8h\n",)*
             $("sqxtn2 v", $a, ".16b, v", $c, ".8h\n",)*
+            "cbnz {full}, 28f\n",
             $("smax v", $a, ".16b, v", $a, ".16b, v29.16b\n",)*
             $("smin v", $a, ".16b, v", $a, ".16b, v30.16b\n",)*
+            "28:\n",
         )
     };
 }

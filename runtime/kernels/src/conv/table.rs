@@ -120,7 +120,7 @@ static ROWS: &[Row] = &[
         isa: IsaSet::NEON,
         depthwise: false,
         layout: Some(&pack::NR4_KR8),
-        tile_pixels: 4,
+        tile_pixels: 16,
         run: compiled!(target_arch = "aarch64", super::aarch64_neon::conv),
     },
     Row {
