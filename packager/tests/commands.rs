@@ -188,7 +188,7 @@ fn kernels_and_targets_are_lists() {
     let chosen = kernels.as_array().unwrap().iter().filter(|kernel| kernel["chosen"] == true);
     let names: Vec<&str> = chosen.map(|kernel| kernel["name"].as_str().unwrap()).collect();
     assert_eq!(names[..2], ["conv_s8s8s32_4x24_dotprod", "depthwise_s8s8s32_1x16_dotprod"]);
-    assert_eq!(names[2..5], ["matmul_s8s8s32_8x8_dotprod", "add_s8_neon", "mul_s8_neon"]);
+    assert_eq!(names[2..5], ["matmul_s8s8s32_4x24_dotprod", "add_s8_neon", "mul_s8_neon"]);
     let boards = json(&bench.ok(&["targets", "--format", "json"]));
     assert!(boards.as_array().unwrap().iter().any(|board| board["name"] == "rpi4"));
 }

@@ -93,7 +93,7 @@ fn a_product_says_its_kernel_and_its_work() {
     assert_eq!(step_macs(&Op::MatMul(product)), 4 * 64 * 32 * 16);
     assert_eq!(mat_mul_shape(&product).lhs_elems(), 4 * 64 * 32);
     assert_eq!(kernel_name(&Op::MatMul(product), IsaSet::SCALAR), "matmul_s8s8s32_scalar");
-    assert_eq!(kernel_name(&Op::MatMul(product), IsaSet::DOTPROD), "matmul_s8s8s32_8x8_dotprod");
+    assert_eq!(kernel_name(&Op::MatMul(product), IsaSet::DOTPROD), "matmul_s8s8s32_4x24_dotprod");
 }
 
 #[test]

@@ -256,16 +256,16 @@ static ROWS: &[MatMulRow] = &[
         x86_avx2,
         "avx2"
     ),
-    row!("matmul_s8s8s32_8x8_i8mm", IsaSet::I8MM, pack::NR8_KR8, 8, target_arch = "aarch64", aarch64_i8mm),
+    row!("matmul_s8s8s32_4x24_i8mm", IsaSet::I8MM, pack::NR8_KR8, 16, target_arch = "aarch64", aarch64_i8mm),
     row!(
-        "matmul_s8s8s32_8x8_dotprod",
+        "matmul_s8s8s32_4x24_dotprod",
         IsaSet::DOTPROD,
         pack::NR8_KR4,
-        8,
+        16,
         target_arch = "aarch64",
         aarch64_dotprod
     ),
-    row!("matmul_s8s8s32_4x4_neon", IsaSet::NEON, pack::NR4_KR8, 4, target_arch = "aarch64", aarch64_neon),
+    row!("matmul_s8s8s32_4x4_neon", IsaSet::NEON, pack::NR4_KR8, 16, target_arch = "aarch64", aarch64_neon),
     row!(
         "matmul_s8s8s32_4x8_neon32",
         IsaSet::NEON32,

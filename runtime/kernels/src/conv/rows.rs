@@ -209,11 +209,10 @@ impl Rows {
         unsafe {
             let rows = core::slice::from_raw_parts_mut(self.pointers.add(row * taps), count * taps);
             let offsets = core::slice::from_raw_parts(self.offsets, taps);
-            if let &[first, second, third] = offsets {
-                for row in rows.as_chunks_mut().0 {
-                    *row = [first, second, third].map(|offset| corner.wrapping_add(offset));
-                    corner = corner.wrapping_add(step);
-                }
+            if let Ok(offsets) = <&[usize; 3]>::try_from(offsets) {
+                point_run(corner, step, offsets, rows);
+            } else if let Ok(offsets) = <&[usize; 9]>::try_from(offsets) {
+                point_run(corner, step, offsets, rows);
             } else {
                 for row in rows.chunks_exact_mut(taps) {
                     point_from(corner, offsets, row);
@@ -289,21 +288,47 @@ impl Rows {
     /// `origin` is the image's first pixel at the group's first channel; `pointers` has room for the
     /// taps.
     #[inline(never)]
-    unsafe fn point_pixels(&self, origin: *const i8, [oy, ox]: [usize; 2], pointers: *mut *const i8) {
+    unsafe fn point_pixels(&self, origin: *const i8, position: [usize; 2], pointers: *mut *const i8) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.shape.kernel_w {
+                // Known to the compiler, which needs no loop then.
+                3 => self.point_columns(origin, position, pointers, 3),
+                kernel_w => self.point_columns(origin, position, pointers, kernel_w),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As `point_pixels`; `kernel_w` is the kernel's width.
+    #[inline(always)]
+    unsafe fn point_columns(
+        &self,
+        origin: *const i8,
+        [oy, ox]: [usize; 2],
+        pointers: *mut *const i8,
+        kernel_w: usize,
+    ) {
         let shape = &self.shape;
+        // Positions left of the image or above it wrap to beyond its other end.
+        let mut y = (oy * shape.stride_h).wrapping_sub(shape.pad_top);
+        let left = (ox * shape.stride_w).wrapping_sub(shape.pad_left);
+        let corner = origin
+            .wrapping_add(y.wrapping_mul(shape.in_w).wrapping_add(left).wrapping_mul(shape.in_channels));
         let mut tap = 0;
-        for ky in 0..shape.kernel_h {
-            let y = shape.input_row(oy, ky);
-            for kx in 0..shape.kernel_w {
-                // SAFETY: the position is inside the image; `tap` is one of the taps.
+        for _ in 0..shape.kernel_h {
+            let width = if y < shape.in_h { shape.in_w } else { 0 };
+            let mut x = left;
+            for _ in 0..kernel_w {
+                // SAFETY: `tap` is one of the taps.
                 unsafe {
-                    *pointers.add(tap) = match (y, shape.input_column(ox, kx)) {
-                        (Some(y), Some(x)) => origin.add((y * shape.in_w + x) * shape.in_channels),
-                        _ => self.zero_row,
-                    };
+                    let inside = corner.wrapping_add(*self.offsets.add(tap));
+                    *pointers.add(tap) = if x < width { inside } else { self.zero_row };
                 }
+                x = x.wrapping_add(shape.dilation_w);
                 tap += 1;
             }
+            y = y.wrapping_add(shape.dilation_h);
         }
     }
 
@@ -346,6 +371,22 @@ impl Rows {
                 }
             }
         }
+    }
+}
+
+/// `rows[i][tap] = corner + i * step + offsets[tap]`, where the number of taps is known, so that the offsets
+/// stay in registers; as integers, since the compiler adds those several at a time.
+#[inline(always)]
+fn point_run<const TAPS: usize>(
+    corner: *const i8,
+    step: usize,
+    offsets: &[usize; TAPS],
+    rows: &mut [*const i8],
+) {
+    let mut corner = corner.expose_provenance();
+    for row in rows.as_chunks_mut::<TAPS>().0 {
+        *row = offsets.map(|offset| core::ptr::with_exposed_provenance(corner.wrapping_add(offset)));
+        corner = corner.wrapping_add(step);
     }
 }
 
