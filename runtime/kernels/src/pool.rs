@@ -3,6 +3,8 @@
 use crate::parts::{cut_front, share};
 use crate::requantize::OutputRange;
 
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod aarch64_neon;
 #[cfg(all(target_arch = "arm", target_os = "linux"))]
 pub(crate) mod armv7_neon;
 #[cfg(target_arch = "x86_64")]
@@ -140,7 +142,11 @@ impl Window {
     }
 
     /// The first position inside the input, and how many there are.
-    #[cfg(any(target_arch = "x86_64", all(target_arch = "arm", target_os = "linux")))]
+    #[cfg(any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        all(target_arch = "arm", target_os = "linux")
+    ))]
     #[inline(always)]
     fn range(&self) -> (usize, usize) {
         let first = self.pad.saturating_sub(self.start).div_ceil(self.dilation);

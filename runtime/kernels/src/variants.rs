@@ -149,12 +149,12 @@ const fn avx2() -> Option<Functions> {
     None
 }
 
-/// NEON is in every build for AArch64, so that the portable pooling has its vectors already.
 #[cfg(target_arch = "aarch64")]
 const fn neon() -> Option<Functions> {
     use elementwise::aarch64_neon::binary;
     use lookup::aarch64_neon::{lookup, lookup_in_place};
-    Some(Functions { binary, lookup, lookup_in_place, ..PORTABLE })
+    use pool::aarch64_neon::pool;
+    Some(Functions { binary, lookup, lookup_in_place, pool, ..PORTABLE })
 }
 
 #[cfg(not(target_arch = "aarch64"))]

@@ -97,9 +97,16 @@ impl<const E: usize> Block<'_, E> {
                         at[ky] = at[ky].wrapping_add(step & masks[ky]);
                     }
                 } else {
-                    line.point_at(ox, 9);
-                    for (x, &tap) in x.iter_mut().zip(&line.taps) {
-                        *x = load(tap);
+                    for kx in 0..3 {
+                        let shape = line.shape();
+                        let column =
+                            (ox * shape.stride_w + kx * shape.dilation_w).wrapping_sub(shape.pad_left);
+                        let offset = column.wrapping_mul(channels);
+                        for ky in 0..3 {
+                            let is_inside = column < shape.in_w;
+                            let tap = rows[ky].wrapping_add(offset & masks[ky]);
+                            x[ky * 3 + kx] = load(if is_inside { tap } else { line.zero() });
+                        }
                     }
                 }
                 pixel(line, x, ox);
@@ -170,16 +177,24 @@ impl<const E: usize> Block<'_, E> {
         // SAFETY: the caller's promise; the block's channels have multipliers.
         unsafe {
             let multiplier = self.weights.multiplier.as_ptr().add(self.first);
-            for (e, acc) in acc.into_iter().enumerate() {
-                let scaled = [
+            let mut scaled = [[vdupq_n_f32(0.0); 2]; E];
+            for (e, (scaled, acc)) in scaled.iter_mut().zip(acc).enumerate() {
+                *scaled = [
                     scale(acc[0], vld1q_f32(multiplier.add(8 * e))),
                     scale(acc[1], vld1q_f32(multiplier.add(8 * e + 4))),
                 ];
-                match out {
-                    TileOutput::I8(out, range) => {
-                        vst1_s8(out.add(8 * e), Epilogue::new(range).bytes8(scaled))
+            }
+            match out {
+                TileOutput::I8(out, range) => {
+                    let epilogue = Epilogue::new(range);
+                    if let [[a, b], [c, d]] = scaled[..] {
+                        vst1q_s8(out, epilogue.bytes([a, b, c, d]));
+                    } else {
+                        vst1_s8(out, epilogue.bytes8(scaled[0]));
                     }
-                    TileOutput::F32(out) => {
+                }
+                TileOutput::F32(out) => {
+                    for (e, scaled) in scaled.into_iter().enumerate() {
                         vst1q_f32(out.add(8 * e), scaled[0]);
                         vst1q_f32(out.add(8 * e + 4), scaled[1]);
                     }

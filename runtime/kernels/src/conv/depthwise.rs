@@ -169,19 +169,26 @@ impl Line {
     unsafe fn point_anew(&mut self, ox: usize) {
         let shape = &self.shape;
         let channels = shape.in_channels;
+        let left = (ox * shape.stride_w).wrapping_sub(shape.pad_left);
         let mut tap = 0;
         for ky in 0..shape.kernel_h {
-            let y = shape.input_row(self.oy, ky);
-            for kx in 0..shape.kernel_w {
-                let (pointer, step) = match (y, shape.input_column(ox, kx)) {
-                    // SAFETY: the position is inside the image.
-                    (Some(y), Some(x)) => unsafe {
-                        (self.input.add((y * shape.in_w + x) * channels), shape.stride_w * channels)
-                    },
-                    _ => (self.zero, 0),
-                };
-                (self.taps[tap], self.steps[tap]) = (pointer, step);
-                tap += 1;
+            let taps = &mut self.taps[tap..tap + shape.kernel_w];
+            let steps = &mut self.steps[tap..tap + shape.kernel_w];
+            tap += shape.kernel_w;
+            let Some(y) = shape.input_row(self.oy, ky) else {
+                taps.fill(self.zero);
+                steps.fill(0);
+                continue;
+            };
+            // Beyond the image as well: those are not read.
+            let mut x = left;
+            let mut pixel = self.input.wrapping_add((y * shape.in_w).wrapping_add(x).wrapping_mul(channels));
+            for (tap, step) in taps.iter_mut().zip(steps) {
+                let is_inside = x < shape.in_w;
+                *tap = if is_inside { pixel } else { self.zero };
+                *step = if is_inside { shape.stride_w * channels } else { 0 };
+                x = x.wrapping_add(shape.dilation_w);
+                pixel = pixel.wrapping_add(shape.dilation_w * channels);
             }
         }
         for tap in &mut self.taps[tap..tap.next_multiple_of(4)] {

@@ -105,26 +105,33 @@ unsafe fn line<const ADD: bool, const BROADCAST: bool>(
     out: *mut i8,
     len: usize,
 ) {
-    // SAFETY: whole registers where there are as many elements; the rest goes over the stack.
+    // SAFETY: whole registers where there are as many elements; fewer go over the stack.
     unsafe {
         let single = vdupq_n_s8(*b);
-        let mut at = 0;
-        while at + 16 <= len {
-            let right = if BROADCAST { single } else { vld1q_s8(b.add(at)) };
-            vst1q_s8(out.add(at), sixteen::<ADD>(constants, vld1q_s8(a.add(at)), right));
-            at += 16;
-        }
-        let rest = len - at;
-        if rest > 0 {
+        let at = |from: usize| {
+            let right = if BROADCAST { single } else { vld1q_s8(b.add(from)) };
+            sixteen::<ADD>(constants, vld1q_s8(a.add(from)), right)
+        };
+        if len >= 16 {
+            // What is left behind the last whole register ends a register of its own, some of whose elements
+            // are computed twice. That is done first, since in place they are soon overwritten.
+            let last = (!len.is_multiple_of(16)).then(|| at(len - 16));
+            for from in (0..len - 15).step_by(16) {
+                vst1q_s8(out.add(from), at(from));
+            }
+            if let Some(last) = last {
+                vst1q_s8(out.add(len - 16), last);
+            }
+        } else {
             let (mut left, mut right) = ([0i8; 16], [0i8; 16]);
-            left.as_mut_ptr().copy_from_nonoverlapping(a.add(at), rest);
+            left.as_mut_ptr().copy_from_nonoverlapping(a, len);
             if !BROADCAST {
-                right.as_mut_ptr().copy_from_nonoverlapping(b.add(at), rest);
+                right.as_mut_ptr().copy_from_nonoverlapping(b, len);
             }
             let right = if BROADCAST { single } else { vld1q_s8(right.as_ptr()) };
             let mut result = [0i8; 16];
             vst1q_s8(result.as_mut_ptr(), sixteen::<ADD>(constants, vld1q_s8(left.as_ptr()), right));
-            out.add(at).copy_from_nonoverlapping(result.as_ptr(), rest);
+            out.copy_from_nonoverlapping(result.as_ptr(), len);
         }
     }
 }
