@@ -2,6 +2,7 @@
 //! which holds them exactly (2 · 128 · 127 = 32 512), and `saddw` into int32.
 
 use core::arch::aarch64::*;
+use core::array;
 
 use super::aarch64_requantize::{Epilogue, scale};
 use super::depthwise::{self, Kernel, Line, MAX_TAPS};
@@ -45,7 +46,8 @@ impl<const E: usize> Kernel for Block<'_, E> {
         // SAFETY: the caller's promise.
         unsafe {
             match line.tap_count() {
-                9 if line.is_three_by_three() => self.three_by_three(line),
+                9 if line.is_square(3) => self.three_by_three(line),
+                25 if line.is_square(5) => self.five_by_five(line),
                 _ => self.any(line),
             }
         }
@@ -110,6 +112,44 @@ impl<const E: usize> Block<'_, E> {
                     }
                 }
                 pixel(line, x, ox);
+            }
+        }
+    }
+
+    /// A line of a 5 × 5 kernel: taps as those of a 3 × 3 one, weights from memory.
+    ///
+    /// # Safety
+    /// As [`Kernel::line`].
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn five_by_five(&self, line: &mut Line) {
+        // SAFETY: every tap has the block's channels, as in `three_by_three`.
+        unsafe {
+            let (rows, masks) = line.rows::<5>();
+            let shape = line.shape();
+            let (channels, tap) = (shape.in_channels, shape.dilation_w * shape.in_channels);
+            let (first, end) = line.interior();
+            for ox in 0..line.pixels() {
+                let left = (ox * shape.stride_w).wrapping_sub(shape.pad_left);
+                let start = left.wrapping_mul(channels);
+                let mut acc = self.biases();
+                for ky in 0..5 {
+                    let x: [[int8x8_t; E]; 5] = if ox >= first && ox < end {
+                        array::from_fn(|kx| load(rows[ky].wrapping_add((start + kx * tap) & masks[ky])))
+                    } else {
+                        array::from_fn(|kx| {
+                            let column = left.wrapping_add(kx * shape.dilation_w);
+                            let offset = start.wrapping_add(kx * tap) & masks[ky];
+                            let is_inside = column < shape.in_w;
+                            load(if is_inside { rows[ky].wrapping_add(offset) } else { line.zero() })
+                        })
+                    };
+                    let w: [[int8x8_t; E]; 5] = array::from_fn(|kx| load(self.tap(ky * 5 + kx, line)));
+                    two(&mut acc, [x[0], x[1]], [w[0], w[1]]);
+                    two(&mut acc, [x[2], x[3]], [w[2], w[3]]);
+                    one(&mut acc, x[4], w[4]);
+                }
+                self.store(acc, line.out.add(ox * line.stride()));
             }
         }
     }
