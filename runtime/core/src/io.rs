@@ -56,7 +56,11 @@ impl Program<'_, '_> {
             InputData::F32(values) => {
                 let range = OutputRange::full(input.quant.zero_point as i32);
                 let args = input_args(&input, input.strides);
-                quantize_f32(&args, values, 1.0 / input.quant.scale, range, cast_slice_mut(buffer));
+                let (inverse_scale, buffer) = (1.0 / input.quant.scale, cast_slice_mut(buffer));
+                match self.steps.iter().flatten().next() {
+                    Some(step) => step.kernels.quantize_f32(&args, values, inverse_scale, range, buffer),
+                    None => quantize_f32(&args, values, inverse_scale, range, buffer),
+                }
             }
             InputData::Pixels(values) => {
                 let pixels = input.pixels.ok_or(RunError::NoPixels)?;

@@ -55,6 +55,7 @@ struct Line {
 
 /// `q = quantize(x * inverse_scale)`. Not-a-number gives the range's minimum. `input` and `output`
 /// have [`InputArgs::elems`].
+#[inline(always)]
 pub fn quantize_f32(
     args: &InputArgs,
     input: &[f32],
@@ -62,18 +63,54 @@ pub fn quantize_f32(
     range: OutputRange,
     output: &mut [i8],
 ) {
+    let quantize = |x: f32| range.quantize(x * inverse_scale);
     if args.is_contiguous() {
         for (y, &x) in output.iter_mut().zip(input) {
-            *y = range.quantize(x * inverse_scale);
+            *y = quantize(x);
         }
         return;
     }
-    args.for_each_line(|line| {
-        for i in 0..line.count {
-            output[line.to + i * line.to_step] =
-                range.quantize(input[line.from + i * line.from_step] * inverse_scale);
+    match (args.dims[3], args.strides[2]) {
+        (2, 1) => interleave::<2>(args, input, output, quantize),
+        (3, 1) => interleave::<3>(args, input, output, quantize),
+        (4, 1) => interleave::<4>(args, input, output, quantize),
+        _ => args.for_each_line(|line| {
+            for i in 0..line.count {
+                output[line.to + i * line.to_step] = quantize(input[line.from + i * line.from_step]);
+            }
+        }),
+    }
+}
+
+/// Pixels that are quantized channel by channel before their channels are put together.
+const PIXELS: usize = 64;
+
+/// The image of most models: `C` planes, of which the lines are contiguous.
+#[inline(always)]
+fn interleave<const C: usize>(
+    args: &InputArgs,
+    input: &[f32],
+    output: &mut [i8],
+    quantize: impl Fn(f32) -> i8,
+) {
+    let [_, d1, width, _] = args.dims;
+    let [s0, s1, _, s3] = args.strides;
+    for (index, line) in output.chunks_exact_mut(width * C).enumerate() {
+        let from = index / d1 * s0 + index % d1 * s1;
+        for (block, pixels) in line.chunks_mut(PIXELS * C).enumerate() {
+            let count = pixels.len() / C;
+            let mut planes = [[0; PIXELS]; C];
+            for (channel, plane) in planes.iter_mut().enumerate() {
+                let values = &input[from + channel * s3 + block * PIXELS..][..count];
+                for (y, &x) in plane.iter_mut().zip(values) {
+                    *y = quantize(x);
+                }
+            }
+            for (i, pixel) in pixels.as_chunks_mut::<C>().0.iter_mut().enumerate() {
+                *pixel = core::array::from_fn(|channel| planes[channel][i]);
+            }
         }
-    });
+    }
 }
 
 /// `q = table[channel][pixel]`: the preprocessing (channel order, mean, deviation) and the

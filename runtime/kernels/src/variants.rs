@@ -5,10 +5,12 @@
 //! tables, and NEON's arithmetic, are written by hand.
 
 use crate::elementwise::{self, BinaryArgs, Operands};
+use crate::input::{self, InputArgs};
 use crate::isa::{IsaSet, IsaToken};
 use crate::layer_norm::{self, LayerNormArgs};
 use crate::lookup;
 use crate::pool::{self, PoolArgs};
+use crate::requantize::OutputRange;
 use crate::softmax::{self, Logits, Probabilities};
 
 /// One instruction set's kernels.
@@ -43,6 +45,7 @@ struct Functions {
     pool: unsafe fn(&PoolArgs, &[i8], &mut [i8]),
     softmax: unsafe fn(usize, Logits<'_>, Probabilities<'_>),
     layer_norm: unsafe fn(&LayerNormArgs<'_>, &[i8], &mut [i8]),
+    quantize_f32: unsafe fn(&InputArgs, &[f32], f32, OutputRange, &mut [i8]),
 }
 
 macro_rules! variant {
@@ -78,6 +81,7 @@ const PORTABLE: Functions = Functions {
     pool: pool::pool,
     softmax: softmax::softmax,
     layer_norm: layer_norm::layer_norm,
+    quantize_f32: input::quantize_f32,
 };
 
 /// The portable code compiled for some target features; tables gain nothing from it.
@@ -108,7 +112,19 @@ macro_rules! compiled_for {
         unsafe fn layer_norm(args: &LayerNormArgs<'_>, input: &[i8], output: &mut [i8]) {
             layer_norm::layer_norm(args, input, output);
         }
-        Functions { binary, pool, softmax, layer_norm, ..PORTABLE }
+        /// # Safety
+        /// The processor has the features.
+        #[target_feature(enable = $features)]
+        unsafe fn quantize_f32(
+            args: &InputArgs,
+            input: &[f32],
+            inverse_scale: f32,
+            range: OutputRange,
+            output: &mut [i8],
+        ) {
+            input::quantize_f32(args, input, inverse_scale, range, output);
+        }
+        Functions { binary, pool, softmax, layer_norm, quantize_f32, ..PORTABLE }
     }};
 }
 
@@ -118,7 +134,7 @@ const fn avx512vbmi() -> Option<Functions> {
     use lookup::x86_avx512vbmi::{lookup, lookup_in_place};
     use pool::x86_avx512::pool;
     use softmax::x86_avx512vbmi::softmax;
-    let others = compiled_for!("avx512f,avx512bw,avx512vl");
+    let others = compiled_for!("avx512f,avx512bw,avx512vl,avx512vbmi");
     Some(Functions { binary, lookup, lookup_in_place, pool, softmax, ..others })
 }
 
@@ -237,6 +253,20 @@ impl BoundVariant {
         unsafe { (self.0.pool)(args, input, output) }
     }
 
+    /// [`input::quantize_f32`].
+    #[inline]
+    pub fn quantize_f32(
+        &self,
+        args: &InputArgs,
+        input: &[f32],
+        inverse_scale: f32,
+        range: OutputRange,
+        output: &mut [i8],
+    ) {
+        // SAFETY: `new` saw a token for the extensions.
+        unsafe { (self.0.quantize_f32)(args, input, inverse_scale, range, output) }
+    }
+
     /// [`softmax::softmax`].
     #[inline]
     pub fn softmax(&self, channels: usize, logits: Logits<'_>, probabilities: Probabilities<'_>) {
@@ -261,7 +291,6 @@ mod tests {
     use crate::conv::conformance::token;
     use crate::elementwise::BinaryOp;
     use crate::pool::PoolOp;
-    use crate::requantize::OutputRange;
 
     /// The variants that this processor runs.
     fn bound() -> Vec<(&'static Variant, BoundVariant)> {
@@ -324,6 +353,37 @@ mod tests {
                     got.copy_from_slice(lhs);
                     bound.binary(&args, Operands::InPlace { output: &mut got, rhs });
                     assert!(got == expected, "{} in place: {args:?}", variant.add);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn samples_of_every_layout_equal_the_portable_ones() {
+        for (variant, bound) in bound() {
+            for channels in 1..6 {
+                for width in [1, 2, 63, 64, 65, 224] {
+                    let planes = InputArgs {
+                        dims: [2, 3, width, channels],
+                        strides: [3 * width * channels, width, 1, 3 * width],
+                    };
+                    let own = [3 * width * channels, width * channels, channels, 1];
+                    for args in [planes, InputArgs { strides: own, ..planes }] {
+                        let value = |i: usize| (i as f32 * 0.37).sin() * if i % 97 == 5 { 1e30 } else { 3.0 };
+                        let mut input: Vec<f32> = (0..args.elems()).map(value).collect();
+                        input[args.elems() / 2] = f32::NAN;
+                        let range = OutputRange { zero_point: 3, min: -128, max: 120 };
+                        let mut expected = vec![0; args.elems()];
+                        for (at, y) in expected.iter_mut().enumerate() {
+                            let [_, d1, d2, d3] = args.dims;
+                            let index = [at / (d1 * d2 * d3), at / (d2 * d3) % d1, at / d3 % d2, at % d3];
+                            let from: usize = index.iter().zip(&args.strides).map(|(i, s)| i * s).sum();
+                            *y = range.quantize(input[from] * 41.5);
+                        }
+                        let mut got = vec![0; args.elems()];
+                        bound.quantize_f32(&args, &input, 41.5, range, &mut got);
+                        assert!(got == expected, "{}: {args:?}", variant.lookup);
+                    }
                 }
             }
         }
