@@ -20,7 +20,7 @@ pub struct Layout {
     pub nr: usize,
     /// Consecutive input values that lie together for one channel.
     pub kr: usize,
-    /// What `tap_elems` is a multiple of.
+    /// What `tap_elems` is a multiple of: a power of two.
     pub k_multiple: usize,
     /// Whether the panel holds `w + 128` (unsigned): the tile then takes `128 * sum(x)` off.
     pub unsigned_weights: bool,
@@ -110,11 +110,11 @@ impl Layout {
     pub(super) fn taps(&self, shape: &ConvShape) -> Taps {
         let channels = shape.group_in_channels();
         let line = shape.kernel_w * channels;
-        let all = (shape.taps() * channels).next_multiple_of(self.k_multiple);
-        let padded_line = line.next_multiple_of(self.k_multiple);
+        let all = round_up(shape.taps() * channels, self.k_multiple);
+        let padded_line = round_up(line, self.k_multiple);
         let has_lines = shape.groups == 1 && shape.dilation_w == 1;
         // Few long taps cost less than many short ones; but each pixel of a tile needs room for its lines.
-        let is_whole = channels.is_multiple_of(self.k_multiple);
+        let is_whole = channels & (self.k_multiple - 1) == 0;
         let gains = is_whole && shape.kernel_w > 1 && line <= LONGEST_LINE;
         if has_lines && (gains || (!is_whole && 2 * shape.kernel_h * padded_line <= 3 * all)) {
             Taps { kind: TapKind::Lines, count: shape.kernel_h, elems: padded_line, used: line }
@@ -191,6 +191,12 @@ impl Layout {
             }
         }
     }
+}
+
+/// The next multiple of a power of two. Without a division: small layers are asked for their sizes at every
+/// run.
+fn round_up(elems: usize, multiple: usize) -> usize {
+    (elems + multiple - 1) & !(multiple - 1)
 }
 
 /// Writes the weights of a panel's channels: `[taps][elems / KR][nr][KR]`. A package is packed when it

@@ -63,7 +63,13 @@ impl Rows {
         let (pointers, rest) = args.scratch.split_at_mut(scratch.pointers);
         let (offsets, rest) = rest.split_at_mut(scratch.offsets);
         let (zero_row, gathered) = rest.split_at_mut(scratch.row);
-        zero_row.fill(args.input_zero_point as u8);
+        let is_pointwise = taps.kind == TapKind::Pixels
+            && (shape.kernel_h, shape.kernel_w, shape.stride_h, shape.stride_w) == (1, 1, 1, 1)
+            && (shape.out_h, shape.out_w) == (shape.in_h, shape.in_w)
+            && (shape.pad_top, shape.pad_left) == (0, 0);
+        if !is_pointwise {
+            zero_row.fill(args.input_zero_point as u8);
+        }
         let offset = |tap: usize| {
             let (ky, kx) = match taps.kind {
                 TapKind::Pixels => (tap / shape.kernel_w, tap % shape.kernel_w),
@@ -76,10 +82,6 @@ impl Rows {
         for (tap, to) in offsets.chunks_exact_mut(size_of::<usize>()).take(taps.count).enumerate() {
             to.copy_from_slice(&offset(tap).to_ne_bytes());
         }
-        let is_pointwise = taps.kind == TapKind::Pixels
-            && (shape.kernel_h, shape.kernel_w, shape.stride_h, shape.stride_w) == (1, 1, 1, 1)
-            && (shape.out_h, shape.out_w) == (shape.in_h, shape.in_w)
-            && (shape.pad_top, shape.pad_left) == (0, 0);
         Self {
             shape,
             is_pointwise,
