@@ -69,24 +69,7 @@ impl Lowering<'_> {
         let from = self.ordered(&node.name, input, &order)?;
         let (out_channels, in_channels) = (fc.weights.dims[0], fc.weights.dims[1]);
         let rows = self.elems(input) / in_channels;
-        let shape = ConvShape {
-            batch: 1,
-            in_h: 1,
-            in_w: rows,
-            in_channels,
-            out_h: 1,
-            out_w: rows,
-            out_channels,
-            kernel_h: 1,
-            kernel_w: 1,
-            stride_h: 1,
-            stride_w: 1,
-            dilation_h: 1,
-            dilation_w: 1,
-            pad_top: 0,
-            pad_left: 0,
-            groups: 1,
-        };
+        let shape = ConvShape::fully_connected(rows, in_channels, out_channels);
         self.product(node, from, Product { shape, weights: fc.weights.data.to_vec() }, &fc.bias, order)
     }
 

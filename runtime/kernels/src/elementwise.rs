@@ -86,6 +86,27 @@ impl BinaryArgs {
     }
 }
 
+impl Operands<'_> {
+    /// What kernels that read through pointers rest on.
+    ///
+    /// # Panics
+    /// An operand is shorter than `args` say.
+    #[cfg(any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        all(target_arch = "arm", target_os = "linux")
+    ))]
+    fn assert_lengths(&self, args: &BinaryArgs) {
+        let (lhs, rhs, output) = match self {
+            Self::Separate { lhs, rhs, output } => (lhs.len(), rhs.len(), output.len()),
+            Self::InPlace { output, rhs } => (output.len(), rhs.len(), output.len()),
+        };
+        assert!(lhs >= args.operand_elems(&args.lhs_strides), "the left operand is too short");
+        assert!(rhs >= args.operand_elems(&args.rhs_strides), "the right operand is too short");
+        assert!(output >= args.output_elems(), "the output is too short");
+    }
+}
+
 impl BinaryArgs {
     /// Whether an operand with these strides lies as the output does.
     #[inline(always)]

@@ -209,6 +209,32 @@ fn for_each_window(
     }
 }
 
+/// The positions of a window that are inside the image.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+struct Positions {
+    /// Channel 0 of the first.
+    first: *const i8,
+    rows: usize,
+    columns: usize,
+    /// Elements from one row, and one column, to the next.
+    row_step: usize,
+    column_step: usize,
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+impl Positions {
+    fn new(args: &PoolArgs, image: &[i8], rows: &Window, columns: &Window) -> Self {
+        let ((y, rows), (x, columns)) = (rows.range(), columns.range());
+        Self {
+            first: image.as_ptr().wrapping_add((y * args.in_w + x) * args.channels),
+            rows,
+            columns,
+            row_step: args.dilation_h * args.in_w * args.channels,
+            column_step: args.dilation_w * args.channels,
+        }
+    }
+}
+
 /// The multiplier of a window's sum.
 #[inline(always)]
 fn average_multiplier(multiplier: f32, rows: &Window, columns: &Window, count_include_pad: bool) -> f32 {

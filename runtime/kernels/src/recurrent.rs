@@ -63,24 +63,7 @@ pub struct RecurrentShape {
 impl RecurrentShape {
     /// The product of one time step, as a convolution of 1×1 over the batch.
     pub fn conv(&self) -> ConvShape {
-        ConvShape {
-            batch: 1,
-            in_h: 1,
-            in_w: self.batch,
-            in_channels: self.hidden,
-            out_h: 1,
-            out_w: self.batch,
-            out_channels: self.cell.gates() * self.hidden,
-            kernel_h: 1,
-            kernel_w: 1,
-            stride_h: 1,
-            stride_w: 1,
-            dilation_h: 1,
-            dilation_w: 1,
-            pad_top: 0,
-            pad_left: 0,
-            groups: 1,
-        }
+        ConvShape::fully_connected(self.batch, self.hidden, self.cell.gates() * self.hidden)
     }
 
     /// Elements of the state and of one step's output: `[B, H]`.

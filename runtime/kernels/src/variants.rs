@@ -1,8 +1,8 @@
 //! The kernels of all steps but convolutions, as they are compiled for each instruction set.
 //!
-//! Most are the portable code again, for the compiler to make wider vectors of: it consists of single
-//! IEEE operations, which the compiler may not contract, so that the result is the same bits. Only
-//! tables, and NEON's arithmetic, are written by hand.
+//! What no one has written by hand for an instruction set is the portable code again, for the compiler to
+//! make wider vectors of: it consists of single IEEE operations, which the compiler may not contract, so
+//! that the result is the same bits.
 
 use crate::elementwise::{self, BinaryArgs, Operands};
 use crate::input::{self, InputArgs};

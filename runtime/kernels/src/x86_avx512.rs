@@ -37,13 +37,11 @@ impl Bounds {
     #[inline]
     pub fn quantize(&self, real: &[__m512; 4]) -> __m512i {
         // A loop: `map` is a function of its own, without these extensions.
-        let mut rounded = [_mm512_setzero_si512(); 4];
-        for (rounded, &real) in rounded.iter_mut().zip(real) {
-            *rounded = _mm512_cvtps_epi32(_mm512_min_ps(real, self.high));
+        let mut bounded = *real;
+        for real in &mut bounded {
+            *real = _mm512_min_ps(*real, self.high);
         }
-        let front = _mm512_adds_epi16(_mm512_packs_epi32(rounded[0], rounded[1]), self.zero_point);
-        let back = _mm512_adds_epi16(_mm512_packs_epi32(rounded[2], rounded[3]), self.zero_point);
-        _mm512_max_epi8(_mm512_packs_epi16(front, back), self.min)
+        self.narrow(&bounded)
     }
 
     /// The same for numbers of a magnitude below 2^30: conversion cannot overflow, and the upper bound can
@@ -51,14 +49,20 @@ impl Bounds {
     #[target_feature(enable = "avx512f,avx512bw")]
     #[inline]
     pub fn quantize_small(&self, real: &[__m512; 4]) -> __m512i {
+        _mm512_min_epi8(self.narrow(real), self.max)
+    }
+
+    /// Rounds, adds the zero point, and applies the lower bound.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    fn narrow(&self, real: &[__m512; 4]) -> __m512i {
         let mut rounded = [_mm512_setzero_si512(); 4];
         for (rounded, &real) in rounded.iter_mut().zip(real) {
             *rounded = _mm512_cvtps_epi32(real);
         }
         let front = _mm512_adds_epi16(_mm512_packs_epi32(rounded[0], rounded[1]), self.zero_point);
         let back = _mm512_adds_epi16(_mm512_packs_epi32(rounded[2], rounded[3]), self.zero_point);
-        let bytes = _mm512_max_epi8(_mm512_packs_epi16(front, back), self.min);
-        _mm512_min_epi8(bytes, self.max)
+        _mm512_max_epi8(_mm512_packs_epi16(front, back), self.min)
     }
 }
 

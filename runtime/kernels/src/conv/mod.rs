@@ -103,6 +103,28 @@ pub struct ConvShape {
 }
 
 impl ConvShape {
+    /// A fully connected layer of so many rows: 1 × 1 over one line of pixels.
+    pub const fn fully_connected(rows: usize, in_channels: usize, out_channels: usize) -> Self {
+        Self {
+            batch: 1,
+            in_h: 1,
+            in_w: rows,
+            in_channels,
+            out_h: 1,
+            out_w: rows,
+            out_channels,
+            kernel_h: 1,
+            kernel_w: 1,
+            stride_h: 1,
+            stride_w: 1,
+            dilation_h: 1,
+            dilation_w: 1,
+            pad_top: 0,
+            pad_left: 0,
+            groups: 1,
+        }
+    }
+
     /// Whether each channel is convolved on its own (one output channel per input channel): these
     /// have weights `[kh, kw, C]` and rows of their own.
     pub fn is_depthwise(&self) -> bool {

@@ -65,20 +65,19 @@ pub(crate) unsafe fn binary(args: &BinaryArgs, operands: Operands<'_>) {
         BinaryOp::Add { .. } => edgepack_neon32_add,
         BinaryOp::Mul { .. } => edgepack_neon32_mul,
     };
+    operands.assert_lengths(&args);
     // The left operand of an operation in place is the output, which is contiguous.
     let (lhs, rhs, output) = match operands {
         Operands::Separate { lhs, rhs, output } => (lhs.as_ptr(), rhs, output),
         Operands::InPlace { output, rhs } => (output.as_ptr(), rhs, output),
     };
-    assert!(rhs.len() >= args.operand_elems(&args.rhs_strides) && output.len() >= args.output_elems());
     let output = output.as_mut_ptr();
     let [d0, d1, d2, d3] = args.dims;
     let (ls, rs) = (&args.lhs_strides, &args.rhs_strides);
     let mut at = 0;
     for (i0, i1, i2) in indices(d0, d1, d2) {
-        // SAFETY: each line is inside its operand, by their lengths: the left one's was checked by the
-        // caller as the others' above, or it is the output. Whole blocks are read and written where there
-        // are as many elements; the rest goes over the stack.
+        // SAFETY: each line is inside its operand, whose length was checked. Whole blocks are read and
+        // written where there are as many elements; the rest goes over the stack.
         unsafe {
             let a = lhs.add(i0 * ls[0] + i1 * ls[1] + i2 * ls[2]);
             let b = rhs.as_ptr().add(i0 * rs[0] + i1 * rs[1] + i2 * rs[2]);

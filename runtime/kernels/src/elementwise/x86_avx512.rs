@@ -51,15 +51,12 @@ pub(crate) unsafe fn binary(args: &BinaryArgs, operands: Operands<'_>) {
     {
         return super::binary(&args, operands);
     }
+    operands.assert_lengths(&args);
     // The left operand of an operation in place is the output, which is contiguous.
     let (lhs, rhs, output) = match operands {
-        Operands::Separate { lhs, rhs, output } => {
-            assert!(lhs.len() >= args.operand_elems(&args.lhs_strides));
-            (lhs.as_ptr(), rhs, output)
-        }
+        Operands::Separate { lhs, rhs, output } => (lhs.as_ptr(), rhs, output),
         Operands::InPlace { output, rhs } => (output.as_ptr(), rhs, output),
     };
-    assert!(rhs.len() >= args.operand_elems(&args.rhs_strides) && output.len() >= args.output_elems());
     let constants = Constants {
         lhs_zero_point: _mm512_set1_epi32(args.lhs_zero_point),
         rhs_zero_point: _mm512_set1_epi32(args.rhs_zero_point),

@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use super::{PoolArgs, PoolOp, Window};
+use super::{PoolArgs, PoolOp, Positions};
 use crate::requantize::OutputRange;
 use crate::x86_avx512::{Bounds, interleave};
 
@@ -34,30 +34,6 @@ pub(crate) unsafe fn pool(args: &PoolArgs, input: &[i8], output: &mut [i8]) {
             }
         }
     });
-}
-
-/// The positions of a window that are inside the image.
-struct Positions {
-    /// Channel 0 of the first.
-    first: *const i8,
-    rows: usize,
-    columns: usize,
-    /// Elements from one row, and one column, to the next.
-    row_step: usize,
-    column_step: usize,
-}
-
-impl Positions {
-    fn new(args: &PoolArgs, image: &[i8], rows: &Window, columns: &Window) -> Self {
-        let ((y, rows), (x, columns)) = (rows.range(), columns.range());
-        Self {
-            first: image.as_ptr().wrapping_add((y * args.in_w + x) * args.channels),
-            rows,
-            columns,
-            row_step: args.dilation_h * args.in_w * args.channels,
-            column_step: args.dilation_w * args.channels,
-        }
-    }
 }
 
 /// # Safety
