@@ -2,10 +2,11 @@
 //! pairs of those into int32 (Arm ARM, section C7.2, SMULL, SMLAL, SADALP).
 //!
 //! Two products of an activation and a weight are at most 2 · 128 · 127 = 32 512, so that int16 holds
-//! them exactly. A tile is up to 4 pixels × 4 channels, a panel of `[k / 8][4][8]` weights; each
-//! accumulator's 4 lanes are partial sums of one output, added up at the end:
+//! them exactly. A register of weights has two values of k for eight channels, `[k / 2][8][2]`. `ld4r` loads
+//! eight values of a pixel as four pairs, each repeated through a register of its own (section C7.2, LD4R), so
+//! that a pair meets its weights of all channels, and a lane of a sum has all of one channel:
 //! ```text
-//! acc[m][n] += pairs(x[m][0..8] * w[n][0..8] + x[m][8..16] * w[n][8..16])
+//! acc[m][n] += pair(x[m][k..k + 2] * w[n][k..k + 2] + x[m][k + 2..k + 4] * w[n][k + 2..k + 4])
 //! ```
 
 use core::arch::aarch64::*;
@@ -14,12 +15,12 @@ use super::ConvArgs;
 use super::aarch64_quads::{self, Isa, Sweep};
 use super::aarch64_requantize::{Epilogue, scale};
 use super::gemm::{self, Micro, Tile, TileOutput};
-use super::pack::NR4_KR8;
+use super::pack::NR8_KR2;
 
 const MR: usize = 16;
-const NR: usize = 4;
+const NR: usize = 8;
 
-pub(super) static MICRO: Micro = Micro { pixels: MR, layout: &NR4_KR8, tile };
+pub(super) static MICRO: Micro = Micro { pixels: MR, layout: &NR8_KR2, tile };
 
 /// # Safety
 /// As the table's `RunFn`.
@@ -28,7 +29,7 @@ pub(super) unsafe fn conv(args: &mut ConvArgs<'_>) {
     unsafe { gemm::run(args, &MICRO) }
 }
 
-static ISA: Isa = Isa { nr: NR, sweeps: &[sweep], few };
+static ISA: Isa = Isa { nr: NR, sweeps: &[sweep_1, sweep_2], few };
 
 /// # Safety
 /// As [`Tile`] documents.
@@ -37,215 +38,247 @@ unsafe fn tile(tile: &Tile) {
     unsafe { aarch64_quads::tile(tile, &ISA) }
 }
 
-/// # Safety
-/// As [`Isa::few`].
-#[target_feature(enable = "neon")]
-unsafe fn few(tile: &Tile) {
-    let mut first = 0;
-    while first < tile.live_channels {
-        let panels = (tile.live_channels - first).div_ceil(NR);
-        // SAFETY: the channel `first` is live, and `panels` panels begin there.
-        first += NR
-            * unsafe {
-                match (tile.live_pixels, panels) {
-                    (1, 4..) => block::<1, 4>(tile, first),
-                    (1, _) => block::<1, 1>(tile, first),
-                    (_, 2..) => block::<2, 2>(tile, first),
-                    _ => block::<2, 1>(tile, first),
-                }
-            };
-    }
-}
-
-/// Products of 8 values of each pixel with those of a channel, in registers 16 to 19.
+/// The sums of the channels 0 to 3, then 4 to 7, of four pixels, from the biases of their panel.
 #[rustfmt::skip]
-macro_rules! products {
-    ($op:literal $w:literal: $a:literal $b:literal $c:literal $d:literal) => {
-        concat!(
-            $op, " v16.8h, v", $a, ".8b, v", $w, ".8b\n",
-            $op, " v17.8h, v", $b, ".8b, v", $w, ".8b\n",
-            $op, " v18.8h, v", $c, ".8b, v", $w, ".8b\n",
-            $op, " v19.8h, v", $d, ".8b, v", $w, ".8b\n",
-        )
+macro_rules! start {
+    ($w:literal [$a:literal $($b:literal)*] [$c:literal $($d:literal)*]) => {
+        concat!("ldp q", $a, ", q", $c, ", [{", $w, "}], #64\n", copies!($a: $($b)*), copies!($c: $($d)*))
     };
 }
 
-/// Adds the products to the sums of a channel.
+/// Eight values of one pixel, as four pairs in registers 16 to 19.
 #[rustfmt::skip]
 macro_rules! pairs {
-    ($a:literal $b:literal $c:literal $d:literal) => {
+    ($row:literal) => {
+        concat!("ld4r {{v16.8h, v17.8h, v18.8h, v19.8h}}, [{", $row, "}], #8\n")
+    };
+}
+
+/// Products of the pair in register `$x` with the weights in `$w`, eight channels each, in `$low` and
+/// `$high`.
+#[rustfmt::skip]
+macro_rules! products {
+    ($op:literal $x:literal: $($w:literal $low:literal $high:literal),*) => {
         concat!(
-            "sadalp v", $a, ".4s, v16.8h\n", "sadalp v", $b, ".4s, v17.8h\n",
-            "sadalp v", $c, ".4s, v18.8h\n", "sadalp v", $d, ".4s, v19.8h\n",
+            $(
+                $op, " v", $low, ".8h, v", $x, ".8b, v", $w, ".8b\n",
+                $op, "2 v", $high, ".8h, v", $x, ".16b, v", $w, ".16b\n",
+            )*
         )
     };
 }
 
-/// Four pixels × panels of four channels: 16 accumulators, 4 for products, 8 of pixels, 4 of weights.
-/// 58 instructions for 256 products, since left to itself the compiler has more products under way than there
-/// are registers.
+/// Adds products to the sums of a pixel.
+#[rustfmt::skip]
+macro_rules! add {
+    ($($sum:literal $products:literal),*) => {
+        concat!($("sadalp v", $sum, ".4s, v", $products, ".8h\n",)*)
+    };
+}
+
+/// Eight values of a pixel times a panel, whose weights are in registers 24 to 27. `$next` may overwrite the
+/// values: behind the last product, so that its load is under way while sums are added.
+#[rustfmt::skip]
+macro_rules! pixel_1 {
+    ($a:literal $b:literal, $next:expr) => {
+        concat!(
+            products!("smull" 16: 24 20 21), products!("smull" 18: 26 22 23),
+            products!("smlal" 17: 25 20 21), products!("smlal" 19: 27 22 23),
+            $next,
+            add!($a 20, $b 21, $a 22, $b 23),
+        )
+    };
+}
+
+/// Eight values of a pixel times two panels, whose weights are in registers 24 to 27 and 28 to 31.
+#[rustfmt::skip]
+macro_rules! pixel_2 {
+    ($a:literal $b:literal $c:literal $d:literal, $next:expr) => {
+        concat!(
+            products!("smull" 16: 24 20 21, 28 22 23), products!("smlal" 17: 25 20 21, 29 22 23),
+            add!($a 20, $b 21, $c 22, $d 23),
+            products!("smull" 18: 26 20 21, 30 22 23), products!("smlal" 19: 27 20 21, 31 22 23),
+            $next,
+            add!($a 20, $b 21, $c 22, $d 23),
+        )
+    };
+}
+
+/// Eight values of four pixels times a panel: 54 instructions for 256 products.
+#[rustfmt::skip]
+macro_rules! eight_1 {
+    () => {
+        concat!(
+            "ld1 {{v24.16b, v25.16b, v26.16b, v27.16b}}, [{w0}], #64\n", pairs!("r0"),
+            pixel_1!(0 1, pairs!("r1")), pixel_1!(2 3, pairs!("r2")), pixel_1!(4 5, pairs!("r3")),
+            pixel_1!(6 7, ""),
+        )
+    };
+}
+
+/// Eight values of four pixels times two panels: 102 instructions for 512 products.
+#[rustfmt::skip]
+macro_rules! eight_2 {
+    () => {
+        concat!(
+            "ld1 {{v24.16b, v25.16b, v26.16b, v27.16b}}, [{w0}], #64\n", pairs!("r0"),
+            "ld1 {{v28.16b, v29.16b, v30.16b, v31.16b}}, [{w1}], #64\n",
+            pixel_2!(0 1 2 3, pairs!("r1")), pixel_2!(4 5 6 7, pairs!("r2")),
+            pixel_2!(8 9 10 11, pairs!("r3")), pixel_2!(12 13 14 15, ""),
+        )
+    };
+}
+
+/// Four pixels × one panel: 8 accumulators, 4 registers of products, 4 of values, 4 of weights.
 ///
 /// # Safety
 /// As [`Isa::sweeps`].
 #[target_feature(enable = "neon")]
-unsafe fn sweep(s: &Sweep) {
+unsafe fn sweep_1(s: &Sweep) {
     // SAFETY: reads and writes what the caller promises.
     unsafe {
         sweep!(
-            s, 4, [], [w0],
-            // A bias is one of the four sums of its channel.
-            start: concat!(
-                "ldp s0, s1, [{w0}], #8\n", "ldp s2, s3, [{w0}], #24\n",
-                copies!(0: 4 8 12), copies!(1: 5 9 13), copies!(2: 6 10 14), copies!(3: 7 11 15),
-            ),
-            sixteen: concat!(
-                "ldp d20, d21, [{r0}], #16\n",
-                "ldp d22, d23, [{r1}], #16\n",
-                "ldp d24, d25, [{r2}], #16\n",
-                "ldp d26, d27, [{r3}], #16\n",
-                "ldp d28, d29, [{w0}]\n", "ldp d30, d31, [{w0}, #32]\n",
-                products!("smull" 28: 20 22 24 26), products!("smlal" 30: 21 23 25 27),
-                pairs!(0 4 8 12),
-                products!("smull" 29: 20 22 24 26), products!("smlal" 31: 21 23 25 27),
-                pairs!(1 5 9 13),
-                "ldp d28, d29, [{w0}, #16]\n", "ldp d30, d31, [{w0}, #48]\n",
-                products!("smull" 28: 20 22 24 26), products!("smlal" 30: 21 23 25 27),
-                pairs!(2 6 10 14),
-                products!("smull" 29: 20 22 24 26), products!("smlal" 31: 21 23 25 27),
-                pairs!(3 7 11 15),
-                "add {w0}, {w0}, #64\n",
-            ),
-            rest: concat!(
-                "ldr d20, [{r0}]\n",
-                "ldr d22, [{r1}]\n",
-                "ldr d24, [{r2}]\n",
-                "ldr d26, [{r3}]\n",
-                "ldp d28, d29, [{w0}], #16\n", "ldp d30, d31, [{w0}], #16\n",
-                products!("smull" 28: 20 22 24 26), pairs!(0 4 8 12),
-                products!("smull" 29: 20 22 24 26), pairs!(1 5 9 13),
-                products!("smull" 30: 20 22 24 26), pairs!(2 6 10 14),
-                products!("smull" 31: 20 22 24 26), pairs!(3 7 11 15),
-            ),
+            s, 8, [], [w0],
+            start: start!("w0" [0 2 4 6] [1 3 5 7]),
+            sixteen: concat!(eight_1!(), eight_1!()),
+            rest: eight_1!(),
             store: concat!(
-                "ldr q24, [{panel}, #16]\n",
+                "ldp q24, q25, [{panel}, #32]\n",
                 "ld1 {{v28.16b, v29.16b, v30.16b}}, [{bounds}]\n",
-                "addp v0.4s, v0.4s, v1.4s\n", "addp v2.4s, v2.4s, v3.4s\n",
-                "addp v4.4s, v4.4s, v5.4s\n", "addp v6.4s, v6.4s, v7.4s\n",
-                "addp v8.4s, v8.4s, v9.4s\n", "addp v10.4s, v10.4s, v11.4s\n",
-                "addp v12.4s, v12.4s, v13.4s\n", "addp v14.4s, v14.4s, v15.4s\n",
-                "addp v0.4s, v0.4s, v2.4s\n", "addp v4.4s, v4.4s, v6.4s\n",
-                "addp v8.4s, v8.4s, v10.4s\n", "addp v12.4s, v12.4s, v14.4s\n",
-                unary!("scvtf", ".4s": 0 4 8 12),
-                binary!("fmul", ".4s", 24: 0 4 8 12),
-                unary!("fcvtns", ".4s": 0 4 8 12),
-                narrow!([0 4 8 12]),
-                "str s0, [{out_q}]\n", "st1 {{v0.s}}[1], [{r1}]\n",
-                "st1 {{v0.s}}[2], [{r2}]\n", "st1 {{v0.s}}[3], [{r3}]\n",
+                unary!("scvtf", ".4s": 0 1 2 3 4 5 6 7),
+                binary!("fmul", ".4s", 24: 0 2 4 6), binary!("fmul", ".4s", 25: 1 3 5 7),
+                unary!("fcvtns", ".4s": 0 1 2 3 4 5 6 7),
+                narrow!([0 1 2 3] [4 5 6 7]),
+                "str d0, [{out_q}]\n", "st1 {{v0.d}}[1], [{r1}]\n",
+                "str d4, [{r2}]\n", "st1 {{v4.d}}[1], [{r3}]\n",
             )
         );
     }
 }
 
-/// Up to `M` pixels × `P` panels from channel `first` on. Returns `P`.
+/// Four pixels × two panels: 16 accumulators, 4 registers of products, 4 of values, 8 of weights.
 ///
 /// # Safety
-/// As `tile`; the `P` panels exist, and `M` is at least the number of live pixels and at most MR.
+/// As [`Isa::sweeps`].
+#[target_feature(enable = "neon")]
+unsafe fn sweep_2(s: &Sweep) {
+    // SAFETY: reads and writes what the caller promises.
+    unsafe {
+        sweep!(
+            s, 16, ["add {w1}, {w0}, {panel_bytes}"], [w0 w1],
+            start: concat!(start!("w0" [0 4 8 12] [1 5 9 13]), start!("w1" [2 6 10 14] [3 7 11 15])),
+            sixteen: concat!(eight_2!(), eight_2!()),
+            rest: eight_2!(),
+            store: concat!(
+                "ldp q24, q25, [{panel}, #32]\n",
+                "add {r0}, {panel}, {panel_bytes}\n",
+                "ldp q26, q27, [{r0}, #32]\n",
+                "ld1 {{v28.16b, v29.16b, v30.16b}}, [{bounds}]\n",
+                unary!("scvtf", ".4s": 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15),
+                binary!("fmul", ".4s", 24: 0 4 8 12), binary!("fmul", ".4s", 25: 1 5 9 13),
+                binary!("fmul", ".4s", 26: 2 6 10 14), binary!("fmul", ".4s", 27: 3 7 11 15),
+                unary!("fcvtns", ".4s": 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15),
+                narrow!([0 1 2 3] [4 5 6 7] [8 9 10 11] [12 13 14 15]),
+                "str q0, [{out_q}]\n", "str q4, [{r1}]\n", "str q8, [{r2}]\n", "str q12, [{r3}]\n",
+            )
+        );
+    }
+}
+
+/// # Safety
+/// As [`Isa::few`].
+#[target_feature(enable = "neon")]
+unsafe fn few(tile: &Tile) {
+    for m in 0..tile.live_pixels {
+        let mut first = 0;
+        while first < tile.live_channels {
+            let panels = (tile.live_channels - first).div_ceil(NR);
+            // SAFETY: the pixel and the channel `first` are live, and `panels` panels begin there.
+            first += NR
+                * unsafe {
+                    match panels {
+                        4.. => block::<4>(tile, m, first),
+                        _ => block::<1>(tile, m, first),
+                    }
+                };
+        }
+    }
+}
+
+/// Pixel `m` × `P` panels from channel `first` on. Returns `P`.
+///
+/// # Safety
+/// As `tile`; the pixel is live, and the `P` panels exist.
 #[target_feature(enable = "neon")]
 #[inline]
-unsafe fn block<const M: usize, const P: usize>(tile: &Tile, first: usize) -> usize {
+unsafe fn block<const P: usize>(tile: &Tile, m: usize, first: usize) -> usize {
     // SAFETY: panel `p` holds NR biases, NR multipliers and `taps * tap_elems * NR` weights. Each row
-    // pointer has `tap_elems` values, a multiple of 8: loads take 16 or 8 of what is left.
+    // pointer has `tap_elems` values, a multiple of 8; the output has room for the live channels.
     unsafe {
         let panel = tile.panel.add(first / NR * tile.panel_bytes);
-        let mut acc = [[[vdupq_n_s32(0); NR]; P]; M];
-        let mut weights = panel.add(NR * 8).cast::<i8>();
+        let panels: [*const u8; P] = core::array::from_fn(|p| panel.add(p * tile.panel_bytes));
+        let mut acc = panels.map(|panel| [vld1q_s32(panel.cast()), vld1q_s32(panel.add(16).cast())]);
+        let mut weights = panels.map(|panel| panel.add(NR * 8).cast::<i8>());
         for tap in 0..tile.taps {
-            let mut row = [core::ptr::null::<i8>(); M];
-            for (m, row) in row.iter_mut().enumerate() {
-                *row = *tile.rows.add(m * tile.taps + tap);
-            }
-            for _ in 0..tile.tap_elems / 16 {
-                let x = row.map(|row| [vld1_s8(row), vld1_s8(row.add(8))]);
-                for p in 0..P {
-                    for n in 0..NR {
-                        let w = weights.add(p * tile.panel_bytes + n * 8);
-                        let w = [vld1_s8(w), vld1_s8(w.add(NR * 8))];
-                        for (acc, x) in acc.iter_mut().zip(x) {
-                            let products = vmlal_s8(vmull_s8(x[0], w[0]), x[1], w[1]);
-                            acc[p][n] = vpadalq_s16(acc[p][n], products);
-                        }
-                    }
+            let mut row = *tile.rows.add(m * tile.taps + tap);
+            for _ in 0..tile.tap_elems / 8 {
+                let int16x8x4_t(a, b, c, d) = vld4q_dup_s16(row.cast());
+                let x = [a, b, c, d].map(|pair| vreinterpretq_s8_s16(pair));
+                row = row.add(8);
+                for (acc, weights) in acc.iter_mut().zip(&mut weights) {
+                    let int8x16x4_t(a, b, c, d) = vld1q_s8_x4(*weights);
+                    *weights = weights.add(NR * 8);
+                    two(acc, [x[0], x[1]], [a, b]);
+                    two(acc, [x[2], x[3]], [c, d]);
                 }
-                weights = weights.add(NR * 16);
-                row = row.map(|row| row.add(16));
-            }
-            if tile.tap_elems & 8 != 0 {
-                for p in 0..P {
-                    for n in 0..NR {
-                        let w = vld1_s8(weights.add(p * tile.panel_bytes + n * 8));
-                        for (acc, row) in acc.iter_mut().zip(row) {
-                            acc[p][n] = vpadalq_s16(acc[p][n], vmull_s8(vld1_s8(row), w));
-                        }
-                    }
-                }
-                weights = weights.add(NR * 8);
             }
         }
-        for p in 0..P {
+        for (p, acc) in acc.into_iter().enumerate() {
             let channel = first + p * NR;
-            let constants = panel.add(p * tile.panel_bytes);
-            let bias = vld1q_s32(constants.cast());
-            let multiplier = vld1q_f32(constants.add(NR * 4).cast());
-            let mut scaled = [vdupq_n_f32(0.0); 4];
-            for (scaled, acc) in scaled.iter_mut().zip(&acc) {
-                let [a, b, c, d] = acc[p];
-                let sums = vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d));
-                *scaled = scale(vaddq_s32(sums, bias), multiplier);
-            }
+            let multiplier = panels[p].add(NR * 4).cast::<f32>();
+            let scaled = [scale(acc[0], vld1q_f32(multiplier)), scale(acc[1], vld1q_f32(multiplier.add(4)))];
             let live = (tile.live_channels - channel).min(NR);
-            store(tile, channel, scaled, live);
+            store(tile.out.add(m * tile.out_stride + channel), scaled, live);
         }
     }
     P
 }
 
-/// Stores the first `live` of 4 channels of the live pixels.
-///
-/// # Safety
-/// The tile's output has room for `live` elements at `channel`, 1 to 4, in every live pixel.
+/// Adds the products of two pairs of a pixel with their weights.
 #[target_feature(enable = "neon")]
 #[inline]
-unsafe fn store(tile: &Tile, channel: usize, scaled: [float32x4_t; 4], live: usize) {
-    // SAFETY: `out` has room for what is stored: all 4, or the copied `live` of them.
+fn two(acc: &mut [int32x4_t; 2], x: [int8x16_t; 2], w: [int8x16_t; 2]) {
+    let low = vmull_s8(vget_low_s8(x[0]), vget_low_s8(w[0]));
+    let high = vmull_high_s8(x[0], w[0]);
+    acc[0] = vpadalq_s16(acc[0], vmlal_s8(low, vget_low_s8(x[1]), vget_low_s8(w[1])));
+    acc[1] = vpadalq_s16(acc[1], vmlal_high_s8(high, x[1], w[1]));
+}
+
+/// Stores the first `live` of 8 channels of a pixel.
+///
+/// # Safety
+/// The output has room for `live` elements, 1 to 8.
+#[target_feature(enable = "neon")]
+#[inline]
+unsafe fn store(out: TileOutput, scaled: [float32x4_t; 2], live: usize) {
+    // SAFETY: `out` has room for what is stored: all 8, or the copied `live` of them.
     unsafe {
-        match tile.out.add(channel) {
+        match out {
             TileOutput::I8(out, range) => {
-                let bytes = Epilogue::new(range).bytes(scaled);
+                let bytes = Epilogue::new(range).bytes8(scaled);
                 if live == NR {
-                    let four = vreinterpretq_s32_s8(bytes);
-                    let four = [
-                        vgetq_lane_s32::<0>(four),
-                        vgetq_lane_s32::<1>(four),
-                        vgetq_lane_s32::<2>(four),
-                        vgetq_lane_s32::<3>(four),
-                    ];
-                    for (m, bytes) in four.into_iter().enumerate().take(tile.live_pixels) {
-                        out.add(m * tile.out_stride).cast::<i32>().write_unaligned(bytes);
-                    }
-                    return;
-                }
-                let mut all = [[0; NR]; 4];
-                vst1q_s8(all.as_mut_ptr().cast(), bytes);
-                for (m, bytes) in all.iter().enumerate().take(tile.live_pixels) {
-                    out.add(m * tile.out_stride).copy_from_nonoverlapping(bytes.as_ptr(), live);
+                    vst1_s8(out, bytes);
+                } else {
+                    let mut all = [0; NR];
+                    vst1_s8(all.as_mut_ptr(), bytes);
+                    out.copy_from_nonoverlapping(all.as_ptr(), live);
                 }
             }
             TileOutput::F32(out) => {
-                for (m, scaled) in scaled.into_iter().enumerate().take(tile.live_pixels) {
-                    let mut all = [0.0; NR];
-                    vst1q_f32(all.as_mut_ptr(), scaled);
-                    out.add(m * tile.out_stride).copy_from_nonoverlapping(all.as_ptr(), live);
-                }
+                let mut all = [0.0; NR];
+                vst1q_f32(all.as_mut_ptr(), scaled[0]);
+                vst1q_f32(all.as_mut_ptr().add(4), scaled[1]);
+                out.copy_from_nonoverlapping(all.as_ptr(), live);
             }
         }
     }

@@ -265,7 +265,7 @@ static ROWS: &[MatMulRow] = &[
         target_arch = "aarch64",
         aarch64_dotprod
     ),
-    row!("matmul_s8s8s32_4x4_neon", IsaSet::NEON, pack::NR4_KR8, 16, target_arch = "aarch64", aarch64_neon),
+    row!("matmul_s8s8s32_4x16_neon", IsaSet::NEON, pack::NR8_KR2, 16, target_arch = "aarch64", aarch64_neon),
     row!(
         "matmul_s8s8s32_4x8_neon32",
         IsaSet::NEON32,

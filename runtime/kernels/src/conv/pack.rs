@@ -40,15 +40,15 @@ pub static NR8_KR4: Layout =
 /// AArch64 matrix multiplication: `smmla` of 8 values of two channels.
 pub static NR8_KR8: Layout =
     Layout { key: "nr8_kr8", nr: 8, kr: 8, k_multiple: 8, unsigned_weights: false, shuffled: false };
-/// NEON of AArch64: `smull` of 8 values of one channel.
-pub static NR4_KR8: Layout =
-    Layout { key: "nr4_kr8", nr: 4, kr: 8, k_multiple: 8, unsigned_weights: false, shuffled: false };
+/// NEON of AArch64: `smull` of two values of four channels.
+pub static NR8_KR2: Layout =
+    Layout { key: "nr8_kr2", nr: 8, kr: 2, k_multiple: 8, unsigned_weights: false, shuffled: false };
 /// NEON of ARMv7: `vmull.s8` of two values of four channels each.
 pub static NR8_KR2_SHUFFLED: Layout =
     Layout { key: "nr8_kr2_shuffled", nr: 8, kr: 2, k_multiple: 8, unsigned_weights: false, shuffled: true };
 
 /// Every layout that a package may carry a section of.
-pub static LAYOUTS: &[&Layout] = &[&NR16_KR4_WU8, &NR16_KR2, &NR8_KR4, &NR8_KR8, &NR4_KR8, &NR8_KR2_SHUFFLED];
+pub static LAYOUTS: &[&Layout] = &[&NR16_KR4_WU8, &NR16_KR2, &NR8_KR4, &NR8_KR8, &NR8_KR2, &NR8_KR2_SHUFFLED];
 
 /// The largest `nr` of a layout.
 const MAX_NR: usize = 16;

@@ -116,10 +116,10 @@ static ROWS: &[Row] = &[
         run: compiled!(target_arch = "aarch64", super::aarch64_dotprod::conv),
     },
     Row {
-        name: "conv_s8s8s32_4x4_neon",
+        name: "conv_s8s8s32_4x16_neon",
         isa: IsaSet::NEON,
         depthwise: false,
-        layout: Some(&pack::NR4_KR8),
+        layout: Some(&pack::NR8_KR2),
         tile_pixels: 16,
         run: compiled!(target_arch = "aarch64", super::aarch64_neon::conv),
     },

@@ -93,8 +93,8 @@ fn pack(layout: &Layout, source: &Source<'_>, zero_point: i8, multiplier: f32, p
             (16, 4) => _ = panel.fill::<16, 4>(source),
             (16, _) => _ = panel.fill::<16, 2>(source),
             (8, 4) => _ = panel.fill::<8, 4>(source),
-            (8, _) => _ = panel.fill::<8, 8>(source),
-            _ => _ = panel.fill::<4, 8>(source),
+            (_, 2) => _ = panel.fill::<8, 2>(source),
+            _ => _ = panel.fill::<8, 8>(source),
         }
     }
 }
@@ -277,8 +277,12 @@ fn interleave<const NR: usize, const KR: usize>(lines: &[&[i8; NR]; KR], to: &mu
 #[inline(always)]
 #[cfg(not(target_arch = "x86_64"))]
 fn interleave<const NR: usize, const KR: usize>(lines: &[&[i8; NR]; KR], to: &mut [u8]) {
-    // The layouts of these architectures have 4 or 8 rows in a group.
-    if KR == 4 {
+    // The layouts of these architectures have panels of 8 columns.
+    if KR == 2 {
+        for ((to, &a), &b) in to.as_chunks_mut::<2>().0.iter_mut().zip(lines[0]).zip(lines[1]) {
+            *to = [a as u8, b as u8];
+        }
+    } else if KR == 4 {
         // Eight columns at a time: number i comes out with columns i and i + 4.
         for at in (0..NR).step_by(8) {
             let lines = core::array::from_fn(|j| number(&lines[j][at..]) | number(&lines[j][at + 4..]) << 32);
