@@ -1,13 +1,12 @@
 //! Depthwise convolution by ARMv7 NEON, in assembly (`armv7/depthwise.s`), 8 channels at a time.
 //!
-//! The part of the input that a strip of output lines reads is first copied to a *plane* in the first-level
-//! cache, which has 8 bytes a pixel, and the padding: so there are no borders to treat, and one instruction
-//! loads what several pixels' taps read.
+//! A pixel of the plane (see [`plane`]) has 8 bytes, and one instruction loads what several pixels' taps read.
 
 use core::mem::MaybeUninit;
 use core::ptr;
 
 use super::gemm::TileOutput;
+use super::plane::{self, Strips};
 use super::{ConvArgs, ConvShape, Output, WeightSource, Weights, reference};
 use crate::armv7::Range;
 use crate::requantize::OutputRange;
@@ -35,8 +34,7 @@ const MAX_TAPS: usize = 128;
 /// Pixels of the plane: half of the smallest first-level cache.
 const PLANE_PIXELS: usize = 2048;
 
-/// The part of the input that a strip reads, all channels together: the blocks share its cache lines.
-const STRIP_BYTES: usize = 64 * 1024;
+static PLANE: plane::Plane = plane::Plane { pixels: PLANE_PIXELS, tile: TILE, strip_bytes: 64 * 1024 };
 
 /// What the assembly reads: some lines of one block's output.
 #[repr(C)]
@@ -101,7 +99,14 @@ struct Constants {
 pub(super) unsafe fn depthwise(args: &mut ConvArgs<'_>) {
     let WeightSource::Canonical(weights) = args.weights else { return };
     let shape = lying(&args.shape);
-    let Some(strips) = Strips::new(&shape) else { return reference::depthwise(args, &weights) };
+    let Some(strips) = strips(&shape) else { return reference::depthwise(args, &weights) };
+    let run: Run = match (shape.kernel_w, shape.stride_w, shape.dilation_w) {
+        (3, 1, 1) => edgepack_neon32_depthwise_3_1,
+        (3, 2, 1) => edgepack_neon32_depthwise_3_2,
+        (5, 1, 1) => edgepack_neon32_depthwise_5_1,
+        (5, 2, 1) => edgepack_neon32_depthwise_5_2,
+        _ => edgepack_neon32_depthwise_any,
+    };
     let (out, range) = match &mut args.output {
         Output::I8(out, range) => (TileOutput::I8(out.as_mut_ptr(), *range), *range),
         Output::F32(out) => (TileOutput::F32(out.as_mut_ptr()), OutputRange::full(0)),
@@ -116,11 +121,12 @@ pub(super) unsafe fn depthwise(args: &mut ConvArgs<'_>) {
     for image in 0..shape.batch {
         for oy in (0..shape.out_h).step_by(strips.lines) {
             for ox in (0..shape.out_w).step_by(strips.pixels) {
-                let strip = Strip::new(&shape, &strips, image, [oy, ox]);
-                if !strip.is_inside {
-                    let used = strip.rows * strips.width;
+                let part = plane::Strip::new(&shape, &strips, image, [oy, ox]);
+                if !part.is_inside {
+                    let used = part.rows * strips.width;
                     plane.0[..used].fill(MaybeUninit::new([args.input_zero_point; CHANNELS]));
                 }
+                let strip = Strip { part, shape: &shape, width: strips.width, run };
                 for first in (0..shape.in_channels).step_by(CHANNELS) {
                     // The last block starts early enough to be whole: some channels are computed twice.
                     let first = first.min(shape.in_channels - CHANNELS);
@@ -128,12 +134,17 @@ pub(super) unsafe fn depthwise(args: &mut ConvArgs<'_>) {
                     unsafe {
                         constants.prepare(&weights, first, &shape);
                         strip.fill(args.input.as_ptr().add(first), &mut plane);
-                        strip.run(&plane, &constants, out.add(strip.out + first));
+                        strip.run(&plane, &constants, out.add(strip.part.out + first));
                     }
                 }
             }
         }
     }
+}
+
+/// `None` where the reference has to do it.
+fn strips(shape: &ConvShape) -> Option<Strips> {
+    Strips::new(shape, &PLANE).filter(|_| shape.taps() <= MAX_TAPS && shape.in_channels >= CHANNELS)
 }
 
 /// A tensor of one column is one of a single line, where its pixels fill tiles.
@@ -158,118 +169,36 @@ fn lying(shape: &ConvShape) -> ConvShape {
     }
 }
 
-/// How the output is cut into strips.
-struct Strips {
-    lines: usize,
-    pixels: usize,
+/// One strip, and what computes it.
+struct Strip<'a> {
+    part: plane::Strip,
+    shape: &'a ConvShape,
     /// Pixels of a line of the plane.
     width: usize,
     run: Run,
 }
 
-impl Strips {
-    /// `None` where the reference has to do it.
-    fn new(shape: &ConvShape) -> Option<Self> {
-        let reach = |kernel: usize, dilation: usize| (kernel - 1).checked_mul(dilation)?.checked_add(1);
-        let rows = reach(shape.kernel_h, shape.dilation_h)?;
-        let columns = reach(shape.kernel_w, shape.dilation_w)?;
-        // Of a line narrower than a tile, the plane has the whole tile.
-        let least = shape.stride_w.checked_mul(TILE - 1)?.checked_add(columns)?;
-        if rows.checked_mul(least)? > PLANE_PIXELS || shape.taps() > MAX_TAPS || shape.in_channels < CHANNELS
-        {
-            return None;
-        }
-        let pixels = ((PLANE_PIXELS / rows - columns) / shape.stride_w + 1).min(shape.out_w);
-        let width = (pixels.max(TILE) - 1) * shape.stride_w + columns;
-        let line_bytes = (shape.in_w * shape.in_channels).saturating_mul(shape.stride_h);
-        let lines = ((PLANE_PIXELS / width - rows) / shape.stride_h + 1)
-            .min((STRIP_BYTES / line_bytes).max(1))
-            .min(shape.out_h);
-        let run: Run = match (shape.kernel_w, shape.stride_w, shape.dilation_w) {
-            (3, 1, 1) => edgepack_neon32_depthwise_3_1,
-            (3, 2, 1) => edgepack_neon32_depthwise_3_2,
-            (5, 1, 1) => edgepack_neon32_depthwise_5_1,
-            (5, 2, 1) => edgepack_neon32_depthwise_5_2,
-            _ => edgepack_neon32_depthwise_any,
-        };
-        Some(Self { lines, pixels, width, run })
-    }
-}
-
-/// A part of one axis of the plane: where it begins, and which of it is inside the image.
-struct Axis {
-    /// Positions of the plane before the image.
-    before: usize,
-    /// The first position of the image.
-    first: usize,
-    /// Positions of the image.
-    inside: usize,
-}
-
-impl Axis {
-    fn new(start: usize, pad: usize, len: usize, size: usize) -> Self {
-        let before = pad.saturating_sub(start).min(len);
-        let first = start.saturating_sub(pad);
-        Self { before, first, inside: size.saturating_sub(first).min(len - before) }
-    }
-}
-
-/// One strip: some lines and pixels of one image, all channels.
-struct Strip<'a> {
-    shape: &'a ConvShape,
-    strips: &'a Strips,
-    lines: usize,
-    pixels: usize,
-    rows: usize,
-    vertical: Axis,
-    horizontal: Axis,
-    is_inside: bool,
-    /// The first of the input's elements that is inside, and the first of the output's, of channel 0.
-    input: usize,
-    out: usize,
-}
-
-impl<'a> Strip<'a> {
-    fn new(shape: &'a ConvShape, strips: &'a Strips, image: usize, [oy, ox]: [usize; 2]) -> Self {
-        let lines = strips.lines.min(shape.out_h - oy);
-        let rows = (lines - 1) * shape.stride_h + (shape.kernel_h - 1) * shape.dilation_h + 1;
-        let vertical = Axis::new(oy * shape.stride_h, shape.pad_top, rows, shape.in_h);
-        let horizontal = Axis::new(ox * shape.stride_w, shape.pad_left, strips.width, shape.in_w);
-        let row = image * shape.in_h + vertical.first;
-        Self {
-            shape,
-            strips,
-            lines,
-            pixels: strips.pixels.min(shape.out_w - ox),
-            rows,
-            is_inside: vertical.inside == rows && horizontal.inside == strips.width,
-            input: (row * shape.in_w + horizontal.first) * shape.in_channels,
-            out: ((image * shape.out_h + oy) * shape.out_w + ox) * shape.out_channels,
-            vertical,
-            horizontal,
-        }
-    }
-
+impl Strip<'_> {
     /// Copies what is inside the image to the plane.
     ///
     /// # Safety
     /// `input` is the tensor's first pixel, at the block's first channel. The processor has NEON.
     unsafe fn fill(&self, input: *const i8, plane: &mut Plane) {
-        let (vertical, horizontal) = (&self.vertical, &self.horizontal);
+        let (vertical, horizontal) = (&self.part.vertical, &self.part.horizontal);
         if vertical.inside == 0 || horizontal.inside == 0 {
             return;
         }
-        let to = vertical.before * self.strips.width + horizontal.before;
+        let to = vertical.before * self.width + horizontal.before;
         // SAFETY: the lines and pixels are inside the image, by `Axis`; the plane has `rows * width` pixels
         // at most, as `Strips` has seen to.
         unsafe {
             edgepack_neon32_plane(&Copy {
                 next_pixel: self.shape.in_channels,
                 pixels: horizontal.inside,
-                from: input.add(self.input),
+                from: input.add(self.part.input),
                 from_line: self.shape.in_w * self.shape.in_channels,
                 to: plane.0.as_mut_ptr().add(to),
-                to_line: self.strips.width * size_of::<Cell>(),
+                to_line: self.width * size_of::<Cell>(),
                 lines: vertical.inside,
             });
         }
@@ -282,7 +211,7 @@ impl<'a> Strip<'a> {
     /// processor has NEON.
     unsafe fn run(&self, plane: &Plane, constants: &Constants, out: TileOutput) {
         let shape = self.shape;
-        let plane_line = self.strips.width * size_of::<Cell>();
+        let plane_line = self.width * size_of::<Cell>();
         let mut lines = Lines {
             plane: plane.0.as_ptr(),
             // Of one line it is not used, and may be anything.
@@ -294,8 +223,8 @@ impl<'a> Strip<'a> {
             out: ptr::null_mut(),
             out_pixel: shape.out_channels,
             out_line: shape.out_w * shape.out_channels,
-            pixels: self.pixels,
-            lines: self.lines,
+            pixels: self.part.pixels,
+            lines: self.part.lines,
             sums: ptr::null_mut(),
             kernel_w: shape.kernel_w,
             next_column: shape.dilation_w.wrapping_mul(size_of::<Cell>()),
@@ -305,17 +234,17 @@ impl<'a> Strip<'a> {
         // has fewer. Whole tiles of pixels are written where the output has them, else to the stack.
         unsafe {
             match out {
-                TileOutput::I8(out, _) if self.pixels >= TILE => {
+                TileOutput::I8(out, _) if self.part.pixels >= TILE => {
                     lines.out = out;
-                    (self.strips.run)(&lines);
+                    (self.run)(&lines);
                 }
                 TileOutput::I8(out, _) => {
                     let mut results = [[0i8; CHANNELS]; TILE];
                     lines = Lines { out_pixel: CHANNELS, pixels: TILE, lines: 1, ..lines };
-                    for line in 0..self.lines {
+                    for line in 0..self.part.lines {
                         lines.out = results.as_mut_ptr().cast();
-                        (self.strips.run)(&lines);
-                        for (pixel, result) in results.iter().enumerate().take(self.pixels) {
+                        (self.run)(&lines);
+                        for (pixel, result) in results.iter().enumerate().take(self.part.pixels) {
                             let out = out.add((line * shape.out_w + pixel) * shape.out_channels);
                             out.copy_from_nonoverlapping(result.as_ptr(), CHANNELS);
                         }
@@ -333,9 +262,9 @@ impl<'a> Strip<'a> {
     /// As `run`.
     unsafe fn floats(&self, lines: Lines, constants: &Constants, out: *mut f32) {
         let shape = self.shape;
-        for line in 0..self.lines {
-            for first in (0..self.pixels).step_by(TILE) {
-                let first = first.min(self.pixels.saturating_sub(TILE));
+        for line in 0..self.part.lines {
+            for first in (0..self.part.pixels).step_by(TILE) {
+                let first = first.min(self.part.pixels.saturating_sub(TILE));
                 let mut sums = [[0; CHANNELS]; TILE];
                 // SAFETY: as in `run`; the line and its pixels exist.
                 unsafe {
@@ -343,9 +272,9 @@ impl<'a> Strip<'a> {
                     let plane = lines.plane.byte_add(at);
                     let tile =
                         Lines { plane, pixels: TILE, lines: 1, sums: sums.as_mut_ptr().cast(), ..lines };
-                    (self.strips.run)(&tile);
+                    (self.run)(&tile);
                     let out = out.add((line * shape.out_w + first) * shape.out_channels);
-                    for (pixel, sums) in sums.iter().enumerate().take(self.pixels) {
+                    for (pixel, sums) in sums.iter().enumerate().take(self.part.pixels) {
                         for (channel, (&sum, &multiplier)) in
                             sums.iter().zip(&constants.multiplier).enumerate()
                         {

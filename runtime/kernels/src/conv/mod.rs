@@ -38,6 +38,8 @@ mod depthwise;
 mod gemm;
 pub mod matmul;
 mod pack;
+#[cfg(any(target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
+mod plane;
 #[cfg(target_arch = "x86_64")]
 mod quad_depthwise;
 pub mod reference;
