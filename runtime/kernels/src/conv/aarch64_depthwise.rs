@@ -1,9 +1,10 @@
 //! Depthwise by AArch64 NEON: 16 (or 8) channels at a time, the products of two taps added in int16,
-//! which holds them exactly (2 · 128 · 127 = 32 512), and `saddw` into int32.
+//! which holds them exactly (2 · 128 · 127 = 32 512), and `saddw` into int32. For 3 × 3 and 5 × 5 to int8 there are
+//! [planes](aarch64_depthwise_plane).
 
 use core::arch::aarch64::*;
-use core::array;
 
+use super::aarch64_depthwise_plane;
 use super::aarch64_requantize::{Epilogue, scale};
 use super::depthwise::{self, Kernel, Line, MAX_TAPS};
 use super::gemm::TileOutput;
@@ -12,6 +13,10 @@ use super::{ConvArgs, WeightSource, Weights, reference};
 /// # Safety
 /// As the table's `RunFn`.
 pub(super) unsafe fn depthwise(args: &mut ConvArgs<'_>) {
+    // SAFETY: the caller's promise.
+    if unsafe { aarch64_depthwise_plane::depthwise(args) } {
+        return;
+    }
     let WeightSource::Canonical(weights) = args.weights else { return };
     let channels = args.shape.in_channels;
     if args.shape.taps() > MAX_TAPS || channels < 8 {
@@ -44,13 +49,7 @@ impl<const E: usize> Kernel for Block<'_, E> {
 
     unsafe fn line(&self, line: &mut Line) {
         // SAFETY: the caller's promise.
-        unsafe {
-            match line.tap_count() {
-                9 if line.is_square(3) => self.three_by_three(line),
-                25 if line.is_square(5) => self.five_by_five(line),
-                _ => self.any(line),
-            }
-        }
+        unsafe { self.any(line) }
     }
 }
 
@@ -58,102 +57,6 @@ impl<const E: usize> Kernel for Block<'_, E> {
 type Sums = [int32x4_t; 2];
 
 impl<const E: usize> Block<'_, E> {
-    /// A line of a 3 × 3 kernel, whose weights stay in registers. Inside the image taps are found by
-    /// their rows and a distance, which the loads add for nothing.
-    ///
-    /// # Safety
-    /// As [`Kernel::line`].
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn three_by_three(&self, line: &mut Line) {
-        // SAFETY: every tap has the block's channels, in the weights and in the input. Of interior pixels
-        // every tap's column is inside the image; where a row is not, its mask makes every offset 0.
-        unsafe {
-            let mut weights = [[vdup_n_s8(0); E]; 9];
-            for (tap, weights) in weights.iter_mut().enumerate() {
-                *weights = load(self.tap(tap, line));
-            }
-            let pixel = |line: &Line, x: [[int8x8_t; E]; 9], ox: usize| {
-                let mut acc = self.biases();
-                for pair in [[0, 1], [2, 3], [4, 5], [6, 7]] {
-                    two(&mut acc, pair.map(|tap| x[tap]), pair.map(|tap| weights[tap]));
-                }
-                one(&mut acc, x[8], weights[8]);
-                self.store(acc, line.out.add(ox * line.stride()));
-            };
-            let (rows, masks) = line.rows::<3>();
-            let channels = line.stride();
-            let (first, end) = line.interior();
-            let step = line.shape().stride_w * channels;
-            let tap = line.shape().dilation_w * channels;
-            let start =
-                (first * line.shape().stride_w).wrapping_sub(line.shape().pad_left).wrapping_mul(channels);
-            let mut at = [0, 1, 2].map(|ky: usize| rows[ky].wrapping_add(start & masks[ky]));
-            for ox in 0..line.pixels() {
-                let mut x = [[vdup_n_s8(0); E]; 9];
-                if ox >= first && ox < end {
-                    for ky in 0..3 {
-                        for kx in 0..3 {
-                            x[ky * 3 + kx] = load(at[ky].wrapping_add((kx * tap) & masks[ky]));
-                        }
-                        at[ky] = at[ky].wrapping_add(step & masks[ky]);
-                    }
-                } else {
-                    for kx in 0..3 {
-                        let shape = line.shape();
-                        let column =
-                            (ox * shape.stride_w + kx * shape.dilation_w).wrapping_sub(shape.pad_left);
-                        let offset = column.wrapping_mul(channels);
-                        for ky in 0..3 {
-                            let is_inside = column < shape.in_w;
-                            let tap = rows[ky].wrapping_add(offset & masks[ky]);
-                            x[ky * 3 + kx] = load(if is_inside { tap } else { line.zero() });
-                        }
-                    }
-                }
-                pixel(line, x, ox);
-            }
-        }
-    }
-
-    /// A line of a 5 × 5 kernel: taps as those of a 3 × 3 one, weights from memory.
-    ///
-    /// # Safety
-    /// As [`Kernel::line`].
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn five_by_five(&self, line: &mut Line) {
-        // SAFETY: every tap has the block's channels, as in `three_by_three`.
-        unsafe {
-            let (rows, masks) = line.rows::<5>();
-            let shape = line.shape();
-            let (channels, tap) = (shape.in_channels, shape.dilation_w * shape.in_channels);
-            let (first, end) = line.interior();
-            for ox in 0..line.pixels() {
-                let left = (ox * shape.stride_w).wrapping_sub(shape.pad_left);
-                let start = left.wrapping_mul(channels);
-                let mut acc = self.biases();
-                for ky in 0..5 {
-                    let x: [[int8x8_t; E]; 5] = if ox >= first && ox < end {
-                        array::from_fn(|kx| load(rows[ky].wrapping_add((start + kx * tap) & masks[ky])))
-                    } else {
-                        array::from_fn(|kx| {
-                            let column = left.wrapping_add(kx * shape.dilation_w);
-                            let offset = start.wrapping_add(kx * tap) & masks[ky];
-                            let is_inside = column < shape.in_w;
-                            load(if is_inside { rows[ky].wrapping_add(offset) } else { line.zero() })
-                        })
-                    };
-                    let w: [[int8x8_t; E]; 5] = array::from_fn(|kx| load(self.tap(ky * 5 + kx, line)));
-                    two(&mut acc, [x[0], x[1]], [w[0], w[1]]);
-                    two(&mut acc, [x[2], x[3]], [w[2], w[3]]);
-                    one(&mut acc, x[4], w[4]);
-                }
-                self.store(acc, line.out.add(ox * line.stride()));
-            }
-        }
-    }
-
     /// A line with any number of taps.
     ///
     /// # Safety

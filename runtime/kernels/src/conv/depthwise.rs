@@ -242,15 +242,9 @@ impl Line {
     }
 }
 
-/// What the walk by rows needs.
+/// What the walk by columns of AArch64 needs.
 #[cfg(target_arch = "aarch64")]
 impl Line {
-    /// Whether the kernel is as high and wide: 3 × 3, not 1 × 9.
-    #[inline(always)]
-    pub fn is_square(&self, size: usize) -> bool {
-        (self.shape.kernel_h, self.shape.kernel_w) == (size, size)
-    }
-
     /// Output columns for which no tap is left or right of the image.
     #[inline(always)]
     pub fn interior(&self) -> (usize, usize) {

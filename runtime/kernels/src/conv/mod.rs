@@ -17,6 +17,8 @@ mod aarch64_quads;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_depthwise;
 #[cfg(target_arch = "aarch64")]
+mod aarch64_depthwise_plane;
+#[cfg(target_arch = "aarch64")]
 mod aarch64_dotprod;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_dotprod_depthwise;
