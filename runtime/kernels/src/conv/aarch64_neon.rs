@@ -129,6 +129,36 @@ macro_rules! eight_2 {
     };
 }
 
+/// One pair of values of a pixel times panels, whose weights are in registers 24 and 28.
+#[rustfmt::skip]
+macro_rules! pair {
+    ($row:literal: $($w:literal [$a:literal $b:literal] $low:literal $high:literal),*) => {
+        concat!(
+            "ld1r {{v16.8h}}, [{", $row, "}], #2\n",
+            products!("smull" 16: $($w $low $high),*),
+            add!($($a $low, $b $high),*),
+        )
+    };
+}
+
+/// Eight values, where `{rest}` says so, and pairs, given the code for both.
+#[rustfmt::skip]
+macro_rules! rest {
+    ($eight:expr, $pair:expr) => {
+        concat!(
+            "tbz {rest}, #3, 27f\n",
+            $eight,
+            "27:\n",
+            "ands {n}, {rest}, #7\n",
+            "b.eq 25b\n",
+            "30:\n",
+            $pair,
+            "subs {n}, {n}, #2\n",
+            "b.ne 30b\n",
+        )
+    };
+}
+
 /// Four pixels × one panel: 8 accumulators, 4 registers of products, 4 of values, 4 of weights.
 ///
 /// # Safety
@@ -141,7 +171,11 @@ unsafe fn sweep_1(s: &Sweep) {
             s, 8, [], [w0],
             start: start!("w0" [0 2 4 6] [1 3 5 7]),
             sixteen: concat!(eight_1!(), eight_1!()),
-            rest: eight_1!(),
+            rest: rest!(eight_1!(), concat!(
+                "ldr q24, [{w0}], #16\n",
+                pair!("r0": 24 [0 1] 20 21), pair!("r1": 24 [2 3] 20 21),
+                pair!("r2": 24 [4 5] 20 21), pair!("r3": 24 [6 7] 20 21),
+            )),
             store: concat!(
                 "ldp q24, q25, [{panel}, #32]\n",
                 "ld1 {{v28.16b, v29.16b, v30.16b}}, [{bounds}]\n",
@@ -168,7 +202,11 @@ unsafe fn sweep_2(s: &Sweep) {
             s, 16, ["add {w1}, {w0}, {panel_bytes}"], [w0 w1],
             start: concat!(start!("w0" [0 4 8 12] [1 5 9 13]), start!("w1" [2 6 10 14] [3 7 11 15])),
             sixteen: concat!(eight_2!(), eight_2!()),
-            rest: eight_2!(),
+            rest: rest!(eight_2!(), concat!(
+                "ldr q24, [{w0}], #16\n", "ldr q28, [{w1}], #16\n",
+                pair!("r0": 24 [0 1] 20 21, 28 [2 3] 22 23), pair!("r1": 24 [4 5] 20 21, 28 [6 7] 22 23),
+                pair!("r2": 24 [8 9] 20 21, 28 [10 11] 22 23), pair!("r3": 24 [12 13] 20 21, 28 [14 15] 22 23),
+            )),
             store: concat!(
                 "ldp q24, q25, [{panel}, #32]\n",
                 "add {r0}, {panel}, {panel_bytes}\n",
@@ -213,7 +251,7 @@ unsafe fn few(tile: &Tile) {
 #[inline]
 unsafe fn block<const P: usize>(tile: &Tile, m: usize, first: usize) -> usize {
     // SAFETY: panel `p` holds NR biases, NR multipliers and `taps * tap_elems * NR` weights. Each row
-    // pointer has `tap_elems` values, a multiple of 8; the output has room for the live channels.
+    // pointer has `tap_elems` values, a multiple of 2; the output has room for the live channels.
     unsafe {
         let panel = tile.panel.add(first / NR * tile.panel_bytes);
         let panels: [*const u8; P] = core::array::from_fn(|p| panel.add(p * tile.panel_bytes));
@@ -230,6 +268,16 @@ unsafe fn block<const P: usize>(tile: &Tile, m: usize, first: usize) -> usize {
                     *weights = weights.add(NR * 8);
                     two(acc, [x[0], x[1]], [a, b]);
                     two(acc, [x[2], x[3]], [c, d]);
+                }
+            }
+            for _ in 0..tile.tap_elems % 8 / 2 {
+                let x = vreinterpretq_s8_s16(vdupq_n_s16(row.cast::<i16>().read_unaligned()));
+                row = row.add(2);
+                for (acc, weights) in acc.iter_mut().zip(&mut weights) {
+                    let w = vld1q_s8(*weights);
+                    *weights = weights.add(NR * 2);
+                    acc[0] = vpadalq_s16(acc[0], vmull_s8(vget_low_s8(x), vget_low_s8(w)));
+                    acc[1] = vpadalq_s16(acc[1], vmull_high_s8(x, w));
                 }
             }
         }

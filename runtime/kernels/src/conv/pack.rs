@@ -42,7 +42,7 @@ pub static NR8_KR8: Layout =
     Layout { key: "nr8_kr8", nr: 8, kr: 8, k_multiple: 8, unsigned_weights: false, shuffled: false };
 /// NEON of AArch64: `smull` of two values of four channels.
 pub static NR8_KR2: Layout =
-    Layout { key: "nr8_kr2", nr: 8, kr: 2, k_multiple: 8, unsigned_weights: false, shuffled: false };
+    Layout { key: "nr8_kr2", nr: 8, kr: 2, k_multiple: 2, unsigned_weights: false, shuffled: false };
 /// NEON of ARMv7: `vmull.s8` of two values of four channels each.
 pub static NR8_KR2_SHUFFLED: Layout =
     Layout { key: "nr8_kr2_shuffled", nr: 8, kr: 2, k_multiple: 8, unsigned_weights: false, shuffled: true };
