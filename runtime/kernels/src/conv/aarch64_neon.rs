@@ -129,32 +129,42 @@ macro_rules! eight_2 {
     };
 }
 
-/// One pair of values of a pixel times panels, whose weights are in registers 24 and 28.
+/// Two pairs of a pixel times panels, whose weights are in registers `$v` and `$w`.
 #[rustfmt::skip]
-macro_rules! pair {
-    ($row:literal: $($w:literal [$a:literal $b:literal] $low:literal $high:literal),*) => {
+macro_rules! four {
+    ($row:literal: $($v:literal $w:literal [$a:literal $b:literal] $low:literal $high:literal),*) => {
         concat!(
-            "ld1r {{v16.8h}}, [{", $row, "}], #2\n",
-            products!("smull" 16: $($w $low $high),*),
+            "ld2r {{v16.8h, v17.8h}}, [{", $row, "}], #4\n",
+            products!("smull" 16: $($v $low $high),*), products!("smlal" 17: $($w $low $high),*),
             add!($($a $low, $b $high),*),
         )
     };
 }
 
-/// Eight values, where `{rest}` says so, and pairs, given the code for both.
+/// One pair of a pixel times panels, whose weights are in registers `$w`.
+#[rustfmt::skip]
+macro_rules! pair {
+    ($row:literal: $($w:literal [$a:literal $b:literal] $low:literal $high:literal),*) => {
+        concat!(
+            "ld1r {{v16.8h}}, [{", $row, "}]\n",
+            products!("smull" 16: $($w $low $high),*), add!($($a $low, $b $high),*),
+        )
+    };
+}
+
+/// Eight values, four and two, where `{rest}` says so.
 #[rustfmt::skip]
 macro_rules! rest {
-    ($eight:expr, $pair:expr) => {
+    ($eight:expr, $four:expr, $pair:expr) => {
         concat!(
             "tbz {rest}, #3, 27f\n",
             $eight,
             "27:\n",
-            "ands {n}, {rest}, #7\n",
-            "b.eq 25b\n",
+            "tbz {rest}, #2, 30f\n",
+            $four,
             "30:\n",
+            "tbz {rest}, #1, 25b\n",
             $pair,
-            "subs {n}, {n}, #2\n",
-            "b.ne 30b\n",
         )
     };
 }
@@ -172,6 +182,10 @@ unsafe fn sweep_1(s: &Sweep) {
             start: start!("w0" [0 2 4 6] [1 3 5 7]),
             sixteen: concat!(eight_1!(), eight_1!()),
             rest: rest!(eight_1!(), concat!(
+                "ldp q24, q25, [{w0}], #32\n",
+                four!("r0": 24 25 [0 1] 20 21), four!("r1": 24 25 [2 3] 20 21),
+                four!("r2": 24 25 [4 5] 20 21), four!("r3": 24 25 [6 7] 20 21),
+            ), concat!(
                 "ldr q24, [{w0}], #16\n",
                 pair!("r0": 24 [0 1] 20 21), pair!("r1": 24 [2 3] 20 21),
                 pair!("r2": 24 [4 5] 20 21), pair!("r3": 24 [6 7] 20 21),
@@ -203,6 +217,12 @@ unsafe fn sweep_2(s: &Sweep) {
             start: concat!(start!("w0" [0 4 8 12] [1 5 9 13]), start!("w1" [2 6 10 14] [3 7 11 15])),
             sixteen: concat!(eight_2!(), eight_2!()),
             rest: rest!(eight_2!(), concat!(
+                "ldp q24, q25, [{w0}], #32\n", "ldp q28, q29, [{w1}], #32\n",
+                four!("r0": 24 25 [0 1] 20 21, 28 29 [2 3] 22 23),
+                four!("r1": 24 25 [4 5] 20 21, 28 29 [6 7] 22 23),
+                four!("r2": 24 25 [8 9] 20 21, 28 29 [10 11] 22 23),
+                four!("r3": 24 25 [12 13] 20 21, 28 29 [14 15] 22 23),
+            ), concat!(
                 "ldr q24, [{w0}], #16\n", "ldr q28, [{w1}], #16\n",
                 pair!("r0": 24 [0 1] 20 21, 28 [2 3] 22 23), pair!("r1": 24 [4 5] 20 21, 28 [6 7] 22 23),
                 pair!("r2": 24 [8 9] 20 21, 28 [10 11] 22 23), pair!("r3": 24 [12 13] 20 21, 28 [14 15] 22 23),
