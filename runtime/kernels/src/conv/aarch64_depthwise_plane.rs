@@ -3,7 +3,7 @@
 //! Two pixels side by side share their loads: one `ld1` has four columns of a row. The products of two taps are
 //! added in int16, which holds them exactly (2 · 128 · 127 = 32 512), and `saddw` adds these to int32, 8
 //! instructions for 32 products; so taps are paired across rows where a row has an odd number. Instructions for
-//! 16 channels of a pixel, requantized and stored: 65 (3 × 3, stride 1), 67 (stride 2), 135 and 136 (5 × 5);
+//! 16 channels of a pixel, requantized and stored: 65 (3 × 3, stride 1), 67 (stride 2), 137 (5 × 5);
 //! and about 2 for each pixel that is copied to the plane.
 
 use core::arch::asm;
