@@ -1,66 +1,59 @@
 @ Convolution: \pixels x 8 channels. Two int8 products are added in int16, which holds them exactly
 @ (2 * 128 * 127 = 32512), and pairs of these sums into int32.
 @
-@ A d register of weights holds, of four channels, two values of k each, and meets eight values of a
-@ pixel: pair i of these belongs to channel i. The three other ways to match pairs with channels are the
-@ pixel's register with its pairs moved from i to i^1, i^2 and i^3, which vrev does in one instruction to
-@ 16 values; Layout::shuffled has the weights in that order. So a lane of a sum has all of one channel,
-@ and nothing is left to add up in the end.
+@ A d register of weights holds two values of k for four channels. vld4 loads eight values of a pixel as four
+@ pairs, each repeated through a register of its own, so that a pair meets all channels, a lane of a sum has all
+@ of one channel, and nothing is left to add up in the end.
 @
-@ q0-q3: 16 values of each pixel; q4, q5: weights of one step, channels 0-3 and 4-7; q6, q7: int16 sums;
+@ d0-d3: pairs of a pixel; q2, q3: int16 sums; d8-d15: weights of four pairs, channels 0-3 and 4-7 of each;
 @ q8-q15: sums, [pixels][8].
 
-@ One step of 16 values of the pixel in \lo, \hi.
-        .macro  edgepack_conv_16 lo, hi, sums0, sums1
-        vmull.s8 q6, \lo, d8
-        vmull.s8 q7, \lo, d10
-        vmlal.s8 q6, \hi, d9
-        vmlal.s8 q7, \hi, d11
-        vpadal.s16 \sums0, q6
-        vpadal.s16 \sums1, q7
+@ Eight values of the pixel at \row.
+        .macro  edgepack_conv_8 row, sums0, sums1
+        vld4.16 {d0[], d1[], d2[], d3[]}, [\row]!
+        vmull.s8 q2, d0, d8
+        vmull.s8 q3, d0, d9
+        vmlal.s8 q2, d1, d10
+        vmlal.s8 q3, d1, d11
+        vpadal.s16 \sums0, q2
+        vpadal.s16 \sums1, q3
+        vmull.s8 q2, d2, d12
+        vmull.s8 q3, d2, d13
+        vmlal.s8 q2, d3, d14
+        vmlal.s8 q3, d3, d15
+        vpadal.s16 \sums0, q2
+        vpadal.s16 \sums1, q3
         .endm
 
-@ One step of 8 values.
-        .macro  edgepack_conv_8 lo, sums0, sums1
-        vmull.s8 q6, \lo, d8
-        vmull.s8 q7, \lo, d9
-        vpadal.s16 \sums0, q6
-        vpadal.s16 \sums1, q7
+@ Four values.
+        .macro  edgepack_conv_4 row, sums0, sums1
+        vld2.16 {d0[], d1[]}, [\row]!
+        vmull.s8 q2, d0, d8
+        vmull.s8 q3, d0, d9
+        vmlal.s8 q2, d1, d10
+        vmlal.s8 q3, d1, d11
+        vpadal.s16 \sums0, q2
+        vpadal.s16 \sums1, q3
         .endm
 
-        .macro  edgepack_conv_step_16 pixels
-        vld1.8  {d8-d11}, [r8:128]!
-        edgepack_conv_16 d0, d1, q8, q9
+@ Two values.
+        .macro  edgepack_conv_2 row, sums0, sums1
+        vld1.16 {d0[]}, [\row]
+        vmull.s8 q2, d0, d8
+        vmull.s8 q3, d0, d9
+        vpadal.s16 \sums0, q2
+        vpadal.s16 \sums1, q3
+        .endm
+
+@ \values values of every pixel.
+        .macro  edgepack_conv_step values, pixels
+        edgepack_conv_\values r1, q8, q9
         .if \pixels > 1
-        edgepack_conv_16 d2, d3, q10, q11
+        edgepack_conv_\values r2, q10, q11
         .endif
         .if \pixels > 2
-        edgepack_conv_16 d4, d5, q12, q13
-        edgepack_conv_16 d6, d7, q14, q15
-        .endif
-        .endm
-
-        .macro  edgepack_conv_step_8 pixels
-        vld1.8  {d8-d9}, [r8:128]!
-        edgepack_conv_8 d0, q8, q9
-        .if \pixels > 1
-        edgepack_conv_8 d2, q10, q11
-        .endif
-        .if \pixels > 2
-        edgepack_conv_8 d4, q12, q13
-        edgepack_conv_8 d6, q14, q15
-        .endif
-        .endm
-
-@ Moves the pairs of every pixel by \how: vrev32.16 from i to i^1, vrev64.16 from i to i^3.
-        .macro  edgepack_conv_shuffle pixels, how
-        \how    q0, q0
-        .if \pixels > 1
-        \how    q1, q1
-        .endif
-        .if \pixels > 2
-        \how    q2, q2
-        \how    q3, q3
+        edgepack_conv_\values r3, q12, q13
+        edgepack_conv_\values r4, q14, q15
         .endif
         .endm
 
@@ -76,7 +69,7 @@
 
 @ void name(const struct Sweep *): \pixels x 8 * panels channels.
 @ r1-r4: values of the pixels; r5: pointers of the tap; r6: 4 * taps left; r7: values left; r8: weights;
-@ r9: 4 * taps; r10: out; r11: panels left; r12: the panel; lr: values of a tap less 16.
+@ r9: 4 * taps; r10: out; r11: panels left; r12: the panel; lr: values of a tap less 8.
         .macro  edgepack_conv name, pixels
         edgepack_function \name
         push    {r4-r11, lr}
@@ -87,7 +80,7 @@
         ldr     r11, [r0, #16]
         ldr     r10, [r0, #20]
         lsl     r9, r9, #2
-        sub     lr, lr, #16
+        sub     lr, lr, #8
 1:      ldr     r5, [r0]
         mov     r6, r9
         mov     r12, r8
@@ -115,40 +108,18 @@
         ldr     r1, [r5], #4
         movs    r7, lr
         bmi     4f
-3:      vld1.8  {d0-d1}, [r1]!
-        .if \pixels > 1
-        vld1.8  {d2-d3}, [r2]!
-        .endif
-        .if \pixels > 2
-        vld1.8  {d4-d5}, [r3]!
-        vld1.8  {d6-d7}, [r4]!
-        .endif
-        edgepack_conv_step_16 \pixels
-        edgepack_conv_shuffle \pixels, vrev32.16
-        edgepack_conv_step_16 \pixels
-        edgepack_conv_shuffle \pixels, vrev64.16
-        edgepack_conv_step_16 \pixels
-        edgepack_conv_shuffle \pixels, vrev32.16
-        edgepack_conv_step_16 \pixels
-        subs    r7, r7, #16
+3:      vldmia  r8!, {d8-d15}
+        edgepack_conv_step 8, \pixels
+        subs    r7, r7, #8
         bpl     3b
-4:      tst     r7, #8                  @ -16 or -8
+4:      tst     r7, #4                  @ what is left, less 8
+        beq     7f
+        vldmia  r8!, {d8-d11}
+        edgepack_conv_step 4, \pixels
+7:      tst     r7, #2
         beq     5f
-        vld1.8  {d0}, [r1]
-        .if \pixels > 1
-        vld1.8  {d2}, [r2]
-        .endif
-        .if \pixels > 2
-        vld1.8  {d4}, [r3]
-        vld1.8  {d6}, [r4]
-        .endif
-        edgepack_conv_step_8 \pixels
-        edgepack_conv_shuffle \pixels, vrev32.16
-        edgepack_conv_step_8 \pixels
-        edgepack_conv_shuffle \pixels, vrev64.16
-        edgepack_conv_step_8 \pixels
-        edgepack_conv_shuffle \pixels, vrev32.16
-        edgepack_conv_step_8 \pixels
+        vldmia  r8!, {d8-d9}
+        edgepack_conv_step 2, \pixels
 5:      subs    r6, r6, #4
         bne     2b
         ldr     r7, [r0, #28]
@@ -185,6 +156,8 @@
         vst1.8  {d18}, [r7], r1
         vst1.8  {d19}, [r7]
         .endif
+        add     r8, r8, #63             @ panels start at multiples of 64
+        bic     r8, r8, #63
         subs    r11, r11, #1
         bne     1b
         vpop    {d8-d15}

@@ -8,7 +8,7 @@ use core::ptr;
 
 use super::ConvArgs;
 use super::gemm::{self, Micro, TileOutput};
-use super::pack::NR8_KR2_SHUFFLED;
+use super::pack::NR8_KR2;
 use crate::armv7::Range;
 use crate::requantize::OutputRange;
 
@@ -24,8 +24,7 @@ const MR: usize = 12;
 const TILE: usize = 4;
 const NR: usize = 8;
 
-/// What the assembly reads: some pixels by all channels of some panels. These lie one behind the other
-/// without padding, since a panel of 8 channels with multiples of 8 values has a multiple of 64 bytes.
+/// What the assembly reads: some pixels by all channels of some panels.
 #[repr(C)]
 struct Sweep {
     /// `[pixels][taps]`.
@@ -43,7 +42,7 @@ struct Sweep {
     range: *const Range,
 }
 
-pub(super) static MICRO: Micro = Micro { pixels: MR, layout: &NR8_KR2_SHUFFLED, tile };
+pub(super) static MICRO: Micro = Micro { pixels: MR, layout: &NR8_KR2, tile };
 
 /// # Safety
 /// As the table's `RunFn`.
@@ -67,7 +66,7 @@ unsafe fn tile(tile: &gemm::Tile) {
             _ => (4, edgepack_neon32_conv_4x8),
         };
         // SAFETY: the rows and outputs of `pixels` pixels from `first` on are there. Every row has
-        // `tap_elems` values, a multiple of 8, and every channel a panel: 8 biases, 8 multipliers and
+        // `tap_elems` values, a multiple of 2, and every channel a panel: 8 biases, 8 multipliers and
         // `taps * tap_elems * 8` weights.
         unsafe {
             let sweep = Sweep {

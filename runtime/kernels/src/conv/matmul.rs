@@ -269,7 +269,7 @@ static ROWS: &[MatMulRow] = &[
     row!(
         "matmul_s8s8s32_4x8_neon32",
         IsaSet::NEON32,
-        pack::NR8_KR2_SHUFFLED,
+        pack::NR8_KR2,
         12,
         all(target_arch = "arm", target_os = "linux"),
         armv7_neon

@@ -24,31 +24,23 @@ pub struct Layout {
     pub k_multiple: usize,
     /// Whether the panel holds `w + 128` (unsigned): the tile then takes `128 * sum(x)` off.
     pub unsigned_weights: bool,
-    /// Whether pairs of values are matched with channels in four ways (see `shuffle`).
-    pub shuffled: bool,
 }
 
 /// AVX512-VNNI and AVX-VNNI: `vpdpbusd` takes unsigned weights, 16 channels to one register or two.
 pub static NR16_KR4_WU8: Layout =
-    Layout { key: "nr16_kr4_wu8", nr: 16, kr: 4, k_multiple: 4, unsigned_weights: true, shuffled: false };
+    Layout { key: "nr16_kr4_wu8", nr: 16, kr: 4, k_multiple: 4, unsigned_weights: true };
 /// AVX2: pairs for `vpmaddwd`, 8 channels to a register, two registers.
 pub static NR16_KR2: Layout =
-    Layout { key: "nr16_kr2", nr: 16, kr: 2, k_multiple: 8, unsigned_weights: false, shuffled: false };
+    Layout { key: "nr16_kr2", nr: 16, kr: 2, k_multiple: 8, unsigned_weights: false };
 /// AArch64 dot product: `sdot` by lane, 4 channels to a register, two registers.
-pub static NR8_KR4: Layout =
-    Layout { key: "nr8_kr4", nr: 8, kr: 4, k_multiple: 4, unsigned_weights: false, shuffled: false };
+pub static NR8_KR4: Layout = Layout { key: "nr8_kr4", nr: 8, kr: 4, k_multiple: 4, unsigned_weights: false };
 /// AArch64 matrix multiplication: `smmla` of 8 values of two channels.
-pub static NR8_KR8: Layout =
-    Layout { key: "nr8_kr8", nr: 8, kr: 8, k_multiple: 8, unsigned_weights: false, shuffled: false };
-/// NEON of AArch64: `smull` of two values of four channels.
-pub static NR8_KR2: Layout =
-    Layout { key: "nr8_kr2", nr: 8, kr: 2, k_multiple: 2, unsigned_weights: false, shuffled: false };
-/// NEON of ARMv7: `vmull.s8` of two values of four channels each.
-pub static NR8_KR2_SHUFFLED: Layout =
-    Layout { key: "nr8_kr2_shuffled", nr: 8, kr: 2, k_multiple: 8, unsigned_weights: false, shuffled: true };
+pub static NR8_KR8: Layout = Layout { key: "nr8_kr8", nr: 8, kr: 8, k_multiple: 8, unsigned_weights: false };
+/// NEON of AArch64 and of ARMv7: `smull` of two values of four channels each.
+pub static NR8_KR2: Layout = Layout { key: "nr8_kr2", nr: 8, kr: 2, k_multiple: 2, unsigned_weights: false };
 
 /// Every layout that a package may carry a section of.
-pub static LAYOUTS: &[&Layout] = &[&NR16_KR4_WU8, &NR16_KR2, &NR8_KR4, &NR8_KR8, &NR8_KR2, &NR8_KR2_SHUFFLED];
+pub static LAYOUTS: &[&Layout] = &[&NR16_KR4_WU8, &NR16_KR2, &NR8_KR4, &NR8_KR8, &NR8_KR2];
 
 /// The largest `nr` of a layout.
 const MAX_NR: usize = 16;
@@ -181,7 +173,6 @@ impl Layout {
             }
             let (rows, stream) = (&rows[..live], &mut panel[self.nr * 8..]);
             match self.kr {
-                _ if self.shuffled => shuffle(rows, &taps, stream),
                 2 => interleave::<2>(rows, self.nr, &taps, stream),
                 4 => interleave::<4>(rows, self.nr, &taps, stream),
                 _ => interleave::<8>(rows, self.nr, &taps, stream),
@@ -216,40 +207,6 @@ fn interleave<const KR: usize>(rows: &[&[i8]], nr: usize, taps: &Taps, stream: &
                 *to = whole.map(|w| w as u8);
             } else {
                 to.iter_mut().zip(&row[from..from + used]).for_each(|(to, &w)| *to = w as u8);
-            }
-        }
-    }
-}
-
-/// Writes the weights of a panel's 8 channels in chunks of 16 values of a tap, or of 8 at its end. Eight
-/// values are four pairs, which meet four channels in four steps: in step `s`, channel `c` meets the pair
-/// `c ^ s`.
-/// ```text
-/// chunk = [step 4][channels / 4: 2][values / 8: 2 or 1][channel 4] pair
-/// ```
-fn shuffle(rows: &[&[i8]], taps: &Taps, stream: &mut [u8]) {
-    let mut chunks = stream;
-    for tap in 0..taps.count {
-        for k in (0..taps.elems).step_by(16) {
-            let halves = (taps.elems - k).min(16) / 8;
-            let (chunk, rest) = chunks.split_at_mut(halves * 64);
-            chunks = rest;
-            for half in 0..halves {
-                let from = k + half * 8;
-                let used = taps.used.saturating_sub(from).min(8);
-                for (channel, row) in rows.iter().enumerate().filter(|_| used > 0) {
-                    let row = &row[tap * taps.used + from..];
-                    let mut values = [0; 8];
-                    match row.first_chunk::<8>().filter(|_| used == 8) {
-                        Some(whole) => values = *whole,
-                        None => values[..used].copy_from_slice(&row[..used]),
-                    }
-                    for (pair, values) in values.as_chunks::<2>().0.iter().enumerate() {
-                        let step = pair ^ (channel % 4);
-                        let eight = (step * 2 + channel / 4) * halves + half;
-                        chunk[eight * 8 + channel % 4 * 2..][..2].copy_from_slice(&values.map(|w| w as u8));
-                    }
-                }
             }
         }
     }

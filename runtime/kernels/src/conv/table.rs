@@ -127,7 +127,7 @@ static ROWS: &[Row] = &[
         name: "conv_s8s8s32_4x8_neon32",
         isa: IsaSet::NEON32,
         depthwise: false,
-        layout: Some(&pack::NR8_KR2_SHUFFLED),
+        layout: Some(&pack::NR8_KR2),
         tile_pixels: 12,
         run: compiled!(all(target_arch = "arm", target_os = "linux"), super::armv7_neon::conv),
     },

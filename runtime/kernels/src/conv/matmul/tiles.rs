@@ -87,14 +87,11 @@ fn pack(layout: &Layout, source: &Source<'_>, zero_point: i8, multiplier: f32, p
         let first = index * layout.nr;
         let panel = Panel { first, zero_point, multiplier, flip, bytes: panel };
         match (layout.nr, layout.kr) {
-            _ if layout.shuffled => {
-                shuffle(panel.fill::<8, 8>(source));
-            }
-            (16, 4) => _ = panel.fill::<16, 4>(source),
-            (16, _) => _ = panel.fill::<16, 2>(source),
-            (8, 4) => _ = panel.fill::<8, 4>(source),
-            (_, 2) => _ = panel.fill::<8, 2>(source),
-            _ => _ = panel.fill::<8, 8>(source),
+            (16, 4) => panel.fill::<16, 4>(source),
+            (16, _) => panel.fill::<16, 2>(source),
+            (8, 4) => panel.fill::<8, 4>(source),
+            (_, 2) => panel.fill::<8, 2>(source),
+            _ => panel.fill::<8, 8>(source),
         }
     }
 }
@@ -117,10 +114,9 @@ fn weight(x: i8) -> i8 {
     x.max(-127)
 }
 
-impl<'a> Panel<'a> {
-    /// Gives the weights.
+impl Panel<'_> {
     #[inline(always)]
-    fn fill<const NR: usize, const KR: usize>(self, source: &Source<'_>) -> &'a mut [u8] {
+    fn fill<const NR: usize, const KR: usize>(self, source: &Source<'_>) {
         let shape = source.shape;
         let [.., row, column] = shape.rhs_strides;
         let live = NR.min(shape.n - self.first);
@@ -148,28 +144,6 @@ impl<'a> Panel<'a> {
         }
         for to in multipliers.chunks_exact_mut(4) {
             to.copy_from_slice(&self.multiplier.to_ne_bytes());
-        }
-        stream
-    }
-}
-
-/// From `[values / 8][channel 8][value 8]` to the order of [`Layout::shuffled`]: in chunks of 16 values, or
-/// of 8 at the end, `[step 4][channels / 4][values / 8][channel 4]` pairs, of which channel `c` has the pair
-/// `c ^ s` in step `s`.
-#[inline(always)]
-fn shuffle(stream: &mut [u8]) {
-    for chunk in stream.chunks_mut(128) {
-        let mut plain = [0; 128];
-        plain[..chunk.len()].copy_from_slice(chunk);
-        let halves = chunk.len() / 64;
-        for (half, values) in plain.chunks_exact(64).enumerate().take(halves) {
-            for (channel, values) in values.chunks_exact(8).enumerate() {
-                for (pair, values) in values.as_chunks::<2>().0.iter().enumerate() {
-                    let step = pair ^ (channel % 4);
-                    let eight = (step * 2 + channel / 4) * halves + half;
-                    chunk[eight * 8 + channel % 4 * 2..][..2].copy_from_slice(values);
-                }
-            }
         }
     }
 }
