@@ -108,17 +108,18 @@
         ldr     r1, [r5], #4
         movs    r7, lr
         bmi     4f
-3:      vldmia  r8!, {d8-d15}
+3:      vld1.8  {d8-d11}, [r8:128]!
+        vld1.8  {d12-d15}, [r8:128]!
         edgepack_conv_step 8, \pixels
         subs    r7, r7, #8
         bpl     3b
 4:      tst     r7, #4                  @ what is left, less 8
         beq     7f
-        vldmia  r8!, {d8-d11}
+        vld1.8  {d8-d11}, [r8:128]!
         edgepack_conv_step 4, \pixels
 7:      tst     r7, #2
         beq     5f
-        vldmia  r8!, {d8-d9}
+        vld1.8  {d8-d9}, [r8:128]!
         edgepack_conv_step 2, \pixels
 5:      subs    r6, r6, #4
         bne     2b
