@@ -12,6 +12,10 @@ pub(crate) struct Bounds {
     zero_point: __m512i,
     min: __m512i,
     max: __m512i,
+    /// Whether the zero point is the smallest int8: then adding it to what was packed without sign is enough.
+    from_lowest: bool,
+    /// Whether the bounds are int8's own, which packing applies.
+    is_full: bool,
 }
 
 impl Bounds {
@@ -20,9 +24,15 @@ impl Bounds {
     pub fn new(range: OutputRange) -> Self {
         Self {
             high: _mm512_set1_ps((range.max - range.zero_point) as f32),
-            zero_point: _mm512_set1_epi16(range.zero_point as i16),
+            zero_point: if range.zero_point == -128 {
+                _mm512_set1_epi8(-128)
+            } else {
+                _mm512_set1_epi16(range.zero_point as i16)
+            },
             min: _mm512_set1_epi8(range.min as i8),
             max: _mm512_set1_epi8(range.max as i8),
+            from_lowest: range.zero_point == -128,
+            is_full: (range.min, range.max) == (-128, 127),
         }
     }
 
@@ -41,7 +51,7 @@ impl Bounds {
         for real in &mut bounded {
             *real = _mm512_min_ps(*real, self.high);
         }
-        self.narrow(&bounded)
+        _mm512_max_epi8(self.narrow(&bounded), self.min)
     }
 
     /// The same for numbers of a magnitude below 2^30: conversion cannot overflow, and the upper bound can
@@ -49,10 +59,11 @@ impl Bounds {
     #[target_feature(enable = "avx512f,avx512bw")]
     #[inline]
     pub fn quantize_small(&self, real: &[__m512; 4]) -> __m512i {
-        _mm512_min_epi8(self.narrow(real), self.max)
+        let bytes = self.narrow(real);
+        if self.is_full { bytes } else { _mm512_min_epi8(_mm512_max_epi8(bytes, self.min), self.max) }
     }
 
-    /// Rounds, adds the zero point, and applies the lower bound.
+    /// Rounds, adds the zero point, and saturates.
     #[target_feature(enable = "avx512f,avx512bw")]
     #[inline]
     fn narrow(&self, real: &[__m512; 4]) -> __m512i {
@@ -60,9 +71,14 @@ impl Bounds {
         for (rounded, &real) in rounded.iter_mut().zip(real) {
             *rounded = _mm512_cvtps_epi32(real);
         }
-        let front = _mm512_adds_epi16(_mm512_packs_epi32(rounded[0], rounded[1]), self.zero_point);
-        let back = _mm512_adds_epi16(_mm512_packs_epi32(rounded[2], rounded[3]), self.zero_point);
-        _mm512_max_epi8(_mm512_packs_epi16(front, back), self.min)
+        let (front, back) =
+            (_mm512_packs_epi32(rounded[0], rounded[1]), _mm512_packs_epi32(rounded[2], rounded[3]));
+        if self.from_lowest {
+            _mm512_add_epi8(_mm512_packus_epi16(front, back), self.zero_point)
+        } else {
+            let zero_point = self.zero_point;
+            _mm512_packs_epi16(_mm512_adds_epi16(front, zero_point), _mm512_adds_epi16(back, zero_point))
+        }
     }
 }
 
