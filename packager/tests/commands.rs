@@ -63,7 +63,7 @@ fn inspect_tells_steps_kernels_and_provenance() {
 #[test]
 fn target_adds_weights_in_the_layout_of_its_kernels() {
     let bench = Bench::new();
-    for (board, layout) in [("rpi5", "nr8_kr4"), ("rpi2", "nr8_kr2"), ("x86-64-v4", "nr16_kr4_wu8")] {
+    for (board, layout) in [("rpi5", "nr8_kr4"), ("rpi2", "nr8_kr2"), ("x86-64-v4", "nr16_kr4_xu8")] {
         let pack =
             ["pack", "model.onnx", "-o", "model.epk", "--calibration", "samples.npy", "--target", board];
         bench.ok(&pack);

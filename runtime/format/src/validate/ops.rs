@@ -108,9 +108,9 @@ fn conv(conv: &Conv, bounds: &Bounds<'_>) -> Check {
 /// Whether the weights stay below 2 GiB in every layout: kernels count their bytes in 32 bits on some
 /// processors. Few channels a group fill panels of many channels mostly with zeros.
 fn can_be_packed(groups: u32, group_out_channels: u32, per_channel: u32) -> bool {
-    // Lines of a kernel are padded to at most 3/2 of all; 16 channels have up to four panels, each
-    // with 8 bytes of bias and multiplier a channel and padded to 64.
-    let row_bytes = 8 + per_channel.next_multiple_of(8) as u64 * 3 / 2;
+    // Taps of one value are padded to four; 16 channels have up to four panels, each with 8 bytes of bias
+    // and multiplier a channel and padded to 64.
+    let row_bytes = 8 + per_channel.next_multiple_of(8) as u64 * 4;
     let panel_bytes = 16 * row_bytes + 4 * 64;
     let panels = groups as u64 * group_out_channels.div_ceil(16) as u64;
     panels * panel_bytes <= i32::MAX as u64

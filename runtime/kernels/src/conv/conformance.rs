@@ -250,6 +250,20 @@ fn conv_cases(row: &Row) -> Vec<Case> {
     }
     shapes.push(product(mr + 1, 640, 500));
     shapes.push(WINDOWS[2].shape(1, (3, 5), (72, 150), 1));
+    // More than one strip, of lines and of pixels; a line longer than a strip; over several images.
+    for window in [2, 4, 7, 9, 13] {
+        shapes.push(WINDOWS[window].shape(1, (40, 21), (16, nr + 2), 1));
+        shapes.push(WINDOWS[window].shape(2, (25, 50), (3, 5), 1));
+        shapes.push(WINDOWS[window].shape(1, (9, 300), (2, 4), 1));
+        shapes.push(WINDOWS[window].shape(1, (22, 20), (5, nr), 2));
+    }
+    // Parts of a strip and a bit: in two, in three and in four, they fit the whole's scratch memory.
+    for out_channels in [5, 6, 7] {
+        shapes.push(WINDOWS[2].shape(1, (25, 21), (4, out_channels), 1));
+    }
+    shapes.push(WINDOWS[1].shape(2, (60, 41), (12, nr), 1));
+    shapes.push(product(700, 20, nr + 3));
+    shapes.push(product(61, 300, 2 * nr));
     let mut cases = deal(&shapes);
     cases.extend(every_combination(WINDOWS[2].shape(1, (3, 4), (16, nr + 2), 1)));
     cases.extend(every_combination(WINDOWS[6].shape(1, (3, 4), (3, nr - 1), 1)));

@@ -163,7 +163,7 @@ struct Scratch {
     panels: usize,
     /// To the rows of a tile.
     pointers: usize,
-    /// The rows of a tile, where k is no multiple of what the layout wants.
+    /// The rows of a tile, where k is no multiple of what the layout wants or inputs are unsigned.
     rows: usize,
 }
 
@@ -184,7 +184,8 @@ impl MatMulRow {
 
 fn scratch(layout: &Layout, tile_rows: usize, shape: &MatMulShape) -> Scratch {
     let padded_k = shape.k.next_multiple_of(layout.k_multiple);
-    let gathered = if padded_k == shape.k { 0 } else { tile_rows * padded_k };
+    let in_place = padded_k == shape.k && !layout.unsigned_inputs;
+    let gathered = if in_place { 0 } else { tile_rows * padded_k };
     Scratch {
         panels: shape.n.div_ceil(layout.nr) * panel_bytes(layout, shape),
         pointers: (tile_rows * 8).next_multiple_of(PANEL_ALIGN),
@@ -232,7 +233,7 @@ static ROWS: &[MatMulRow] = &[
     row!(
         "matmul_s8s8s32_12x64_avx512vnni",
         IsaSet::AVX512_VNNI,
-        pack::NR16_KR4_WU8,
+        pack::NR16_KR4_XU8,
         12,
         target_arch = "x86_64",
         x86_avx512vnni,
@@ -241,7 +242,7 @@ static ROWS: &[MatMulRow] = &[
     row!(
         "matmul_s8s8s32_6x16_avxvnni",
         IsaSet::AVX_VNNI,
-        pack::NR16_KR4_WU8,
+        pack::NR16_KR4_XU8,
         6,
         target_arch = "x86_64",
         x86_avxvnni,

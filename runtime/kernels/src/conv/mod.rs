@@ -49,6 +49,7 @@ pub mod reference;
 mod rows;
 mod split;
 mod table;
+mod unsigned_plane;
 
 #[cfg(target_arch = "x86_64")]
 mod x86_avx2;
@@ -279,13 +280,14 @@ impl BoundRow {
     /// [`ArgsError`] where a slice does not fit `args.shape`; nothing is written then.
     pub fn run(&self, args: &mut ConvArgs<'_>) -> Result<(), ArgsError> {
         let shape = &args.shape;
+        let scratch_bytes = self.row.scratch_bytes(shape);
         let output_elems = match &args.output {
             Output::I8(out, _) => out.len(),
             Output::F32(out) => out.len(),
         };
         if args.input.len() != shape.input_elems()
             || output_elems != shape.output_elems()
-            || args.scratch.len() < self.row.scratch_bytes(shape)
+            || args.scratch.len() < scratch_bytes
         {
             return Err(ArgsError::Length);
         }
@@ -308,7 +310,7 @@ impl BoundRow {
             }
             _ => return Err(ArgsError::Weights),
         }
-        if self.row.scratch_bytes(shape) > 0 && !args.scratch.as_ptr().addr().is_multiple_of(64) {
+        if scratch_bytes > 0 && !args.scratch.as_ptr().addr().is_multiple_of(64) {
             return Err(ArgsError::Alignment);
         }
         // SAFETY: `new` saw a token for the row's extensions, and every length and alignment that

@@ -9,12 +9,13 @@
 //! (Dukhan, "The Indirect Convolution Algorithm", 2019); see [`Taps`]. Channels and values beyond the
 //! shape are zero weights.
 
+use super::unsigned_plane::Plane;
 use super::{ConvShape, Weights};
 
 /// How the weights of a panel are interleaved.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// The key of the layout in a package: `nr16_kr4_wu8`.
+    /// The key of the layout in a package: `nr16_kr4_xu8`.
     pub key: &'static str,
     /// Output channels of a panel.
     pub nr: usize,
@@ -22,25 +23,26 @@ pub struct Layout {
     pub kr: usize,
     /// What `tap_elems` is a multiple of: a power of two.
     pub k_multiple: usize,
-    /// Whether the panel holds `w + 128` (unsigned): the tile then takes `128 * sum(x)` off.
-    pub unsigned_weights: bool,
+    /// Whether kernels read `x + 128`, from a copy of the input with its padding (see `unsigned_plane`): the
+    /// bias is then less by `128 * sum(w)`.
+    pub unsigned_inputs: bool,
 }
 
-/// AVX512-VNNI and AVX-VNNI: `vpdpbusd` takes unsigned weights, 16 channels to one register or two.
-pub static NR16_KR4_WU8: Layout =
-    Layout { key: "nr16_kr4_wu8", nr: 16, kr: 4, k_multiple: 4, unsigned_weights: true };
+/// AVX512-VNNI and AVX-VNNI: `vpdpbusd` takes unsigned inputs, 16 channels to one register or two.
+pub static NR16_KR4_XU8: Layout =
+    Layout { key: "nr16_kr4_xu8", nr: 16, kr: 4, k_multiple: 4, unsigned_inputs: true };
 /// AVX2: pairs for `vpmaddwd`, 8 channels to a register, two registers.
 pub static NR16_KR2: Layout =
-    Layout { key: "nr16_kr2", nr: 16, kr: 2, k_multiple: 8, unsigned_weights: false };
+    Layout { key: "nr16_kr2", nr: 16, kr: 2, k_multiple: 8, unsigned_inputs: false };
 /// AArch64 dot product: `sdot` by lane, 4 channels to a register, two registers.
-pub static NR8_KR4: Layout = Layout { key: "nr8_kr4", nr: 8, kr: 4, k_multiple: 4, unsigned_weights: false };
+pub static NR8_KR4: Layout = Layout { key: "nr8_kr4", nr: 8, kr: 4, k_multiple: 4, unsigned_inputs: false };
 /// AArch64 matrix multiplication: `smmla` of 8 values of two channels.
-pub static NR8_KR8: Layout = Layout { key: "nr8_kr8", nr: 8, kr: 8, k_multiple: 8, unsigned_weights: false };
+pub static NR8_KR8: Layout = Layout { key: "nr8_kr8", nr: 8, kr: 8, k_multiple: 8, unsigned_inputs: false };
 /// NEON of AArch64 and of ARMv7: `smull` of two values of four channels each.
-pub static NR8_KR2: Layout = Layout { key: "nr8_kr2", nr: 8, kr: 2, k_multiple: 2, unsigned_weights: false };
+pub static NR8_KR2: Layout = Layout { key: "nr8_kr2", nr: 8, kr: 2, k_multiple: 2, unsigned_inputs: false };
 
 /// Every layout that a package may carry a section of.
-pub static LAYOUTS: &[&Layout] = &[&NR16_KR4_WU8, &NR16_KR2, &NR8_KR4, &NR8_KR8, &NR8_KR2];
+pub static LAYOUTS: &[&Layout] = &[&NR16_KR4_XU8, &NR16_KR2, &NR8_KR4, &NR8_KR8, &NR8_KR2];
 
 /// The largest `nr` of a layout.
 const MAX_NR: usize = 16;
@@ -54,7 +56,8 @@ const LONGEST_LINE: usize = 192;
 /// What a tap is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TapKind {
-    /// The channels of one pixel, where they are a multiple of [`Layout::k_multiple`].
+    /// The channels of one pixel, where they are a multiple of [`Layout::k_multiple`], or where what is read
+    /// behind them meets zero weights.
     Pixels,
     /// The pixels of one line of the kernel, where they have few channels. What is read behind the line
     /// meets zero weights. Lines that reach beyond the left or right border are gathered.
@@ -107,6 +110,14 @@ impl Layout {
         let has_lines = shape.groups == 1 && shape.dilation_w == 1;
         // Few long taps cost less than many short ones; but each pixel of a tile needs room for its lines.
         let is_whole = channels & (self.k_multiple - 1) == 0;
+        if self.unsigned_inputs {
+            return if has_lines {
+                Taps { kind: TapKind::Lines, count: shape.kernel_h, elems: padded_line, used: line }
+            } else {
+                let elems = round_up(channels, self.k_multiple);
+                Taps { kind: TapKind::Pixels, count: shape.taps(), elems, used: channels }
+            };
+        }
         let gains = is_whole && shape.kernel_w > 1 && line <= LONGEST_LINE;
         if has_lines && (gains || (!is_whole && 2 * shape.kernel_h * padded_line <= 3 * all)) {
             Taps { kind: TapKind::Lines, count: shape.kernel_h, elems: padded_line, used: line }
@@ -148,6 +159,9 @@ impl Layout {
 
     /// Bytes of scratch for tiles of `tile_pixels`.
     pub(super) fn scratch_bytes(&self, shape: &ConvShape, tile_pixels: usize) -> usize {
+        if self.unsigned_inputs {
+            return Plane::new(self, shape, tile_pixels).scratch_bytes();
+        }
         let scratch = self.scratch(shape, tile_pixels);
         scratch.pointers + scratch.offsets + scratch.rows * scratch.row
     }
@@ -167,7 +181,12 @@ impl Layout {
             for (lane, row) in rows.iter_mut().enumerate().take(live) {
                 let channel = group * shape.group_out_channels() + first + lane;
                 *row = &weights.weights[channel * per_channel..][..per_channel];
-                panel[lane * 4..][..4].copy_from_slice(&weights.bias[channel].to_ne_bytes());
+                let mut bias = weights.bias[channel];
+                if self.unsigned_inputs {
+                    let sum = row.iter().fold(0_i32, |sum, &w| sum.wrapping_add(w as i32));
+                    bias = bias.wrapping_sub(sum.wrapping_mul(128));
+                }
+                panel[lane * 4..][..4].copy_from_slice(&bias.to_ne_bytes());
                 let multiplier = weights.multiplier[channel].to_ne_bytes();
                 panel[(self.nr + lane) * 4..][..4].copy_from_slice(&multiplier);
             }
@@ -176,9 +195,6 @@ impl Layout {
                 2 => interleave::<2>(rows, self.nr, &taps, stream),
                 4 => interleave::<4>(rows, self.nr, &taps, stream),
                 _ => interleave::<8>(rows, self.nr, &taps, stream),
-            }
-            if self.unsigned_weights {
-                stream.iter_mut().for_each(|w| *w ^= 0x80);
             }
         }
     }

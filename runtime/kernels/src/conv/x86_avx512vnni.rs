@@ -1,66 +1,94 @@
 //! AVX512-VNNI: `vpdpbusd` multiplies 4 unsigned by 4 signed bytes into each of 16 int32 lanes (Intel SDM
 //! vol. 2: the non-saturating form, exact modulo 2^32).
 //!
-//! The weights are the unsigned side: the panel holds `w + 128`, and activations stay as they are, so
-//! that four of them can be broadcast by the multiplication itself. What the 128 adds, `128 * sum(x)`, is
-//! the same for all channels of a pixel: it is taken off in the end. Registers: 6
-//! pixels × 4 panels, or 12 × 2, are 24 accumulators.
+//! The inputs are the unsigned side, in a plane (see `unsigned_plane`): four values of a pixel are broadcast to a
+//! register, and multiplied by those of up to four panels. Registers: 6 pixels × 4 panels, or 12 × 2, are 24
+//! accumulators; 4 weights, and the pixels'.
 
 use core::arch::x86_64::*;
 
 use super::ConvArgs;
-use super::gemm::{self, Micro, Tile, TileOutput};
-use super::pack::NR16_KR4_WU8;
+use super::gemm::{Micro, Tile, TileOutput};
+use super::pack::NR16_KR4_XU8;
+use super::unsigned_plane::{self, PlaneKernel, Strip};
 use crate::x86_avx512::{Bounds, in_order};
 
 const MR: usize = 12;
 const NR: usize = 16;
 
-pub(super) static MICRO: Micro = Micro { pixels: MR, layout: &NR16_KR4_WU8, tile };
+/// For products, whose rows are one tap each.
+pub(super) static MICRO: Micro = Micro { pixels: MR, layout: &NR16_KR4_XU8, tile };
+
+static KERNEL: PlaneKernel = PlaneKernel { pixels: MR, layout: &NR16_KR4_XU8, flip, strip };
 
 /// # Safety
 /// As the table's `RunFn`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) unsafe fn conv(args: &mut ConvArgs<'_>) {
     // SAFETY: the caller's promise.
-    unsafe { gemm::run(args, &MICRO) }
+    unsafe { unsigned_plane::run(args, &KERNEL) }
 }
 
 /// # Safety
-/// As [`Tile`] documents; the processor has AVX-512 F, BW, VL and VNNI.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn tile(tile: &Tile) {
-    let mut corrections = [0; MR];
-    // SAFETY: MR rows exist, four to a chunk.
+/// As [`PlaneKernel`] documents; the processor has AVX-512 F and BW.
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn flip(from: *const i8, to: *mut u8, bytes: usize) {
+    let top = _mm512_set1_epi8(-128);
+    let whole = bytes & !63;
+    // SAFETY: whole registers end within the bytes, and the mask leaves out what is behind them.
     unsafe {
-        if tile.live_pixels == 1 {
-            correct::<1>(tile, 0, corrections.as_mut_ptr());
-        } else {
-            for first in (0..tile.live_pixels).step_by(4) {
-                correct::<4>(tile, first, corrections.as_mut_ptr().add(first));
-            }
+        for at in (0..whole).step_by(64) {
+            let x = _mm512_xor_si512(_mm512_loadu_si512(from.add(at).cast()), top);
+            _mm512_storeu_si512(to.add(at).cast(), x);
+        }
+        if whole < bytes {
+            let mask: __mmask64 = (1 << (bytes - whole)) - 1;
+            let x = _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, from.add(whole)), top);
+            _mm512_mask_storeu_epi8(to.add(whole).cast(), mask, x);
         }
     }
+}
+
+/// # Safety
+/// As [`Tile`] documents, with one tap of unsigned values; the processor has AVX-512 F, BW, VL and VNNI.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn tile(tile: &Tile) {
+    // SAFETY: the caller's promise.
+    unsafe { strip(&Strip::of_tile(tile)) }
+}
+
+/// # Safety
+/// As [`Strip`] documents; the processor has AVX-512 F, BW, VL and VNNI.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn strip(strip: &Strip) {
+    // Where there are few products to a result, small blocks let the next one's products run beside
+    // this one's requantization.
+    let is_short = strip.taps * strip.tap_elems <= 160;
     let mut channel = 0;
-    while channel < tile.live_channels {
-        let panels = block_panels((tile.live_channels - channel).div_ceil(NR), tile.live_pixels);
+    while channel < strip.live_channels {
+        // Whole registers of results where it can be.
+        let panels = (strip.live_channels - channel).div_ceil(NR).min(4);
         let mut pixel = 0;
-        while pixel < tile.live_pixels {
-            let at = At { pixel, channel, corrections: &corrections };
+        while pixel < strip.pixels {
+            let at = At { pixel, channel };
             // SAFETY: the panels exist, and at least one channel of each is live, as is the pixel.
-            pixel += unsafe {
-                match (panels, tile.live_pixels - pixel) {
-                    (8, _) => block::<1, 8, 1>(tile, &at),
-                    (4, 1) => block::<1, 4, 1>(tile, &at),
-                    (4, 2..=3) => block::<3, 4, 1>(tile, &at),
-                    (4, _) => block::<6, 4, 1>(tile, &at),
-                    (3, 1) => block::<1, 3, 1>(tile, &at),
-                    (3, _) => block::<6, 3, 1>(tile, &at),
-                    (2, 1) => block::<1, 2, 1>(tile, &at),
-                    (2, 2..=6) => block::<6, 2, 1>(tile, &at),
-                    (2, _) => block::<12, 2, 2>(tile, &at),
-                    (_, 1) => block::<1, 1, 1>(tile, &at),
-                    (_, 2..=6) => block::<6, 1, 1>(tile, &at),
-                    (_, _) => block::<12, 1, 4>(tile, &at),
+            pixel = unsafe {
+                match (panels, strip.pixels - pixel) {
+                    (4, 1) => blocks::<1, 4, 1>(strip, at),
+                    (4, 2) => blocks::<2, 4, 1>(strip, at),
+                    // Five are three and two, since a pixel alone is slow, and has too few sums under way.
+                    (4, 3 | 5) => blocks::<3, 4, 1>(strip, at),
+                    (4, 6 | 9..) if !is_short => blocks::<6, 4, 1>(strip, at),
+                    (4, _) => blocks::<4, 4, 2>(strip, at),
+                    (3, 1) => blocks::<1, 3, 1>(strip, at),
+                    (3, _) => blocks::<6, 3, 1>(strip, at),
+                    (2, 1) => blocks::<1, 2, 1>(strip, at),
+                    (2, 2..=4) => blocks::<4, 2, 1>(strip, at),
+                    (2, 5..=6) => blocks::<6, 2, 1>(strip, at),
+                    (2, _) => blocks::<8, 2, 2>(strip, at),
+                    (_, 1) => blocks::<1, 1, 1>(strip, at),
+                    (_, 2..=8) => blocks::<8, 1, 2>(strip, at),
+                    (_, _) => blocks::<12, 1, 4>(strip, at),
                 }
             };
         }
@@ -68,126 +96,73 @@ unsafe fn tile(tile: &Tile) {
     }
 }
 
-/// How many of the `left` panels the next block takes: at most 4, evenly, since a block of one panel
-/// spends more on loading activations than on multiplying (nine are three times three). A single pixel
-/// needs 8 to have enough sums under way.
-fn block_panels(left: usize, live_pixels: usize) -> usize {
-    match (live_pixels, left) {
-        (1, 8..) => 8,
-        (1, 4..) => 4,
-        _ => left.div_ceil(left.div_ceil(4)),
-    }
-}
-
 /// Pixels of a register of 64 results, by the number of panels.
-const PER_REGISTER: [usize; 9] = [0, 4, 2, 1, 1, 1, 1, 1, 1];
+const PER_REGISTER: [usize; 5] = [0, 4, 2, 1, 1];
 
 /// Where a block starts.
-struct At<'a> {
+#[derive(Clone, Copy)]
+struct At {
     pixel: usize,
     channel: usize,
-    corrections: &'a [i32; MR],
 }
 
-/// `-128 * sum(x)` of `R` rows from `first` on; of four, the others are 0.
-///
-/// # Safety
-/// As `tile`; the rows exist, and `corrections` has room for four.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-#[inline]
-unsafe fn correct<const R: usize>(tile: &Tile, first: usize, corrections: *mut i32) {
-    let mut sums = [_mm512_setzero_si512(); 4];
-    let whole = tile.tap_elems & !63;
-    let tail: __mmask64 = (1 << (tile.tap_elems - whole)) - 1;
-    for tap in 0..tile.taps {
-        // SAFETY: each tap of a row has `tap_elems` values, and masks leave out what is behind them.
-        unsafe {
-            let mut x = [core::ptr::null::<i8>(); R];
-            for (r, x) in x.iter_mut().enumerate() {
-                *x = *tile.rows.add((first + r) * tile.taps + tap);
-            }
-            for k in (0..whole).step_by(64) {
-                for (sum, x) in sums.iter_mut().zip(x) {
-                    let x = _mm512_loadu_si512(x.add(k).cast());
-                    *sum = _mm512_dpbusd_epi32(*sum, _mm512_set1_epi8(1), x);
-                }
-            }
-            if tile.tap_elems <= 16 {
-                // Registers as wide as the tap: wider loads would cross from one cache line to the next.
-                for (sum, x) in sums.iter_mut().zip(x) {
-                    let x = _mm_maskz_loadu_epi8(tail as __mmask16, x);
-                    let part = _mm_dpbusd_epi32(_mm512_castsi512_si128(*sum), _mm_set1_epi8(1), x);
-                    *sum = _mm512_zextsi128_si512(part);
-                }
-            } else if tile.tap_elems <= 32 {
-                for (sum, x) in sums.iter_mut().zip(x) {
-                    let x = _mm256_maskz_loadu_epi8(tail as __mmask32, x);
-                    let part = _mm256_dpbusd_epi32(_mm512_castsi512_si256(*sum), _mm256_set1_epi8(1), x);
-                    *sum = _mm512_zextsi256_si512(part);
-                }
-            } else if tail != 0 {
-                for (sum, x) in sums.iter_mut().zip(x) {
-                    let x = _mm512_maskz_loadu_epi8(tail, x.add(whole));
-                    *sum = _mm512_dpbusd_epi32(*sum, _mm512_set1_epi8(1), x);
-                }
-            }
-        }
-    }
-    // Four registers of 16 parts become one of four sums.
-    let pair = |a, b| _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-    let (low, high) = (pair(sums[0], sums[1]), pair(sums[2], sums[3]));
-    let lanes = _mm512_add_epi32(_mm512_unpacklo_epi64(low, high), _mm512_unpackhi_epi64(low, high));
-    let half = _mm256_add_epi32(_mm512_castsi512_si256(lanes), _mm512_extracti64x4_epi64::<1>(lanes));
-    let sums = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half));
-    let negated = _mm_sub_epi32(_mm_setzero_si128(), _mm_slli_epi32::<7>(sums));
-    // SAFETY: there is room for four values.
-    unsafe { _mm_storeu_si128(corrections.cast(), negated) };
-}
-
-/// Up to `M` pixels × `P` panels; gives how many pixels these were. `Q` groups of four values are taken
+/// Blocks of `M` pixels × `P` panels, the last one of what is left if that is less; stops where less than two
+/// are left, so that the rest can be divided otherwise. Gives the pixel behind them. `Q` groups of four values are taken
 /// from a pixel before the next pixel's turn, so that its address is needed once for all of them.
 ///
 /// # Safety
-/// As `tile`; the panels exist with a live channel each; the pixel of `at` is live, and `M` rows follow.
+/// As `strip`; the panels exist with a live channel each; the pixel of `at` is live.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline(never)]
-unsafe fn block<const M: usize, const P: usize, const Q: usize>(tile: &Tile, at: &At<'_>) -> usize {
-    let live_pixels = M.min(tile.live_pixels - at.pixel);
-    // SAFETY: panel `p` holds NR biases, NR multipliers and `taps * tap_elems * NR` weights; each row
-    // pointer has `tap_elems` values, a multiple of 4; results are stored for live channels of live pixels.
+unsafe fn blocks<const M: usize, const P: usize, const Q: usize>(strip: &Strip, mut at: At) -> usize {
+    // SAFETY: panel `p` holds NR multipliers behind NR biases; the others as the caller promises.
     unsafe {
-        let panel = tile.panel.add(at.channel / NR * tile.panel_bytes);
-        let rows = tile.rows.add(at.pixel * tile.taps);
-        let mut acc = [[_mm512_setzero_si512(); P]; M];
+        let panel = strip.panel.add(at.channel / NR * strip.panel_bytes);
+        // What is below 2^31 times less than a half cannot overflow when it is converted.
+        let mut is_small = true;
+        for p in 0..P {
+            let multiplier = _mm512_loadu_ps(panel.add(p * strip.panel_bytes + NR * 4).cast());
+            is_small &= _mm512_cmp_ps_mask::<_CMP_LT_OQ>(multiplier, _mm512_set1_ps(0.5)) == 0xffff;
+        }
+        loop {
+            let live = M.min(strip.pixels - at.pixel);
+            block::<M, P, Q>(strip, panel, at, live, is_small);
+            at.pixel += live;
+            let left = strip.pixels - at.pixel;
+            if left < 2 * M && left != M {
+                return at.pixel;
+            }
+        }
+    }
+}
+
+/// One block, of which `live_pixels` are stored.
+///
+/// # Safety
+/// As `blocks`; `panel` is the one of `at`, and `M` pixels can be read.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+unsafe fn block<const M: usize, const P: usize, const Q: usize>(
+    strip: &Strip,
+    panel: *const u8,
+    at: At,
+    live_pixels: usize,
+    is_small: bool,
+) {
+    // SAFETY: panel `p` holds NR multipliers behind NR biases; results are stored for live channels of live
+    // pixels.
+    unsafe {
+        let acc = if M == 1 {
+            [chains::<P>(strip, panel, at.pixel); M]
+        } else {
+            products::<M, P, Q>(strip, panel, at.pixel)
+        };
         let mut multiplier = [_mm512_setzero_ps(); P];
         for (p, multiplier) in multiplier.iter_mut().enumerate() {
-            let bias = _mm512_load_si512(panel.add(p * tile.panel_bytes).cast());
-            for row in &mut acc {
-                row[p] = bias;
-            }
-            *multiplier = _mm512_loadu_ps(panel.add(p * tile.panel_bytes + NR * 4).cast());
+            *multiplier = _mm512_loadu_ps(panel.add(p * strip.panel_bytes + NR * 4).cast());
         }
-        let mut weights = panel.add(NR * 8);
-        for tap in 0..tile.taps {
-            let mut x = [core::ptr::null::<i8>(); M];
-            for (m, x) in x.iter_mut().enumerate() {
-                *x = *rows.add(m * tile.taps + tap);
-            }
-            let mut k = 0;
-            while k + 4 * Q <= tile.tap_elems {
-                multiply::<M, P, Q>(&mut acc, &x, k, weights, tile.panel_bytes);
-                weights = weights.add(NR * 4 * Q);
-                k += 4 * Q;
-            }
-            while Q > 1 && k < tile.tap_elems {
-                multiply::<M, P, 1>(&mut acc, &x, k, weights, tile.panel_bytes);
-                weights = weights.add(NR * 4);
-                k += 4;
-            }
-        }
-        let out = tile.out.add(at.pixel * tile.out_stride + at.channel);
-        let live = (tile.live_channels - at.channel).min(P * NR);
-        match out {
+        let live = (strip.live_channels - at.channel).min(P * NR);
+        match strip.out.add(at.pixel * strip.out_stride + at.channel) {
             TileOutput::I8(out, range) => {
                 let bounds = Bounds::new(range);
                 // A register holds four panels of a pixel, or pixels of a panel. Written out: where the
@@ -196,28 +171,18 @@ unsafe fn block<const M: usize, const P: usize, const Q: usize>(tile: &Tile, at:
                     ($group:literal) => {
                         let first = $group * PER_REGISTER[P];
                         if first < M && first < live_pixels {
-                            let to = out.add(first * tile.out_stride);
+                            let to = out.add(first * strip.out_stride);
                             let pixels = PER_REGISTER[P].min(live_pixels - first);
-                            for part in 0..P.div_ceil(4) {
-                                let mut four = [_mm512_setzero_ps(); 4];
-                                for (i, four) in four.iter_mut().enumerate() {
-                                    let (m, p) = (first + i / P, part * 4 + i % P);
-                                    if i < PER_REGISTER[P] * P && m < M && p < P {
-                                        let correction = _mm512_set1_epi32(at.corrections[at.pixel + m]);
-                                        let sum = _mm512_add_epi32(acc[m][p], correction);
-                                        *four = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier[p]);
-                                    }
+                            let mut four = [_mm512_setzero_ps(); 4];
+                            for (i, four) in four.iter_mut().enumerate() {
+                                let (m, p) = (first + i / P, i % P);
+                                if i < PER_REGISTER[P] * P && m < M {
+                                    *four = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[m][p]), multiplier[p]);
                                 }
-                                let bytes = in_order(bounds.quantize(&four));
-                                let live = live.saturating_sub(part * 4 * NR).min(4 * NR);
-                                store::<P>(
-                                    to.wrapping_add(part * 4 * NR),
-                                    tile.out_stride,
-                                    bytes,
-                                    live,
-                                    pixels,
-                                );
                             }
+                            let bytes =
+                                if is_small { bounds.quantize_small(&four) } else { bounds.quantize(&four) };
+                            store::<P>(to, strip.out_stride, in_order(bytes), live, pixels);
                         }
                     };
                 }
@@ -234,18 +199,101 @@ unsafe fn block<const M: usize, const P: usize, const Q: usize>(tile: &Tile, at:
                     if m >= live_pixels {
                         break;
                     }
-                    let correction = _mm512_set1_epi32(at.corrections[at.pixel + m]);
                     for (p, (&sum, &multiplier)) in sums.iter().zip(&multiplier).enumerate() {
-                        let sum = _mm512_add_epi32(sum, correction);
                         let mask = (0xffff_u32 >> (NR - (live - p * NR).min(NR))) as __mmask16;
                         let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier);
-                        _mm512_mask_storeu_ps(out.add(m * tile.out_stride + p * NR), mask, scaled);
+                        _mm512_mask_storeu_ps(out.add(m * strip.out_stride + p * NR), mask, scaled);
                     }
                 }
             }
         }
     }
-    live_pixels
+}
+
+/// The sums of `M` pixels × `P` panels, from the biases on.
+///
+/// # Safety
+/// As `block`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+unsafe fn products<const M: usize, const P: usize, const Q: usize>(
+    strip: &Strip,
+    panel: *const u8,
+    pixel: usize,
+) -> [[__m512i; P]; M] {
+    // SAFETY: panel `p` holds NR biases, NR multipliers and `taps * tap_elems * NR` weights; each row and
+    // offset lead to `tap_elems` values, a multiple of 4.
+    unsafe {
+        let mut acc = [[_mm512_setzero_si512(); P]; M];
+        for p in 0..P {
+            let bias = _mm512_load_si512(panel.add(p * strip.panel_bytes).cast());
+            for row in &mut acc {
+                row[p] = bias;
+            }
+        }
+        let mut x = [core::ptr::null::<u8>(); M];
+        for (m, x) in x.iter_mut().enumerate() {
+            *x = *strip.rows.add(pixel + m);
+        }
+        let mut weights = panel.add(NR * 8);
+        for tap in 0..strip.taps {
+            let mut k = *strip.offsets.add(tap);
+            let end = k + strip.tap_elems;
+            while k + 4 * Q <= end {
+                multiply::<M, P, Q>(&mut acc, &x, k, weights, strip.panel_bytes);
+                weights = weights.add(NR * 4 * Q);
+                k += 4 * Q;
+            }
+            while Q > 1 && k < end {
+                multiply::<M, P, 1>(&mut acc, &x, k, weights, strip.panel_bytes);
+                weights = weights.add(NR * 4);
+                k += 4;
+            }
+        }
+        acc
+    }
+}
+
+/// The same of one pixel, four chains of sums to each: one alone would wait for each product. Weights are
+/// needed once, and read as they lie.
+///
+/// # Safety
+/// As `block`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+unsafe fn chains<const P: usize>(strip: &Strip, panel: *const u8, pixel: usize) -> [__m512i; P] {
+    // SAFETY: as of `products`.
+    unsafe {
+        let mut acc = [[_mm512_setzero_si512(); P]; 4];
+        for (p, acc) in acc[0].iter_mut().enumerate() {
+            *acc = _mm512_load_si512(panel.add(p * strip.panel_bytes).cast());
+        }
+        let x = *strip.rows.add(pixel);
+        let mut weights = panel.add(NR * 8);
+        for tap in 0..strip.taps {
+            let mut k = *strip.offsets.add(tap);
+            let end = k + strip.tap_elems;
+            while k + 16 <= end {
+                for (q, acc) in acc.iter_mut().enumerate() {
+                    let at = weights.add(q * NR * 4);
+                    multiply::<1, P, 1>(core::array::from_mut(acc), &[x], k + 4 * q, at, strip.panel_bytes);
+                }
+                weights = weights.add(4 * NR * 4);
+                k += 16;
+            }
+            while k < end {
+                multiply::<1, P, 1>(core::array::from_mut(&mut acc[0]), &[x], k, weights, strip.panel_bytes);
+                weights = weights.add(NR * 4);
+                k += 4;
+            }
+        }
+        let mut sums = acc[0];
+        for (p, sum) in sums.iter_mut().enumerate() {
+            let odd = _mm512_add_epi32(acc[1][p], acc[3][p]);
+            *sum = _mm512_add_epi32(_mm512_add_epi32(*sum, acc[2][p]), odd);
+        }
+        sums
+    }
 }
 
 /// `4 Q` values of each pixel, from `k` on, by the weights of each panel.
@@ -256,7 +304,7 @@ unsafe fn block<const M: usize, const P: usize, const Q: usize>(tile: &Tile, at:
 #[inline]
 unsafe fn multiply<const M: usize, const P: usize, const Q: usize>(
     acc: &mut [[__m512i; P]; M],
-    x: &[*const i8; M],
+    x: &[*const u8; M],
     k: usize,
     weights: *const u8,
     panel_bytes: usize,
@@ -274,7 +322,7 @@ unsafe fn multiply<const M: usize, const P: usize, const Q: usize>(
             let quad = unsafe { x.add(k + 4 * q).cast::<i32>().read_unaligned() };
             let quad = _mm512_set1_epi32(quad);
             for (acc, &w) in acc.iter_mut().zip(w) {
-                *acc = _mm512_dpbusd_epi32(*acc, w, quad);
+                *acc = _mm512_dpbusd_epi32(*acc, quad, w);
             }
         }
     }

@@ -25,6 +25,7 @@ pub(super) unsafe fn run(args: &mut MatMulArgs<'_>, micro: &Micro) {
     let panel_bytes = panel_bytes(layout, &shape);
     let padded_k = shape.k.next_multiple_of(layout.k_multiple);
     let sweep = (SWEEP_BYTES / panel_bytes).next_multiple_of(4).clamp(1, shape.n.div_ceil(layout.nr));
+    let flip = if layout.unsigned_inputs { 0x80 } else { 0 };
     let mut packed = None;
     for [lhs, rhs, output] in shape.matrices() {
         // A matrix that is broadcast is packed once.
@@ -40,11 +41,11 @@ pub(super) unsafe fn run(args: &mut MatMulArgs<'_>, micro: &Micro) {
                 for row in 0..micro.pixels {
                     let start = lhs + (m + row.min(live - 1)) * shape.lhs_strides[2];
                     let values = &args.lhs[start..start + shape.k];
-                    let pointer = if padded_k == shape.k {
+                    let pointer = if padded_k == shape.k && !layout.unsigned_inputs {
                         values.as_ptr()
                     } else {
                         let to = &mut rows[row * padded_k..][..shape.k];
-                        to.iter_mut().zip(values).for_each(|(to, &x)| *to = x as u8);
+                        to.iter_mut().zip(values).for_each(|(to, &x)| *to = x as u8 ^ flip);
                         to.as_ptr().cast()
                     };
                     // SAFETY: `pointers` has 8 bytes for each row of a tile, and starts at a multiple
@@ -82,10 +83,11 @@ struct Source<'a> {
 #[inline(always)]
 fn pack(layout: &Layout, source: &Source<'_>, zero_point: i8, multiplier: f32, panels: &mut [u8]) {
     let bytes = panel_bytes(layout, source.shape);
-    let flip = if layout.unsigned_weights { 0x80 } else { 0 };
     for (index, panel) in panels.chunks_exact_mut(bytes).enumerate() {
         let first = index * layout.nr;
-        let panel = Panel { first, zero_point, multiplier, flip, bytes: panel };
+        // Unsigned inputs are 128 more than they were, and so is their zero point.
+        let zero_point = zero_point as i32 + if layout.unsigned_inputs { 128 } else { 0 };
+        let panel = Panel { first, zero_point, multiplier, bytes: panel };
         match (layout.nr, layout.kr) {
             (16, 4) => panel.fill::<16, 4>(source),
             (16, _) => panel.fill::<16, 2>(source),
@@ -100,11 +102,9 @@ fn pack(layout: &Layout, source: &Source<'_>, zero_point: i8, multiplier: f32, p
 struct Panel<'a> {
     /// Its first column.
     first: usize,
-    /// Of lhs.
-    zero_point: i8,
+    /// Of lhs as the kernel reads it.
+    zero_point: i32,
     multiplier: f32,
-    /// The top bit, where the layout's weights are unsigned: `w + 128`.
-    flip: u8,
     bytes: &'a mut [u8],
 }
 
@@ -135,11 +135,11 @@ impl Panel<'_> {
         }
         elements::<NR, KR>(values, [row, column], [whole..shape.k, 0..live], rest, &mut sums);
         for byte in stream.iter_mut() {
-            *byte = weight(*byte as i8) as u8 ^ self.flip;
+            *byte = weight(*byte as i8) as u8;
         }
         let (biases, multipliers) = head.split_at_mut(NR * 4);
         for (to, sum) in biases.chunks_exact_mut(4).zip(sums) {
-            let bias = (self.zero_point as i32).wrapping_mul(sum).wrapping_neg();
+            let bias = self.zero_point.wrapping_mul(sum).wrapping_neg();
             to.copy_from_slice(&bias.to_ne_bytes());
         }
         for to in multipliers.chunks_exact_mut(4) {
