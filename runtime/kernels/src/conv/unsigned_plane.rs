@@ -8,7 +8,7 @@
 //! A 1 × 1 kernel reads no neighbours: its plane is one line of pixels, as many as a strip has.
 
 use super::ConvShape;
-use super::pack::{Layout, PANEL_ALIGN, TapKind};
+use super::pack::{Layout, PANEL_ALIGN};
 
 /// Bytes of a plane that is about half of the input.
 const SMALL_PLANE_BYTES: (usize, usize) = (4 * 1024, 16 * 1024);
@@ -19,8 +19,10 @@ const TILE_STEP: usize = 4;
 /// Output pixels of a strip of more than one line.
 const STRIP_PIXELS: usize = 264;
 
-/// The geometry of a convolution's planes.
+/// The geometry of a convolution's planes. Plans are made for every processor, so each knows their sizes, and
+/// no more than these.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
 pub(super) struct Plane {
     /// Whether a strip is a stretch of pixels rather than of lines: output pixels read one input pixel each.
     pub is_flat: bool,
@@ -92,17 +94,6 @@ impl Plane {
     pub fn scratch_bytes(&self) -> usize {
         self.scratch.iter().fold(0, |sum: usize, &bytes| sum.saturating_add(bytes))
     }
-
-    /// Bytes from an output pixel's first input to those of a tap, in the first group.
-    fn offset(&self, kind: TapKind, shape: &ConvShape, tap: usize) -> usize {
-        match kind {
-            TapKind::Pixels => {
-                let (ky, kx) = (tap / shape.kernel_w, tap % shape.kernel_w);
-                ky * self.line_bytes + kx * shape.dilation_w * shape.in_channels
-            }
-            TapKind::Lines | TapKind::Gathered => tap * self.line_bytes,
-        }
-    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -112,7 +103,7 @@ pub(super) use driver::{PlaneKernel, Strip, run};
 mod driver {
     use super::{Plane, TILE_STEP};
     use crate::conv::gemm::{Tile, TileOutput};
-    use crate::conv::pack::{Layout, Taps};
+    use crate::conv::pack::{Layout, TapKind, Taps};
     use crate::conv::{ConvArgs, ConvShape, Output, WeightSource};
 
     /// The kernel of one ISA.
@@ -280,11 +271,16 @@ mod driver {
         }
     }
 
-    /// Writes the offsets of the taps of a group.
+    /// Writes the offsets of the taps of a group: from an output pixel's first input in the first group.
     fn offset(plane: &Plane, shape: &ConvShape, taps: Taps, group: usize, offsets: &mut [u8]) {
         let (offsets, _) = offsets.as_chunks_mut::<{ size_of::<usize>() }>();
         for (tap, to) in offsets[..taps.count].iter_mut().enumerate() {
-            let offset = plane.offset(taps.kind, shape, tap) + group * shape.group_in_channels();
+            let (ky, kx) = match taps.kind {
+                TapKind::Pixels => (tap / shape.kernel_w, tap % shape.kernel_w),
+                TapKind::Lines | TapKind::Gathered => (tap, 0),
+            };
+            let column = kx * shape.dilation_w * shape.in_channels;
+            let offset = ky * plane.line_bytes + column + group * shape.group_in_channels();
             *to = offset.to_ne_bytes();
         }
     }

@@ -107,8 +107,8 @@ struct At {
 }
 
 /// Blocks of `M` pixels × `P` panels, the last one of what is left if that is less; stops where less than two
-/// are left, so that the rest can be divided otherwise. Gives the pixel behind them. `Q` groups of four values are taken
-/// from a pixel before the next pixel's turn, so that its address is needed once for all of them.
+/// are left, so that the rest can be divided otherwise. Gives the pixel behind them. `Q` groups of four values
+/// are taken from a pixel before the next pixel's turn, so that its address is needed once for all of them.
 ///
 /// # Safety
 /// As `strip`; the panels exist with a live channel each; the pixel of `at` is live.
