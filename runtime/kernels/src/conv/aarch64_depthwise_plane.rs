@@ -3,13 +3,13 @@
 //! Two pixels side by side share their loads: one `ld1` has four columns of a row. The products of two taps are
 //! added in int16, which holds them exactly (2 · 128 · 127 = 32 512), and `saddw` adds these to int32, 8
 //! instructions for 32 products; so taps are paired across rows where a row has an odd number. Instructions for
-//! 16 channels of a pixel, requantized and stored: 65 (3 × 3, stride 1), 67 (stride 2), 137 (5 × 5);
+//! 16 channels of a pixel, requantized and stored: 62 (3 × 3, stride 1), 64 (stride 2), 134 (5 × 5);
 //! and about 2 for each pixel that is copied to the plane.
 
 use core::arch::asm;
 use core::mem::{MaybeUninit, offset_of};
 
-use super::aarch64_quads::Bounds;
+use super::aarch64_quads::{Bounds, fits};
 use super::plane::{self, Strip, Strips};
 use super::{ConvArgs, ConvShape, Output, WeightSource, Weights};
 use crate::requantize::OutputRange;
@@ -51,7 +51,7 @@ struct Constants {
 const _: () = {
     assert!(offset_of!(Constants, multiplier) == 64);
     assert!(offset_of!(Constants, bounds) == 128);
-    assert!(offset_of!(Constants, weights) == 176);
+    assert!(offset_of!(Constants, weights) == 240);
 };
 
 /// Lines of one block's output.
@@ -99,6 +99,10 @@ pub(super) unsafe fn depthwise(args: &mut ConvArgs<'_>) -> bool {
     let Some(strips) = Strips::new(&shape, &PLANE).filter(|_| shape.in_channels >= CHANNELS) else {
         return false;
     };
+    let mut channels = weights.bias.iter().zip(weights.multiplier);
+    if !channels.all(|(&bias, &multiplier)| fits(shape.taps(), bias, multiplier)) {
+        return false;
+    }
     let mut constants = Constants::new(*range);
     let mut plane = Plane([const { MaybeUninit::uninit() }; PLANE_PIXELS + SLACK]);
     for image in 0..shape.batch {
@@ -143,7 +147,7 @@ impl Constants {
         Self {
             bias: [0; CHANNELS],
             multiplier: [0.0; CHANNELS],
-            bounds: Bounds::new(range),
+            bounds: Bounds::new::<true>(range),
             weights: [[0; CHANNELS]; MAX_TAPS],
         }
     }
@@ -280,8 +284,7 @@ macro_rules! biases {
     };
 }
 
-/// Requantizes and stores the sums of pixels: see [`Epilogue`](super::aarch64_requantize::Epilogue). The output's
-/// zero point is in register 13.
+/// Requantizes and stores the sums of pixels, as [`Bounds`] says. What rounds is in register 13.
 #[rustfmt::skip]
 macro_rules! store {
     ($([$a:literal $b:literal $c:literal $d:literal])*) => {
@@ -292,14 +295,16 @@ macro_rules! store {
                 binary!("fmul", ".4s", 24: $a), binary!("fmul", ".4s", 25: $b),
                 binary!("fmul", ".4s", 26: $c), binary!("fmul", ".4s", 27: $d),
             )*
-            $(unary!("fcvtns", ".4s": $a $b $c $d),)*
-            $("sqxtn v", $a, ".4h, v", $a, ".4s\n", "sqxtn v", $c, ".4h, v", $c, ".4s\n",)*
-            $("sqxtn2 v", $a, ".8h, v", $b, ".4s\n", "sqxtn2 v", $c, ".8h, v", $d, ".4s\n",)*
-            $(binary!("sqadd", ".8h", 13: $a $c),)*
+            $(binary!("fadd", ".4s", 13: $a $b $c $d),)*
+            $("uzp1 v", $a, ".8h, v", $a, ".8h, v", $b, ".8h\n", "uzp1 v", $c, ".8h, v", $c, ".8h, v", $d, ".8h\n",)*
+            "tbz {flags}, #1, 27f\n",
+            "ldr q24, [{constants}, #176]\n",
+            $(binary!("add", ".8h", 24: $a $c),)*
+            "27:\n",
             $("sqxtn v", $a, ".8b, v", $a, ".8h\n",)*
             $("sqxtn2 v", $a, ".16b, v", $c, ".8h\n",)*
-            "cbnz {full}, 28f\n",
-            "ldp q24, q25, [{constants}, #144]\n",
+            "tbz {flags}, #1, 28f\n",
+            "ldp q24, q25, [{constants}, #192]\n",
             $(binary!("smax", ".16b", 24: $a), binary!("smin", ".16b", 25: $a),)*
             "28:\n",
             $("st1 {{v", $a, ".16b}}, [{to}], {out_pixel}\n",)*
@@ -336,7 +341,7 @@ macro_rules! five {
         $even:tt $odd:tt $a:literal $b:literal: $products:tt $sums:tt
     )*) => {
         concat!(
-            "add {weights}, {constants}, #176\n", biases!($($sums)*),
+            "add {weights}, {constants}, #240\n", biases!($($sums)*),
             $first, four!($($even $products $sums)*), $second, four!($($odd $products $sums)*),
             "ldp q4, q5, [{weights}], #32\n", two!(4 5: $($a $b $products $sums),*),
             $third, four!($($even $products $sums)*), $fourth, four!($($odd $products $sums)*),
@@ -386,7 +391,7 @@ macro_rules! lines {
     ($lines:expr, $step:literal, [$($row:literal)*], $start:expr, $two:expr, $one:expr) => {
         asm!(
             "ldr q13, [{constants}, #128]",
-            "add {weights}, {constants}, #176",
+            "add {weights}, {constants}, #240",
             $start,
             // A line.
             "20:",
@@ -414,7 +419,7 @@ macro_rules! lines {
             next_line = in(reg) $lines.next_line,
             next_row = in(reg) $lines.next_row,
             constants = in(reg) $lines.constants,
-            full = in(reg) usize::from($lines.constants.bounds.is_full()),
+            flags = in(reg) $lines.constants.bounds.flags(),
             step = in(reg) $step * size_of::<Cell>(),
             out = inout(reg) $lines.out => _,
             out_pixel = in(reg) $lines.out_pixel,

@@ -15,28 +15,30 @@ use core::arch::asm;
 use super::ConvArgs;
 use super::aarch64_quads::{self, Isa, Sweep};
 use super::aarch64_requantize::{Epilogue, scale};
-use super::gemm::{self, Micro, Tile, TileOutput};
+use super::gemm::{Micro, Tile, TileOutput};
 use super::pack::NR8_KR4;
 
 const MR: usize = 16;
 const NR: usize = 8;
 
-pub(super) static MICRO: Micro = Micro { pixels: MR, layout: &NR8_KR4, tile };
+pub(super) static MICRO: Micro = Micro { pixels: MR, layout: &NR8_KR4, tile: tile::<false> };
+/// For sums that fit int16 when they are scaled.
+static FITTING: Micro = Micro { tile: tile::<true>, ..MICRO };
 
 /// # Safety
 /// As the table's `RunFn`.
 pub(super) unsafe fn conv(args: &mut ConvArgs<'_>) {
     // SAFETY: the caller's promise.
-    unsafe { gemm::run(args, &MICRO) }
+    unsafe { aarch64_quads::run(args, &FITTING, &MICRO) }
 }
 
 static ISA: Isa = Isa { nr: NR, sweeps: &[sweep_1, sweep_2, sweep_3], few };
 
 /// # Safety
-/// As [`Tile`] documents; the processor has the dot product.
-unsafe fn tile(tile: &Tile) {
+/// As [`Tile`] documents; the processor has the dot product; with `FITS`, as [`aarch64_quads::tile`] does.
+unsafe fn tile<const FITS: bool>(tile: &Tile) {
     // SAFETY: the caller's promise.
-    unsafe { aarch64_quads::tile(tile, &ISA) }
+    unsafe { aarch64_quads::tile::<FITS>(tile, &ISA) }
 }
 
 /// # Safety
@@ -62,8 +64,11 @@ unsafe fn few(tile: &Tile) {
 /// The sums of the channels 0 to 3, then 4 to 7, of four pixels, from the biases of their panel.
 #[rustfmt::skip]
 macro_rules! start {
-    ($w:literal [$a:literal $($b:literal)*] [$c:literal $($d:literal)*]) => {
-        concat!("ldp q", $a, ", q", $c, ", [{", $w, "}], #64\n", copies!($a: $($b)*), copies!($c: $($d)*))
+    ($w:literal [$a:literal $b:literal $c:literal $d:literal] [$e:literal $f:literal $g:literal $h:literal]) => {
+        concat!(
+            "ldp q", $a, ", q", $e, ", [{", $w, "}]\n", "ldp q", $b, ", q", $f, ", [{", $w, "}]\n",
+            "ldp q", $c, ", q", $g, ", [{", $w, "}]\n", "ldp q", $d, ", q", $h, ", [{", $w, "}], #64\n",
+        )
     };
 }
 
@@ -122,39 +127,14 @@ macro_rules! rest {
     };
 }
 
-/// Two panels, sixteen bytes of each pixel.
+/// The sums of a panel in f32, times its multipliers, which are in two registers.
 #[rustfmt::skip]
-macro_rules! store_two {
-    () => {
-        concat!(
-            "ldp q24, q25, [{panel}, #32]\n",
-            "add {r0}, {panel}, {panel_bytes}\n",
-            "ldp q26, q27, [{r0}, #32]\n",
-            "ld1 {{v28.16b, v29.16b, v30.16b}}, [{bounds}]\n",
-            unary!("scvtf", ".4s": 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15),
-            binary!("fmul", ".4s", 24: 0 1 2 3), binary!("fmul", ".4s", 25: 4 5 6 7),
-            binary!("fmul", ".4s", 26: 8 9 10 11), binary!("fmul", ".4s", 27: 12 13 14 15),
-            unary!("fcvtns", ".4s": 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15),
-            narrow!([0 4 8 12] [1 5 9 13] [2 6 10 14] [3 7 11 15]),
-            "str q0, [{out_q}]\n", "str q1, [{r1}]\n", "str q2, [{r2}]\n", "str q3, [{r3}]\n",
-        )
-    };
-}
-
-/// One panel, whose multipliers are in registers 24 and 25: eight bytes of each pixel.
-#[rustfmt::skip]
-macro_rules! store_one {
-    ([$a:literal $b:literal $c:literal $d:literal] [$e:literal $f:literal $g:literal $h:literal]
-     $to:literal $next:literal) => {
+macro_rules! scale {
+    ($low:literal $high:literal
+     [$a:literal $b:literal $c:literal $d:literal] [$e:literal $f:literal $g:literal $h:literal]) => {
         concat!(
             unary!("scvtf", ".4s": $a $b $c $d $e $f $g $h),
-            binary!("fmul", ".4s", 24: $a $b $c $d), binary!("fmul", ".4s", 25: $e $f $g $h),
-            unary!("fcvtns", ".4s": $a $b $c $d $e $f $g $h),
-            narrow!([$a $e $b $f] [$c $g $d $h]),
-            "str d", $a, ", [{out_q}", $to, "]\n", $next,
-            "st1 {{v", $a, ".d}}[1], [{r1}]\n",
-            "str d", $c, ", [{r2}", $to, "]\n",
-            "st1 {{v", $c, ".d}}[1], [{r3}]\n",
+            binary!("fmul", ".4s", $low: $a $b $c $d), binary!("fmul", ".4s", $high: $e $f $g $h),
         )
     };
 }
@@ -172,9 +152,12 @@ unsafe fn sweep_1(s: &Sweep) {
             rest: rest!("w0" [0 1 2 3] [4 5 6 7]),
             store: concat!(
                 "ldp q24, q25, [{panel}, #32]\n",
-                "ld1 {{v28.16b, v29.16b, v30.16b}}, [{bounds}]\n",
-                store_one!([0 1 2 3] [4 5 6 7] "" ""),
-            )
+                scale!(24 25 [0 1 2 3] [4 5 6 7]),
+                narrow!([0 4 1 5] [2 6 3 7]),
+                "str d0, [{out_q}]\n", "st1 {{v0.d}}[1], [{r1}]\n",
+                "str d2, [{r2}]\n", "st1 {{v2.d}}[1], [{r3}]\n",
+            ),
+            aside: narrow_aside!([0 4 1 5] [2 6 3 7])
         );
     }
 }
@@ -190,7 +173,16 @@ unsafe fn sweep_2(s: &Sweep) {
             start: concat!(start!("w0" [0 1 2 3] [4 5 6 7]), start!("w1" [8 9 10 11] [12 13 14 15])),
             sixteen: sixteen!("w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15]),
             rest: rest!("w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15]),
-            store: store_two!()
+            store: concat!(
+                "ldp q24, q25, [{panel}, #32]\n",
+                "add {r0}, {panel}, {panel_bytes}\n",
+                "ldp q26, q27, [{r0}, #32]\n",
+                scale!(24 25 [0 1 2 3] [4 5 6 7]),
+                scale!(26 27 [8 9 10 11] [12 13 14 15]),
+                narrow!([0 4 8 12] [1 5 9 13] [2 6 10 14] [3 7 11 15]),
+                "str q0, [{out_q}]\n", "str q1, [{r1}]\n", "str q2, [{r2}]\n", "str q3, [{r3}]\n",
+            ),
+            aside: narrow_aside!([0 4 8 12] [1 5 9 13] [2 6 10 14] [3 7 11 15])
         );
     }
 }
@@ -215,11 +207,20 @@ unsafe fn sweep_3(s: &Sweep) {
                 "w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15] "w2" [16 17 18 19] [20 21 22 23]
             ),
             store: concat!(
-                store_two!(),
+                "ldp q24, q25, [{panel}, #32]\n",
+                "add {r0}, {panel}, {panel_bytes}\n",
+                "ldp q26, q27, [{r0}, #32]\n",
                 "add {r0}, {r0}, {panel_bytes}\n",
-                "ldp q24, q25, [{r0}, #32]\n",
-                store_one!([16 17 18 19] [20 21 22 23] ", #16" "add {r1}, {r1}, #16\nadd {r3}, {r3}, #16\n"),
-            )
+                "ldp q28, q29, [{r0}, #32]\n",
+                scale!(24 25 [0 1 2 3] [4 5 6 7]),
+                scale!(26 27 [8 9 10 11] [12 13 14 15]),
+                scale!(28 29 [16 17 18 19] [20 21 22 23]),
+                narrow!([0 4 8 12] [1 5 9 13] [2 6 10 14] [3 7 11 15] [16 20 17 21] [18 22 19 23]),
+                "str q0, [{out_q}]\n", "str q1, [{r1}], #16\n", "str q2, [{r2}]\n", "str q3, [{r3}], #16\n",
+                "str d16, [{out_q}, #16]\n", "st1 {{v16.d}}[1], [{r1}]\n",
+                "str d18, [{r2}, #16]\n", "st1 {{v18.d}}[1], [{r3}]\n",
+            ),
+            aside: narrow_aside!([0 4 8 12] [1 5 9 13] [2 6 10 14] [3 7 11 15] [16 20 17 21] [18 22 19 23])
         );
     }
 }

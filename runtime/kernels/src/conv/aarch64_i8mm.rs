@@ -15,28 +15,30 @@ use core::arch::asm;
 use super::ConvArgs;
 use super::aarch64_quads::{self, Isa, Sweep};
 use super::aarch64_requantize::{Epilogue, scale};
-use super::gemm::{self, Micro, Tile, TileOutput};
+use super::gemm::{Micro, Tile, TileOutput};
 use super::pack::NR8_KR8;
 
 const MR: usize = 16;
 const NR: usize = 8;
 
-pub(super) static MICRO: Micro = Micro { pixels: MR, layout: &NR8_KR8, tile };
+pub(super) static MICRO: Micro = Micro { pixels: MR, layout: &NR8_KR8, tile: tile::<false> };
+/// For sums that fit int16 when they are scaled.
+static FITTING: Micro = Micro { tile: tile::<true>, ..MICRO };
 
 /// # Safety
 /// As the table's `RunFn`.
 pub(super) unsafe fn conv(args: &mut ConvArgs<'_>) {
     // SAFETY: the caller's promise.
-    unsafe { gemm::run(args, &MICRO) }
+    unsafe { aarch64_quads::run(args, &FITTING, &MICRO) }
 }
 
 static ISA: Isa = Isa { nr: NR, sweeps: &[sweep_1, sweep_2, sweep_3], few };
 
 /// # Safety
-/// As [`Tile`] documents; the processor has the matrix multiplication.
-unsafe fn tile(tile: &Tile) {
+/// As [`Tile`] documents; the processor has the matrix multiplication; with `FITS`, as [`aarch64_quads::tile`] does.
+unsafe fn tile<const FITS: bool>(tile: &Tile) {
     // SAFETY: the caller's promise.
-    unsafe { aarch64_quads::tile(tile, &ISA) }
+    unsafe { aarch64_quads::tile::<FITS>(tile, &ISA) }
 }
 
 /// # Safety
@@ -57,14 +59,13 @@ unsafe fn few(tile: &Tile) {
     }
 }
 
-/// The sums of two pixels × pairs of channels, twice, from the biases of their panel.
+/// The sums of two pixels × pairs of channels, twice, from the biases of their panel. `{n}` is 64.
 #[rustfmt::skip]
 macro_rules! start {
-    ($w:literal [$($a:literal)*] [$($b:literal)*]) => {
+    ($w:literal [$a:literal $b:literal $c:literal $d:literal] [$e:literal $f:literal $g:literal $h:literal]) => {
         concat!(
-            $("ld1r {{v", $a, ".2d}}, [{", $w, "}], #8\n",)*
-            "add {", $w, "}, {", $w, "}, #32\n",
-            $(copies!($a: $b),)*
+            "ld4r {{v", $a, ".2d, v", $b, ".2d, v", $c, ".2d, v", $d, ".2d}}, [{", $w, "}]\n",
+            "ld4r {{v", $e, ".2d, v", $f, ".2d, v", $g, ".2d, v", $h, ".2d}}, [{", $w, "}], {n}\n",
         )
     };
 }
@@ -118,54 +119,26 @@ macro_rules! rest {
     };
 }
 
-/// Two panels, sixteen bytes of each pixel.
+/// The sums of a panel in f32, times its multipliers at `{r0}`, which goes on to those of the next.
 #[rustfmt::skip]
-macro_rules! store_two {
-    () => {
+macro_rules! scale {
+    ([$a:literal $b:literal $c:literal $d:literal] [$e:literal $f:literal $g:literal $h:literal]) => {
         concat!(
-            "add {r0}, {panel}, #32\n",
-            "ld1r {{v24.2d}}, [{r0}], #8\n", "ld1r {{v25.2d}}, [{r0}], #8\n",
-            "ld1r {{v26.2d}}, [{r0}], #8\n", "ld1r {{v27.2d}}, [{r0}], #8\n",
-            unary!("scvtf", ".4s": 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15),
-            binary!("fmul", ".4s", 24: 0 4), binary!("fmul", ".4s", 25: 1 5),
-            binary!("fmul", ".4s", 26: 2 6), binary!("fmul", ".4s", 27: 3 7),
-            "add {r0}, {panel}, {panel_bytes}\n", "add {r0}, {r0}, #32\n",
-            "ld1r {{v24.2d}}, [{r0}], #8\n", "ld1r {{v25.2d}}, [{r0}], #8\n",
-            "ld1r {{v26.2d}}, [{r0}], #8\n", "ld1r {{v27.2d}}, [{r0}], #8\n",
-            "ld1 {{v28.16b, v29.16b, v30.16b}}, [{bounds}]\n",
-            binary!("fmul", ".4s", 24: 8 12), binary!("fmul", ".4s", 25: 9 13),
-            binary!("fmul", ".4s", 26: 10 14), binary!("fmul", ".4s", 27: 11 15),
-            unary!("fcvtns", ".4s": 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15),
-            narrow!([0 1 2 3] [4 5 6 7] [8 9 10 11] [12 13 14 15]),
-            // Pixels 0 and 2, 1 and 3.
-            "uzp1 v1.8h, v0.8h, v4.8h\n", "uzp1 v9.8h, v8.8h, v12.8h\n",
-            "uzp2 v2.8h, v0.8h, v4.8h\n", "uzp2 v10.8h, v8.8h, v12.8h\n",
-            "trn1 v4.2d, v1.2d, v9.2d\n", "trn1 v5.2d, v2.2d, v10.2d\n",
-            "trn2 v6.2d, v1.2d, v9.2d\n", "trn2 v7.2d, v2.2d, v10.2d\n",
-            "str q4, [{out_q}]\n", "str q5, [{r1}]\n", "str q6, [{r2}]\n", "str q7, [{r3}]\n",
+            "ld4r {{v24.2d, v25.2d, v26.2d, v27.2d}}, [{r0}], {panel_bytes}\n",
+            unary!("scvtf", ".4s": $a $b $c $d $e $f $g $h),
+            binary!("fmul", ".4s", 24: $a $e), binary!("fmul", ".4s", 25: $b $f),
+            binary!("fmul", ".4s", 26: $c $g), binary!("fmul", ".4s", 27: $d $h),
         )
     };
 }
 
-/// One panel, whose multipliers are from `{r0}` on: eight bytes of each pixel.
+/// From the bytes of two registers, each pairs of channels of two pixels, to those of one pixel and the other.
 #[rustfmt::skip]
-macro_rules! store_one {
-    ([$a:literal $b:literal $c:literal $d:literal] [$e:literal $f:literal $g:literal $h:literal]
-     $to:literal $next:literal) => {
+macro_rules! part {
+    ($a:literal $b:literal: $even:literal $odd:literal) => {
         concat!(
-            "ld1r {{v24.2d}}, [{r0}], #8\n", "ld1r {{v25.2d}}, [{r0}], #8\n",
-            "ld1r {{v26.2d}}, [{r0}], #8\n", "ld1r {{v27.2d}}, [{r0}], #8\n",
-            unary!("scvtf", ".4s": $a $b $c $d $e $f $g $h),
-            binary!("fmul", ".4s", 24: $a $e), binary!("fmul", ".4s", 25: $b $f),
-            binary!("fmul", ".4s", 26: $c $g), binary!("fmul", ".4s", 27: $d $h),
-            unary!("fcvtns", ".4s": $a $b $c $d $e $f $g $h),
-            narrow!([$a $b $c $d] [$e $f $g $h]),
-            "uzp1 v", $b, ".8h, v", $a, ".8h, v", $e, ".8h\n",
-            "uzp2 v", $c, ".8h, v", $a, ".8h, v", $e, ".8h\n",
-            "str d", $b, ", [{out_q}", $to, "]\n",
-            "str d", $c, ", [{r1}", $to, "]\n", $next,
-            "st1 {{v", $b, ".d}}[1], [{r2}]\n",
-            "st1 {{v", $c, ".d}}[1], [{r3}]\n",
+            "uzp1 v", $even, ".8h, v", $a, ".8h, v", $b, ".8h\n",
+            "uzp2 v", $odd, ".8h, v", $a, ".8h, v", $b, ".8h\n",
         )
     };
 }
@@ -178,14 +151,18 @@ unsafe fn sweep_1(s: &Sweep) {
     unsafe {
         sweep!(
             s, 8, [], [w0],
-            start: start!("w0" [0 1 2 3] [4 5 6 7]),
+            start: concat!("mov {n}, #64\n", start!("w0" [0 1 2 3] [4 5 6 7])),
             sixteen: sixteen!("w0" [0 1 2 3] [4 5 6 7]),
             rest: rest!("w0" [0 1 2 3] [4 5 6 7]),
             store: concat!(
                 "add {r0}, {panel}, #32\n",
-                "ld1 {{v28.16b, v29.16b, v30.16b}}, [{bounds}]\n",
-                store_one!([0 1 2 3] [4 5 6 7] "" ""),
-            )
+                scale!([0 1 2 3] [4 5 6 7]),
+                narrow!([0 1 2 3] [4 5 6 7]),
+                part!(0 4: 1 2),
+                "str d1, [{out_q}]\n", "str d2, [{r1}]\n",
+                "st1 {{v1.d}}[1], [{r2}]\n", "st1 {{v2.d}}[1], [{r3}]\n",
+            ),
+            aside: narrow_aside!([0 1 2 3] [4 5 6 7])
         );
     }
 }
@@ -198,10 +175,18 @@ unsafe fn sweep_2(s: &Sweep) {
     unsafe {
         sweep!(
             s, 16, ["add {w1}, {w0}, {panel_bytes}"], [w0 w1],
-            start: concat!(start!("w0" [0 1 2 3] [4 5 6 7]), start!("w1" [8 9 10 11] [12 13 14 15])),
+            start: concat!("mov {n}, #64\n", start!("w0" [0 1 2 3] [4 5 6 7]), start!("w1" [8 9 10 11] [12 13 14 15])),
             sixteen: sixteen!("w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15]),
             rest: rest!("w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15]),
-            store: store_two!()
+            store: concat!(
+                "add {r0}, {panel}, #32\n",
+                scale!([0 1 2 3] [4 5 6 7]),
+                scale!([8 9 10 11] [12 13 14 15]),
+                narrow!([0 1 2 3] [4 5 6 7] [8 9 10 11] [12 13 14 15]),
+                part!(0 8: 1 2), part!(4 12: 3 5),
+                "str q1, [{out_q}]\n", "str q2, [{r1}]\n", "str q3, [{r2}]\n", "str q5, [{r3}]\n",
+            ),
+            aside: narrow_aside!([0 1 2 3] [4 5 6 7] [8 9 10 11] [12 13 14 15])
         );
     }
 }
@@ -215,6 +200,7 @@ unsafe fn sweep_3(s: &Sweep) {
         sweep!(
             s, 24, ["add {w1}, {w0}, {panel_bytes}" "add {w2}, {w1}, {panel_bytes}"], [w0 w1 w2],
             start: concat!(
+                "mov {n}, #64\n",
                 start!("w0" [0 1 2 3] [4 5 6 7]),
                 start!("w1" [8 9 10 11] [12 13 14 15]),
                 start!("w2" [16 17 18 19] [20 21 22 23]),
@@ -226,12 +212,17 @@ unsafe fn sweep_3(s: &Sweep) {
                 "w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15] "w2" [16 17 18 19] [20 21 22 23]
             ),
             store: concat!(
-                store_two!(),
-                // `{r0}` is behind the second panel's multipliers.
-                "sub {r0}, {r0}, #32\n",
-                "add {r0}, {r0}, {panel_bytes}\n",
-                store_one!([16 17 18 19] [20 21 22 23] ", #16" "add {r2}, {r2}, #16\nadd {r3}, {r3}, #16\n"),
-            )
+                "add {r0}, {panel}, #32\n",
+                scale!([0 1 2 3] [4 5 6 7]),
+                scale!([8 9 10 11] [12 13 14 15]),
+                scale!([16 17 18 19] [20 21 22 23]),
+                narrow!([0 1 2 3] [4 5 6 7] [8 9 10 11] [12 13 14 15] [16 17 18 19] [20 21 22 23]),
+                part!(0 8: 1 2), part!(4 12: 3 5), part!(16 20: 17 18),
+                "str q1, [{out_q}]\n", "str q2, [{r1}]\n", "str q3, [{r2}], #16\n", "str q5, [{r3}], #16\n",
+                "str d17, [{out_q}, #16]\n", "str d18, [{r1}, #16]\n",
+                "st1 {{v17.d}}[1], [{r2}]\n", "st1 {{v18.d}}[1], [{r3}]\n",
+            ),
+            aside: narrow_aside!([0 1 2 3] [4 5 6 7] [8 9 10 11] [12 13 14 15] [16 17 18 19] [20 21 22 23])
         );
     }
 }

@@ -15,35 +15,40 @@ use core::arch::asm;
 use super::ConvArgs;
 use super::aarch64_quads::{self, Isa, Sweep};
 use super::aarch64_requantize::{Epilogue, scale};
-use super::gemm::{self, Micro, Tile, TileOutput};
+use super::gemm::{Micro, Tile, TileOutput};
 use super::pack::NR8_KR2;
 
 const MR: usize = 16;
 const NR: usize = 8;
 
-pub(super) static MICRO: Micro = Micro { pixels: MR, layout: &NR8_KR2, tile };
+pub(super) static MICRO: Micro = Micro { pixels: MR, layout: &NR8_KR2, tile: tile::<false> };
+/// For sums that fit int16 when they are scaled.
+static FITTING: Micro = Micro { tile: tile::<true>, ..MICRO };
 
 /// # Safety
 /// As the table's `RunFn`.
 pub(super) unsafe fn conv(args: &mut ConvArgs<'_>) {
     // SAFETY: the caller's promise.
-    unsafe { gemm::run(args, &MICRO) }
+    unsafe { aarch64_quads::run(args, &FITTING, &MICRO) }
 }
 
 static ISA: Isa = Isa { nr: NR, sweeps: &[sweep_1, sweep_2], few };
 
 /// # Safety
-/// As [`Tile`] documents.
-unsafe fn tile(tile: &Tile) {
+/// As [`Tile`] documents; with `FITS`, as [`aarch64_quads::tile`] does.
+unsafe fn tile<const FITS: bool>(tile: &Tile) {
     // SAFETY: the caller's promise.
-    unsafe { aarch64_quads::tile(tile, &ISA) }
+    unsafe { aarch64_quads::tile::<FITS>(tile, &ISA) }
 }
 
 /// The sums of the channels 0 to 3, then 4 to 7, of four pixels, from the biases of their panel.
 #[rustfmt::skip]
 macro_rules! start {
-    ($w:literal [$a:literal $($b:literal)*] [$c:literal $($d:literal)*]) => {
-        concat!("ldp q", $a, ", q", $c, ", [{", $w, "}], #64\n", copies!($a: $($b)*), copies!($c: $($d)*))
+    ($w:literal [$a:literal $b:literal $c:literal $d:literal] [$e:literal $f:literal $g:literal $h:literal]) => {
+        concat!(
+            "ldp q", $a, ", q", $e, ", [{", $w, "}]\n", "ldp q", $b, ", q", $f, ", [{", $w, "}]\n",
+            "ldp q", $c, ", q", $g, ", [{", $w, "}]\n", "ldp q", $d, ", q", $h, ", [{", $w, "}], #64\n",
+        )
     };
 }
 
@@ -207,14 +212,13 @@ unsafe fn sweep_1(s: &Sweep) {
             )),
             store: concat!(
                 "ldp q24, q25, [{panel}, #32]\n",
-                "ld1 {{v28.16b, v29.16b, v30.16b}}, [{bounds}]\n",
                 unary!("scvtf", ".4s": 0 1 2 3 4 5 6 7),
                 binary!("fmul", ".4s", 24: 0 2 4 6), binary!("fmul", ".4s", 25: 1 3 5 7),
-                unary!("fcvtns", ".4s": 0 1 2 3 4 5 6 7),
                 narrow!([0 1 2 3] [4 5 6 7]),
                 "str d0, [{out_q}]\n", "st1 {{v0.d}}[1], [{r1}]\n",
                 "str d4, [{r2}]\n", "st1 {{v4.d}}[1], [{r3}]\n",
-            )
+            ),
+            aside: narrow_aside!([0 1 2 3] [4 5 6 7])
         );
     }
 }
@@ -246,14 +250,13 @@ unsafe fn sweep_2(s: &Sweep) {
                 "ldp q24, q25, [{panel}, #32]\n",
                 "add {r0}, {panel}, {panel_bytes}\n",
                 "ldp q26, q27, [{r0}, #32]\n",
-                "ld1 {{v28.16b, v29.16b, v30.16b}}, [{bounds}]\n",
                 unary!("scvtf", ".4s": 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15),
                 binary!("fmul", ".4s", 24: 0 4 8 12), binary!("fmul", ".4s", 25: 1 5 9 13),
                 binary!("fmul", ".4s", 26: 2 6 10 14), binary!("fmul", ".4s", 27: 3 7 11 15),
-                unary!("fcvtns", ".4s": 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15),
                 narrow!([0 1 2 3] [4 5 6 7] [8 9 10 11] [12 13 14 15]),
                 "str q0, [{out_q}]\n", "str q4, [{r1}]\n", "str q8, [{r2}]\n", "str q12, [{r3}]\n",
-            )
+            ),
+            aside: narrow_aside!([0 1 2 3] [4 5 6 7] [8 9 10 11] [12 13 14 15])
         );
     }
 }

@@ -6,8 +6,9 @@
 //! All of it is assembly, from the first panel to the last byte: left to the compiler, a quarter of the
 //! instructions of a layer of few channels were addresses and moves between registers and memory.
 
-use super::gemm::{Tile, TileOutput};
-use crate::requantize::OutputRange;
+use super::gemm::{self, Micro, Tile, TileOutput};
+use super::{ConvArgs, WeightSource};
+use crate::requantize::{OutputRange, ROUNDING_MAGIC};
 
 /// The most channels of a panel.
 const MAX_NR: usize = 8;
@@ -29,27 +30,88 @@ pub(super) struct Sweep<'a> {
     pub bounds: &'a Bounds,
 }
 
-/// An [`OutputRange`] in registers.
+/// How scaled sums become bytes. Adding 1.5 · 2²³ rounds to the nearest integer, ties to even, and leaves it in the
+/// low bits (see [`ROUNDING_MAGIC`]): `uzp1` then takes 16 of them from two registers at once, where narrowing with
+/// saturation needs an instruction for each. An even zero point can be added in the same sum, since it changes
+/// nothing about which integer is even; of an odd one, 1 is left for later. Sums must fit int16 for it: where
+/// that is not known beforehand, they are clamped to 2¹⁴, beyond every result.
 #[repr(C, align(16))]
 pub(super) struct Bounds {
-    zero_point: [i16; 8],
+    /// 1.5 · 2²³ and the even part of the zero point.
+    rounding: [f32; 4],
+    /// -2¹⁴ and 2¹⁴.
+    smallest: [f32; 4],
+    largest: [f32; 4],
+    /// What is left of the zero point.
+    odd: [i16; 8],
     low: [i8; 16],
     high: [i8; 16],
+    /// [`CLAMPS`] and [`ADJUSTS`].
+    flags: usize,
 }
 
+/// Scaled sums may be beyond int16.
+const CLAMPS: usize = 1;
+/// The zero point is odd, or the bounds are not those of int8.
+const ADJUSTS: usize = 2;
+
 impl Bounds {
-    pub fn new(range: OutputRange) -> Self {
+    /// With `FITS`, no scaled sum is beyond [`MOST`].
+    pub fn new<const FITS: bool>(range: OutputRange) -> Self {
+        let odd = range.zero_point & 1;
+        let adjusts = odd != 0 || (range.min, range.max) != (i8::MIN as i32, i8::MAX as i32);
         Self {
-            zero_point: [range.zero_point as i16; 8],
+            rounding: [ROUNDING_MAGIC + (range.zero_point - odd) as f32; 4],
+            smallest: [-16384.0; 4],
+            largest: [16384.0; 4],
+            odd: [odd as i16; 8],
             low: [range.min as i8; 16],
             high: [range.max as i8; 16],
+            flags: if FITS { 0 } else { CLAMPS } | if adjusts { ADJUSTS } else { 0 },
         }
     }
 
-    /// Whether they are those of int8.
-    pub fn is_full(&self) -> bool {
-        (self.low[0], self.high[0]) == (i8::MIN, i8::MAX)
+    pub fn flags(&self) -> usize {
+        self.flags
     }
+}
+
+/// A scaled sum of this magnitude, rounded and with a zero point, is an int16: with room for what bounds are
+/// computed with.
+const MOST: f32 = 32_000.0;
+
+/// Whether no sum of a channel with this bias, of products of `values` int8 values with weights, is beyond
+/// [`MOST`] when it is scaled.
+#[inline(always)]
+pub(super) fn fits(values: usize, bias: i32, multiplier: f32) -> bool {
+    (bias.unsigned_abs() as f32 + (values as f32) * (128.0 * 127.0)) * multiplier <= MOST
+}
+
+/// Runs a convolution by `fitting`, where all scaled sums fit int16, or else by `any`.
+///
+/// # Safety
+/// As the table's `RunFn`; both are of a panel of eight channels, on a processor with their ISA.
+pub(super) unsafe fn run(args: &mut ConvArgs<'_>, fitting: &Micro, any: &Micro) {
+    // SAFETY: the caller's promise.
+    unsafe { gemm::run(args, if all_fit(args, fitting) { fitting } else { any }) }
+}
+
+/// Whether all sums of all channels fit. Not asked for a pixel or two, which are computed in another way.
+fn all_fit(args: &ConvArgs<'_>, micro: &Micro) -> bool {
+    let (shape, layout) = (&args.shape, micro.layout);
+    let WeightSource::Packed(packed) = args.weights else { return false };
+    if shape.output_pixels() <= 2 {
+        return false;
+    }
+    let values = shape.taps() * shape.group_in_channels();
+    packed.chunks_exact(layout.panel_bytes(shape)).all(|panel| {
+        let (words, _) = panel.as_chunks::<4>();
+        let (biases, multipliers) = words.split_at(layout.nr);
+        // All of them, so that it is done several at a time.
+        biases.iter().zip(multipliers).fold(true, |all, (&bias, &multiplier)| {
+            all & fits(values, i32::from_ne_bytes(bias), f32::from_ne_bytes(multiplier))
+        })
+    })
 }
 
 /// The kernel of one ISA.
@@ -69,16 +131,18 @@ pub(super) struct Isa {
     pub few: unsafe fn(&Tile),
 }
 
-/// Computes a tile.
+/// Computes a tile, of which with `FITS` no scaled sum is beyond [`MOST`].
 ///
 /// # Safety
 /// As [`Tile`] documents, on a processor with the ISA.
 #[inline(always)]
-pub(super) unsafe fn tile(tile: &Tile, isa: &Isa) {
+pub(super) unsafe fn tile<const FITS: bool>(tile: &Tile, isa: &Isa) {
     // SAFETY: every part of the tile is a tile, and its rows and panels exist.
     unsafe {
         let quads = match tile.out {
-            TileOutput::I8(out, range) if tile.live_pixels > 2 => bytes(tile, isa, out, range),
+            TileOutput::I8(out, range) if tile.live_pixels > 2 => {
+                bytes(tile, isa, out, &Bounds::new::<FITS>(range))
+            }
             _ => 0,
         };
         for first in (4 * quads..tile.live_pixels).step_by(2) {
@@ -97,8 +161,7 @@ pub(super) unsafe fn tile(tile: &Tile, isa: &Isa) {
 /// # Safety
 /// As `tile`; `out` is its output.
 #[inline(always)]
-unsafe fn bytes(tile: &Tile, isa: &Isa, out: *mut i8, range: OutputRange) -> usize {
-    let bounds = Bounds::new(range);
+unsafe fn bytes(tile: &Tile, isa: &Isa, out: *mut i8, bounds: &Bounds) -> usize {
     let (whole, quads) = (tile.live_pixels / 4, (tile.live_pixels + 1) / 4);
     let sweep = Sweep {
         rows: tile.rows,
@@ -110,7 +173,7 @@ unsafe fn bytes(tile: &Tile, isa: &Isa, out: *mut i8, range: OutputRange) -> usi
         groups: 1,
         out,
         out_stride: tile.out_stride,
-        bounds: &bounds,
+        bounds,
     };
     let (nr, most) = (isa.nr, isa.sweeps.len());
     let panels = tile.live_channels / nr;
@@ -175,13 +238,14 @@ unsafe fn partly_live(tile: &Tile, isa: &Isa, sweep: &Sweep, quads: core::ops::R
 /// - `start`: the sums from the biases, whose panel is at `{w0}` …, which go on to the weights;
 /// - `sixteen`, `rest`: the products of 16 values of each row, and of the rest of a tap, less than 16;
 /// - `store`: from the sums to bytes, at `{out_q}`, `{r1}`, `{r2}`, `{r3}`, the panels being at `{panel}` …;
-///   may overwrite `{r0}` to `{r3}`.
+///   may overwrite `{r0}` to `{r3}`;
+/// - `aside`: what the store jumps to.
 ///
 /// All registers of the vector unit are theirs.
 macro_rules! sweep {
     (
         $sweep:expr, $channels:literal, [$($step:literal)*], [$($w:ident)*],
-        start: $start:expr, sixteen: $sixteen:expr, rest: $rest:expr, store: $store:expr
+        start: $start:expr, sixteen: $sixteen:expr, rest: $rest:expr, store: $store:expr, aside: $aside:expr
     ) => {
         core::arch::asm!(
             // A group of panels.
@@ -229,6 +293,7 @@ macro_rules! sweep {
             "subs {groups}, {groups}, #1",
             "b.ne 20b",
             "b 29f",
+            $aside,
             "26:",
             $rest,
             "b 25b",
@@ -244,7 +309,7 @@ macro_rules! sweep {
             out = inout(reg) $sweep.out => _,
             stride = in(reg) $sweep.out_stride,
             bounds = in(reg) $sweep.bounds,
-            full = in(reg) usize::from($sweep.bounds.is_full()),
+            flags = in(reg) $sweep.bounds.flags(),
             p0 = out(reg) _, p1 = out(reg) _, p2 = out(reg) _, p3 = out(reg) _,
             r0 = out(reg) _, r1 = out(reg) _, r2 = out(reg) _, r3 = out(reg) _,
             $($w = out(reg) _,)*
@@ -278,30 +343,38 @@ macro_rules! binary {
     };
 }
 
-/// Copies of a register.
-#[rustfmt::skip]
-macro_rules! copies {
-    ($from:literal: $($to:literal)*) => {
-        concat!($("mov v", $to, ".16b, v", $from, ".16b\n",)*)
-    };
-}
-
-/// Each quadruple of registers of scaled and rounded sums, to 16 bytes in its first register, as
-/// [`Epilogue`](super::aarch64_requantize::Epilogue) does. The bounds are in registers 28 to 30; those of int8
-/// need no clamping.
+/// Each quadruple of registers of scaled sums, to 16 bytes in its first register, as [`Bounds`] says.
 #[rustfmt::skip]
 macro_rules! narrow {
     ($([$a:literal $b:literal $c:literal $d:literal])*) => {
         concat!(
-            $("sqxtn v", $a, ".4h, v", $a, ".4s\n", "sqxtn v", $c, ".4h, v", $c, ".4s\n",)*
-            $("sqxtn2 v", $a, ".8h, v", $b, ".4s\n", "sqxtn2 v", $c, ".8h, v", $d, ".4s\n",)*
-            $("sqadd v", $a, ".8h, v", $a, ".8h, v28.8h\n", "sqadd v", $c, ".8h, v", $c, ".8h, v28.8h\n",)*
-            $("sqxtn v", $a, ".8b, v", $a, ".8h\n",)*
-            $("sqxtn2 v", $a, ".16b, v", $c, ".8h\n",)*
-            "cbnz {full}, 28f\n",
-            $("smax v", $a, ".16b, v", $a, ".16b, v29.16b\n",)*
-            $("smin v", $a, ".16b, v", $a, ".16b, v30.16b\n",)*
-            "28:\n",
+            "tbnz {flags}, #0, 31f\n",
+            "30:\n",
+            "ldr q30, [{bounds}]\n",
+            $(binary!("fadd", ".4s", 30: $a $b $c $d),)*
+            $("uzp1 v", $a, ".8h, v", $a, ".8h, v", $b, ".8h\n", "uzp1 v", $c, ".8h, v", $c, ".8h, v", $d, ".8h\n",)*
+            "tbnz {flags}, #1, 33f\n",
+            $("sqxtn v", $a, ".8b, v", $a, ".8h\n", "sqxtn2 v", $a, ".16b, v", $c, ".8h\n",)*
+            "32:\n",
+        )
+    };
+}
+
+/// What `narrow` jumps to: to clamp sums that may not fit, and to adjust results.
+#[rustfmt::skip]
+macro_rules! narrow_aside {
+    ($([$a:literal $b:literal $c:literal $d:literal])*) => {
+        concat!(
+            "31:\n",
+            "ldp q30, q31, [{bounds}, #16]\n",
+            $(binary!("fmax", ".4s", 30: $a $b $c $d), binary!("fmin", ".4s", 31: $a $b $c $d),)*
+            "b 30b\n",
+            "33:\n",
+            "ldp q29, q30, [{bounds}, #48]\n", "ldr q31, [{bounds}, #80]\n",
+            $(binary!("add", ".8h", 29: $a $c),)*
+            $("sqxtn v", $a, ".8b, v", $a, ".8h\n", "sqxtn2 v", $a, ".16b, v", $c, ".8h\n",)*
+            $(binary!("smax", ".16b", 30: $a), binary!("smin", ".16b", 31: $a),)*
+            "b 32b\n",
         )
     };
 }

@@ -363,10 +363,16 @@ fn check(bound: &BoundRow, case: &Case, place: Place, seed: u64) {
     let weights = Buffer::of(&fill(shape.weight_elems(), case.values, w, -127, random), place);
     let channels = shape.out_channels;
     let bias: Vec<i32> = (0..channels).map(|_| random.below(1 << 17) as i32 - (1 << 16)).collect();
-    // Powers of two make exact halves; the others are such that results spread over int8.
-    let spread = 1.0 / (64.0 * (shape.taps() as f32 * shape.group_in_channels() as f32));
+    // Powers of two make exact halves; the others are such that results spread over int8. Kernels may take
+    // another way where no sum can be far beyond int8, or has to care for sums that are.
+    let values = shape.taps() as f32 * shape.group_in_channels() as f32;
+    let (spread, exponent) = match seed % 4 {
+        0 => (1.0 / (4096.0 * values), 14),
+        1 => (64.0 / values, 0),
+        _ => (1.0 / (64.0 * values), 7),
+    };
     let multiplier = |_| match random.below(4) {
-        0 => 1.0 / (1u64 << (7 + random.below(5))) as f32,
+        0 => 1.0 / (1u64 << (exponent + random.below(5))) as f32,
         _ => spread * (1.0 + random.below(1 << 20) as f32 / 4096.0),
     };
     let multiplier: Vec<f32> = (0..channels).map(multiplier).collect();
