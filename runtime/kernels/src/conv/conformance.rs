@@ -133,7 +133,7 @@ const fn window(kernel: (usize, usize), stride: usize, before: (usize, usize)) -
     Window { kernel, stride: (stride, stride), dilation: (1, 1), before, after: before }
 }
 
-const WINDOWS: [Window; 14] = [
+const WINDOWS: [Window; 15] = [
     window((1, 1), 1, (0, 0)),
     window((1, 1), 2, (0, 0)),
     window((3, 3), 1, (1, 1)),
@@ -149,6 +149,7 @@ const WINDOWS: [Window; 14] = [
     window((4, 1), 1, (3, 0)),
     // Whole taps of every border pixel are outside, and more padding than image.
     window((7, 7), 3, (6, 6)),
+    Window { after: (2, 2), ..window((5, 5), 2, (1, 1)) },
 ];
 
 impl Window {
@@ -288,6 +289,10 @@ fn depthwise_cases() -> Vec<Case> {
         shapes.push(WINDOWS[4].shape(1, (9, 40), (1, 1), channels));
         shapes.push(window((7, 7), 1, (0, 0)).shape(1, (7, 7), (1, 1), channels));
         shapes.push(window((15, 13), 1, (7, 6)).shape(1, (9, 6), (1, 1), channels));
+    }
+    // Lines that a kernel may take in several parts.
+    for width in [124, 125, 127, 128, 129, 300] {
+        shapes.extend([9, 10, 14].map(|window| WINDOWS[window].shape(1, (3, width), (1, 1), 20)));
     }
     // One column, as sequences lie.
     shapes.push(window((5, 1), 1, (2, 0)).shape(2, (50, 1), (1, 1), 24));

@@ -241,13 +241,3 @@ impl Line {
         self.zero
     }
 }
-
-/// What the walk by columns of AArch64 needs.
-#[cfg(target_arch = "aarch64")]
-impl Line {
-    /// Output columns for which no tap is left or right of the image.
-    #[inline(always)]
-    pub fn interior(&self) -> (usize, usize) {
-        self.interior
-    }
-}
