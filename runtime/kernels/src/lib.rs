@@ -28,6 +28,8 @@
 #[cfg(test)]
 extern crate std;
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64_rounding;
 #[cfg(all(target_arch = "arm", target_os = "linux"))]
 mod armv7;
 pub mod conv;

@@ -327,21 +327,26 @@ mod tests {
             BinaryOp::Mul { multiplier: 0.013 },
             BinaryOp::Mul { multiplier: 0.5 },
         ];
+        let narrow = OutputRange { zero_point: -11, min: -100, max: 127 };
+        let outputs = [narrow, OutputRange::full(-128), OutputRange::full(5)];
         for (variant, bound) in bound() {
-            for op in ops {
+            for (op, output) in ops.into_iter().flat_map(|op| outputs.map(|output| (op, output))) {
                 for (dims, strides) in [
                     ([1, 1, 256, 256], [0, 0, 256, 1]),
                     ([1, 1, 113, 67], [0, 0, 67, 1]),
                     ([1, 1, 9, 5], [0, 0, 0, 1]),
                     ([1, 3, 5, 33], [0, 165, 33, 0]),
+                    // A factor for each channel, as of squeeze-excite.
+                    ([1, 4, 9, 40], [0, 0, 0, 1]),
+                    ([2, 1, 7, 24], [24, 0, 0, 1]),
                 ] {
                     let args = BinaryArgs {
                         op,
                         lhs_zero_point: -7,
                         rhs_zero_point: 100,
-                        output: OutputRange { zero_point: -11, min: -100, max: 127 },
+                        output,
                         dims,
-                        lhs_strides: [0, dims[2] * dims[3], dims[3], 1],
+                        lhs_strides: [dims[1] * dims[2] * dims[3], dims[2] * dims[3], dims[3], 1],
                         rhs_strides: strides,
                     };
                     let elems = args.output_elems();

@@ -9,9 +9,9 @@
 use core::arch::asm;
 use core::mem::{MaybeUninit, offset_of};
 
-use super::aarch64_quads::{Bounds, fits};
 use super::plane::{self, Strip, Strips};
 use super::{ConvArgs, ConvShape, Output, WeightSource, Weights};
+use crate::aarch64_rounding::{Bounds, fits};
 use crate::requantize::OutputRange;
 
 /// Channels of a block.

@@ -18,10 +18,10 @@ use core::arch::asm;
 use core::array;
 use core::mem::MaybeUninit;
 
-use super::aarch64_quads::{Bounds, fits};
 use super::depthwise::{self, Kernel, Line};
 use super::gemm::TileOutput;
 use super::{ConvArgs, ConvShape, Output, WeightSource, Weights};
+use crate::aarch64_rounding::{Bounds, fits};
 
 /// Channels of a block.
 const WIDTH: usize = 16;

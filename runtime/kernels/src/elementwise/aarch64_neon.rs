@@ -1,15 +1,16 @@
-//! Element-wise operations by AArch64 NEON, 16 elements at a time. The bounds can wait until there are bytes:
-//! `fcvtns` and the narrowing moves saturate (Arm ARM, section C7.2, FCVTNS, SQXTN). Not-a-number, which
-//! would become 0 and not the lower bound, needs multipliers near the end of f32, which are not taken.
+//! Element-wise operations by AArch64 NEON, 16 elements at a time, rounded as [`Bounds`] says. Multipliers so large
+//! that a result could be far beyond int8 are not taken.
 //!
 //! For a sum, `tbl` puts each byte below the exponent of 2²³, which makes it the f32 2²³ + x of the unsigned
 //! x: one subtraction, exact, and it is the difference to the zero point, where widening and converting took
 //! five instructions for two.
 
 use core::arch::aarch64::*;
+use core::arch::asm;
 use core::array;
 
 use super::{BinaryArgs, BinaryOp, Operands, indices};
+use crate::aarch64_rounding::{Bounds, MOST};
 
 /// From here on to twice as much the integers are neighbours in f32.
 const TWO_TO_23: f32 = 8_388_608.0;
@@ -17,14 +18,15 @@ const TWO_TO_23: f32 = 8_388_608.0;
 /// The constants of one operation.
 #[derive(Clone, Copy)]
 struct Constants {
-    lhs_zero_point: int8x8_t,
-    rhs_zero_point: int8x8_t,
+    lhs_zero_point: int8x16_t,
+    rhs_zero_point: int8x16_t,
     /// 2²³ + 128 + zero point.
     lhs_floats: float32x4_t,
     rhs_floats: float32x4_t,
     lhs_multiplier: float32x4_t,
     rhs_multiplier: float32x4_t,
-    zero_point: int16x8_t,
+    rounding: float32x4_t,
+    odd: int16x8_t,
     low: int8x16_t,
     high: int8x16_t,
 }
@@ -47,29 +49,36 @@ pub(crate) unsafe fn binary(args: &BinaryArgs, operands: Operands<'_>) {
     {
         return super::binary(&args, operands);
     }
-    let (lhs_multiplier, rhs_multiplier) = match args.op {
-        BinaryOp::Add { lhs_multiplier, rhs_multiplier } => (lhs_multiplier, rhs_multiplier),
-        BinaryOp::Mul { multiplier } => (multiplier, 0.0),
+    let (lhs_multiplier, rhs_multiplier, largest) = match args.op {
+        BinaryOp::Add { lhs_multiplier: lhs, rhs_multiplier: rhs } => {
+            (lhs, rhs, 255.0 * (lhs.abs() + rhs.abs()))
+        }
+        BinaryOp::Mul { multiplier } => (multiplier, 0.0, 255.0 * 255.0 * multiplier.abs()),
     };
+    // Nor is what is not a number.
+    let is_fitting = largest <= MOST;
+    if !is_fitting {
+        return super::binary(&args, operands);
+    }
+    let bounds = Bounds::new::<true>(args.output);
     let constants = Constants {
-        lhs_zero_point: vdup_n_s8(args.lhs_zero_point as i8),
-        rhs_zero_point: vdup_n_s8(args.rhs_zero_point as i8),
+        lhs_zero_point: vdupq_n_s8(args.lhs_zero_point as i8),
+        rhs_zero_point: vdupq_n_s8(args.rhs_zero_point as i8),
         lhs_floats: vdupq_n_f32(TWO_TO_23 + 128.0 + args.lhs_zero_point as f32),
         rhs_floats: vdupq_n_f32(TWO_TO_23 + 128.0 + args.rhs_zero_point as f32),
         lhs_multiplier: vdupq_n_f32(lhs_multiplier),
         rhs_multiplier: vdupq_n_f32(rhs_multiplier),
-        zero_point: vdupq_n_s16(args.output.zero_point as i16),
-        low: vdupq_n_s8(args.output.min as i8),
-        high: vdupq_n_s8(args.output.max as i8),
+        rounding: vdupq_n_f32(bounds.rounding[0]),
+        odd: vdupq_n_s16(bounds.odd[0]),
+        low: vdupq_n_s8(bounds.low[0]),
+        high: vdupq_n_s8(bounds.high[0]),
     };
-    // Multipliers that no difference of int8 takes beyond f32: infinities have no difference.
-    let is_finite = lhs_multiplier.abs() < 1e30 && rhs_multiplier.abs() < 1e30;
-    let line = match (args.op, right_step) {
-        _ if !is_finite => return super::binary(&args, operands),
-        (BinaryOp::Add { .. }, 1) => line::<true, false>,
-        (BinaryOp::Add { .. }, _) => line::<true, true>,
-        (BinaryOp::Mul { .. }, 1) => line::<false, false>,
-        (BinaryOp::Mul { .. }, _) => line::<false, true>,
+    let line = match (args.op, right_step, bounds.adjusts()) {
+        (BinaryOp::Add { .. }, 1, false) => line::<true, false, false>,
+        (BinaryOp::Add { .. }, 1, true) => line::<true, false, true>,
+        (BinaryOp::Add { .. }, ..) => line::<true, true, true>,
+        (BinaryOp::Mul { .. }, 1, _) => line::<false, false, true>,
+        (BinaryOp::Mul { .. }, ..) => line::<false, true, true>,
     };
     operands.assert_lengths(&args);
     // The left operand of an operation in place is the output, which is contiguous.
@@ -80,6 +89,25 @@ pub(crate) unsafe fn binary(args: &BinaryArgs, operands: Operands<'_>) {
     let output = output.as_mut_ptr();
     let [d0, d1, d2, d3] = args.dims;
     let (ls, rs) = (&args.lhs_strides, &args.rhs_strides);
+    let is_mul = matches!(args.op, BinaryOp::Mul { .. });
+    let per_channel = right_step == 1 && (rs[1], rs[2]) == (0, 0) && args.is_contiguous(ls);
+    if is_mul && per_channel && d3.is_multiple_of(8) {
+        let (pixels, elems) = (d1 * d2, d1 * d2 * d3);
+        for image in 0..d0 {
+            for first in (0..d3).step_by(16) {
+                // SAFETY: each image is inside the output, and inside the left operand, which is as long or the
+                // same memory; the channels from `first` on are 8 or at least 16.
+                unsafe {
+                    let at = image * elems + first;
+                    let b = rhs.as_ptr().add(image * rs[0] + first);
+                    let columns = if d3 - first < 16 { multiply_8 } else { multiply_16 };
+                    let operands = [lhs.add(at), b];
+                    columns(&constants, bounds.adjusts(), operands, output.add(at), [pixels, d3]);
+                }
+            }
+        }
+        return;
+    }
     let mut at = 0;
     for (i0, i1, i2) in indices(d0, d1, d2) {
         // SAFETY: each line is inside its operand, whose length was checked.
@@ -92,12 +120,99 @@ pub(crate) unsafe fn binary(args: &BinaryArgs, operands: Operands<'_>) {
     }
 }
 
-/// One line of `len`; with `BROADCAST` the right operand is one value.
+/// A product by channels, of so many lanes.
+macro_rules! multiply {
+    ($name:ident, $lanes:literal) => {
+        /// Some channels of `pixels`, which are `channels` elements apart, times a factor of each channel.
+        ///
+        /// # Safety
+        /// There is a pixel; the channels are in all pixels of `a` and `out`, and in `b`; `out` is `a`, or
+        /// overlaps nothing.
+        #[target_feature(enable = "neon")]
+        unsafe fn $name(
+            constants: &Constants,
+            adjusts: bool,
+            [a, b]: [*const i8; 2],
+            out: *mut i8,
+            [pixels, channels]: [usize; 2],
+        ) {
+            // SAFETY: reads and writes what the caller promises.
+            unsafe {
+                asm!(
+                    concat!("ld1 {{v0.", $lanes, "}}, [{b}]"),
+                    "ssubl2 v1.8h, v0.16b, {rhs_zero_point:v}.16b",
+                    "ssubl v0.8h, v0.8b, {rhs_zero_point:v}.8b",
+                    "20:",
+                    concat!("ld1 {{v2.", $lanes, "}}, [{a}], {channels}"),
+                    "ssubl2 v3.8h, v2.16b, {lhs_zero_point:v}.16b",
+                    "ssubl v2.8h, v2.8b, {lhs_zero_point:v}.8b",
+                    "smull v4.4s, v2.4h, v0.4h",
+                    "smull2 v5.4s, v2.8h, v0.8h",
+                    "smull v6.4s, v3.4h, v1.4h",
+                    "smull2 v7.4s, v3.8h, v1.8h",
+                    "scvtf v4.4s, v4.4s",
+                    "scvtf v5.4s, v5.4s",
+                    "scvtf v6.4s, v6.4s",
+                    "scvtf v7.4s, v7.4s",
+                    "fmul v4.4s, v4.4s, {multiplier:v}.4s",
+                    "fmul v5.4s, v5.4s, {multiplier:v}.4s",
+                    "fmul v6.4s, v6.4s, {multiplier:v}.4s",
+                    "fmul v7.4s, v7.4s, {multiplier:v}.4s",
+                    "fadd v4.4s, v4.4s, {rounding:v}.4s",
+                    "fadd v5.4s, v5.4s, {rounding:v}.4s",
+                    "fadd v6.4s, v6.4s, {rounding:v}.4s",
+                    "fadd v7.4s, v7.4s, {rounding:v}.4s",
+                    "uzp1 v4.8h, v4.8h, v5.8h",
+                    "uzp1 v6.8h, v6.8h, v7.8h",
+                    "cbnz {adjusts:w}, 22f",
+                    "sqxtn v4.8b, v4.8h",
+                    "sqxtn2 v4.16b, v6.8h",
+                    "21:",
+                    concat!("st1 {{v4.", $lanes, "}}, [{out}], {channels}"),
+                    "subs {pixels}, {pixels}, #1",
+                    "b.ne 20b",
+                    "b 23f",
+                    "22:",
+                    "add v4.8h, v4.8h, {odd:v}.8h",
+                    "add v6.8h, v6.8h, {odd:v}.8h",
+                    "sqxtn v4.8b, v4.8h",
+                    "sqxtn2 v4.16b, v6.8h",
+                    "smax v4.16b, v4.16b, {low:v}.16b",
+                    "smin v4.16b, v4.16b, {high:v}.16b",
+                    "b 21b",
+                    "23:",
+                    a = inout(reg) a => _,
+                    b = in(reg) b,
+                    out = inout(reg) out => _,
+                    pixels = inout(reg) pixels => _,
+                    channels = in(reg) channels,
+                    adjusts = in(reg) u32::from(adjusts),
+                    lhs_zero_point = in(vreg) constants.lhs_zero_point,
+                    rhs_zero_point = in(vreg) constants.rhs_zero_point,
+                    multiplier = in(vreg) constants.lhs_multiplier,
+                    rounding = in(vreg) constants.rounding,
+                    odd = in(vreg) constants.odd,
+                    low = in(vreg) constants.low,
+                    high = in(vreg) constants.high,
+                    out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+                    out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+                    options(nostack),
+                );
+            }
+        }
+    };
+}
+
+multiply!(multiply_16, "16b");
+multiply!(multiply_8, "8b");
+
+/// One line of `len`; with `BROADCAST` the right operand is one value. Without `ADJUSTS` rounding is all there is
+/// to do.
 ///
 /// # Safety
 /// The line is in all three; `out` is `a`, or overlaps nothing.
 #[target_feature(enable = "neon")]
-unsafe fn line<const ADD: bool, const BROADCAST: bool>(
+unsafe fn line<const ADD: bool, const BROADCAST: bool, const ADJUSTS: bool>(
     constants: &Constants,
     a: *const i8,
     b: *const i8,
@@ -109,7 +224,7 @@ unsafe fn line<const ADD: bool, const BROADCAST: bool>(
         let single = vdupq_n_s8(*b);
         let at = |from: usize| {
             let right = if BROADCAST { single } else { vld1q_s8(b.add(from)) };
-            sixteen::<ADD>(constants, vld1q_s8(a.add(from)), right)
+            sixteen::<ADD, ADJUSTS>(constants, vld1q_s8(a.add(from)), right)
         };
         if len >= 16 {
             // What is left behind the last whole register ends a register of its own, some of whose elements
@@ -129,7 +244,7 @@ unsafe fn line<const ADD: bool, const BROADCAST: bool>(
             }
             let right = if BROADCAST { single } else { vld1q_s8(right.as_ptr()) };
             let mut result = [0i8; 16];
-            vst1q_s8(result.as_mut_ptr(), sixteen::<ADD>(constants, vld1q_s8(left.as_ptr()), right));
+            vst1q_s8(result.as_mut_ptr(), sixteen::<ADD, ADJUSTS>(constants, vld1q_s8(left.as_ptr()), right));
             out.copy_from_nonoverlapping(result.as_ptr(), len);
         }
     }
@@ -137,7 +252,11 @@ unsafe fn line<const ADD: bool, const BROADCAST: bool>(
 
 #[target_feature(enable = "neon")]
 #[inline]
-fn sixteen<const ADD: bool>(constants: &Constants, a: int8x16_t, b: int8x16_t) -> int8x16_t {
+fn sixteen<const ADD: bool, const ADJUSTS: bool>(
+    constants: &Constants,
+    a: int8x16_t,
+    b: int8x16_t,
+) -> int8x16_t {
     let real = if ADD {
         let a = differences(a, constants.lhs_floats);
         let b = differences(b, constants.rhs_floats);
@@ -146,8 +265,9 @@ fn sixteen<const ADD: bool>(constants: &Constants, a: int8x16_t, b: int8x16_t) -
         })
     } else {
         let (za, zb) = (constants.lhs_zero_point, constants.rhs_zero_point);
-        let (a_low, b_low) = (vsubl_s8(vget_low_s8(a), za), vsubl_s8(vget_low_s8(b), zb));
-        let (a_high, b_high) = (vsubl_s8(vget_high_s8(a), za), vsubl_s8(vget_high_s8(b), zb));
+        let low = |x: int8x16_t, zero_point| vsubl_s8(vget_low_s8(x), vget_low_s8(zero_point));
+        let (a_low, b_low) = (low(a, za), low(b, zb));
+        let (a_high, b_high) = (vsubl_high_s8(a, za), vsubl_high_s8(b, zb));
         let products = [
             vmull_s16(vget_low_s16(a_low), vget_low_s16(b_low)),
             vmull_high_s16(a_low, b_low),
@@ -156,9 +276,12 @@ fn sixteen<const ADD: bool>(constants: &Constants, a: int8x16_t, b: int8x16_t) -
         ];
         products.map(|product| vmulq_f32(vcvtq_f32_s32(product), constants.lhs_multiplier))
     };
-    let [a, b, c, d] = real.map(|real| vcvtnq_s32_f32(real));
-    let low = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(a), b), constants.zero_point);
-    let high = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(c), d), constants.zero_point);
+    let [a, b, c, d] = real.map(|real| vreinterpretq_s16_f32(vaddq_f32(real, constants.rounding)));
+    let (low, high) = (vuzp1q_s16(a, b), vuzp1q_s16(c, d));
+    if !ADJUSTS {
+        return vqmovn_high_s16(vqmovn_s16(low), high);
+    }
+    let (low, high) = (vaddq_s16(low, constants.odd), vaddq_s16(high, constants.odd));
     vminq_s8(vmaxq_s8(vqmovn_high_s16(vqmovn_s16(low), high), constants.low), constants.high)
 }
 
