@@ -6,8 +6,10 @@
 //! All of it is assembly, from the first panel to the last byte: left to the compiler, a quarter of the
 //! instructions of a layer of few channels were addresses and moves between registers and memory.
 
-use super::gemm::{self, Micro, Tile, TileOutput};
-use super::{ConvArgs, WeightSource};
+use core::array;
+
+use super::gemm::{self, Micro, SWEEP_BYTES, Tile, TileOutput};
+use super::{ConvArgs, Output, WeightSource};
 use crate::aarch64_rounding::{Bounds, fits};
 
 /// The most channels of a panel.
@@ -30,13 +32,73 @@ pub(super) struct Sweep<'a> {
     pub bounds: &'a Bounds,
 }
 
+/// Pixels of a pointwise convolution that are taken at once, at most.
+const MOST_PIXELS: usize = 128;
+
+/// And so many bytes of their inputs, which stay in the first-level cache while all panels come by.
+const INPUT_BYTES: usize = 8 * 1024;
+
 /// Runs a convolution by `fitting`, where all scaled sums fit int16, or else by `any`.
 ///
 /// # Safety
-/// As the table's `RunFn`; both are of a panel of eight channels, on a processor with their ISA.
+/// As the table's `RunFn`, for the layout of both; the processor has their ISA.
 pub(super) unsafe fn run(args: &mut ConvArgs<'_>, fitting: &Micro, any: &Micro) {
+    let micro = if all_fit(args, fitting) { fitting } else { any };
+    let shape = &args.shape;
+    let is_pointwise = (shape.kernel_h, shape.kernel_w, shape.stride_h, shape.stride_w) == (1, 1, 1, 1)
+        && (shape.out_h, shape.out_w) == (shape.in_h, shape.in_w)
+        && (shape.pad_top, shape.pad_left, shape.groups) == (0, 0, 1)
+        && shape.in_channels.is_multiple_of(micro.layout.k_multiple);
     // SAFETY: the caller's promise.
-    unsafe { gemm::run(args, if all_fit(args, fitting) { fitting } else { any }) }
+    unsafe { if is_pointwise { pointwise(args, micro) } else { gemm::run(args, micro) } }
+}
+
+/// A convolution whose output pixels read the input pixels at their own places: more of them at once than a tile
+/// of [`gemm::run`] has, where they have few channels.
+///
+/// # Safety
+/// As [`run`]; the shape is such a one.
+unsafe fn pointwise(args: &mut ConvArgs<'_>, micro: &Micro) {
+    let (shape, layout) = (args.shape, micro.layout);
+    let WeightSource::Packed(packed) = args.weights else { return };
+    let out = match &mut args.output {
+        Output::I8(out, range) => TileOutput::I8(out.as_mut_ptr(), *range),
+        Output::F32(out) => TileOutput::F32(out.as_mut_ptr()),
+    };
+    let (pixels, channels) = (shape.output_pixels(), shape.in_channels);
+    let (panels, panel_bytes) = (layout.panels(&shape), layout.panel_bytes(&shape));
+    // Sweeps take up to three panels at a time.
+    let sweep = (SWEEP_BYTES / panel_bytes).next_multiple_of(3).clamp(1, panels);
+    let tile_pixels = (INPUT_BYTES / channels).next_multiple_of(4).clamp(16, MOST_PIXELS);
+    let mut rows = [core::ptr::null(); MOST_PIXELS];
+    for first_panel in (0..panels).step_by(sweep) {
+        let first_channel = first_panel * layout.nr;
+        for pixel in (0..pixels).step_by(tile_pixels) {
+            let live_pixels = tile_pixels.min(pixels - pixel);
+            let last = args.input.as_ptr().wrapping_add((pixels - 1) * channels);
+            let mut row = args.input.as_ptr().wrapping_add(pixel * channels);
+            for quad in rows[..live_pixels.next_multiple_of(4)].as_chunks_mut::<4>().0 {
+                // Beyond the last pixel it is repeated.
+                *quad = array::from_fn(|i| row.wrapping_add(i * channels).min(last));
+                row = row.wrapping_add(4 * channels);
+            }
+            // SAFETY: every row is an input pixel; the panels are inside `packed`, whose length was checked
+            // against the layout; the output position is inside `[pixels, out_channels]`.
+            unsafe {
+                (micro.tile)(&Tile {
+                    rows: rows.as_ptr(),
+                    taps: 1,
+                    tap_elems: channels,
+                    panel: packed.as_ptr().add(first_panel * panel_bytes),
+                    panel_bytes,
+                    live_pixels,
+                    live_channels: (sweep * layout.nr).min(shape.out_channels - first_channel),
+                    out: out.add(pixel * shape.out_channels + first_channel),
+                    out_stride: shape.out_channels,
+                });
+            }
+        }
+    }
 }
 
 /// Whether all sums of all channels fit. Not asked for a pixel or two, which are computed in another way.

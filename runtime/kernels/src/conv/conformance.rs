@@ -250,6 +250,8 @@ fn conv_cases(row: &Row) -> Vec<Case> {
         shapes.push(product(1, in_channels, out_channels));
     }
     shapes.push(product(mr + 1, 640, 500));
+    // Pixels enough for several tiles where these have as many as few channels allow.
+    shapes.push(product(263, 24, 3 * nr + 4));
     shapes.push(WINDOWS[2].shape(1, (3, 5), (72, 150), 1));
     // More than one strip, of lines and of pixels; a line longer than a strip; over several images.
     for window in [2, 4, 7, 9, 13] {
