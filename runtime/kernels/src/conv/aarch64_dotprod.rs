@@ -6,16 +6,17 @@
 //! acc[p][h][m].lane(n) += sum over i < 4 of w[p][q][4 h + n][i] * x[m][4 q + i]      sdot acc, w, x.4b[q]
 //! ```
 //! 24 accumulators, 4 registers with 16 values of each pixel, 4 of weights: 108 instructions for 1536
-//! products of 3 panels. A single pixel or two are multiplied by four panels at once, so that there are
-//! still enough independent sums.
+//! products of 3 panels. A single pixel is multiplied by four panels at once, so that there are still enough
+//! independent sums: 43 instructions for 512 products.
 
 use core::arch::aarch64::*;
 use core::arch::asm;
+use core::array;
 
 use super::ConvArgs;
 use super::aarch64_quads::{self, Isa, Sweep};
-use super::aarch64_requantize::{Epilogue, scale};
-use super::gemm::{Micro, Tile, TileOutput};
+use super::aarch64_requantize::store_8;
+use super::gemm::{Micro, Tile};
 use super::pack::NR8_KR4;
 
 const MR: usize = 16;
@@ -39,26 +40,6 @@ static ISA: Isa = Isa { nr: NR, sweeps: &[sweep_1, sweep_2, sweep_3], few };
 unsafe fn tile<const FITS: bool>(tile: &Tile) {
     // SAFETY: the caller's promise.
     unsafe { aarch64_quads::tile::<FITS>(tile, &ISA) }
-}
-
-/// # Safety
-/// As [`Isa::few`].
-#[target_feature(enable = "neon,dotprod")]
-unsafe fn few(tile: &Tile) {
-    let mut first = 0;
-    while first < tile.live_channels {
-        let panels = (tile.live_channels - first).div_ceil(NR);
-        // SAFETY: the channel `first` is live, and `panels` panels begin there.
-        first += NR
-            * unsafe {
-                match (tile.live_pixels, panels) {
-                    (1, 4..) => block::<1, 4>(tile, first),
-                    (1, _) => block::<1, 1>(tile, first),
-                    (_, 4..) => block::<2, 4>(tile, first),
-                    _ => block::<2, 1>(tile, first),
-                }
-            };
-    }
 }
 
 /// The sums of the channels 0 to 3, then 4 to 7, of four pixels, from the biases of their panel.
@@ -225,188 +206,127 @@ unsafe fn sweep_3(s: &Sweep) {
     }
 }
 
-/// Up to `M` pixels × `P` panels from channel `first` on. Returns `P`.
+/// Adds two quads of a pixel's values, in register 8, times those of panels: quad after quad, so that each sum has
+/// time to be ready for the next.
+#[rustfmt::skip]
+macro_rules! two_of_one {
+    ($first:literal $second:literal: $($p:literal [$a:literal $b:literal] [$w:literal $x:literal $y:literal $z:literal])*) => {
+        concat!(
+            $("ld1 {{v", $w, ".16b, v", $x, ".16b, v", $y, ".16b, v", $z, ".16b}}, [{", $p, "}], #64\n",)*
+            $(
+                "sdot v", $a, ".4s, v", $w, ".16b, v8.4b[", $first, "]\n",
+                "sdot v", $b, ".4s, v", $x, ".16b, v8.4b[", $first, "]\n",
+            )*
+            $(
+                "sdot v", $a, ".4s, v", $y, ".16b, v8.4b[", $second, "]\n",
+                "sdot v", $b, ".4s, v", $z, ".16b, v8.4b[", $second, "]\n",
+            )*
+        )
+    };
+}
+
+/// Adds one quad of a pixel's values times those of panels.
+#[rustfmt::skip]
+macro_rules! one_of_one {
+    ($($p:literal [$a:literal $b:literal] [$w:literal $x:literal $y:literal $z:literal])*) => {
+        concat!($(
+            "ldp q", $w, ", q", $x, ", [{", $p, "}], #32\n",
+            "sdot v", $a, ".4s, v", $w, ".16b, v8.4b[0]\n",
+            "sdot v", $b, ".4s, v", $x, ".16b, v8.4b[0]\n",
+        )*)
+    };
+}
+
+/// Adds the products of one pixel with panels to their sums.
+macro_rules! one {
+    ($tile:expr, $m:expr, $weights:expr, $sums:expr, [$($w:ident $i:tt $a:tt $b:tt)*], $($panels:tt)*) => {
+        asm!(
+            "20:",
+            "ldr {row}, [{rows}], #8",
+            "subs {n}, {elems}, #16",
+            "b.lt 24f",
+            "23:",
+            "ldr q8, [{row}], #16",
+            two_of_one!(0 1: $($panels)*),
+            two_of_one!(2 3: $($panels)*),
+            "subs {n}, {n}, #16",
+            "b.ge 23b",
+            "24:",
+            "tbz {elems}, #3, 25f",
+            "ldr d8, [{row}], #8",
+            two_of_one!(0 1: $($panels)*),
+            "25:",
+            "tbz {elems}, #2, 26f",
+            "ldr s8, [{row}]",
+            one_of_one!($($panels)*),
+            "26:",
+            "cmp {rows}, {end}",
+            "b.ne 20b",
+            rows = inout(reg) $tile.rows.add($m * $tile.taps) => _,
+            end = in(reg) $tile.rows.add(($m + 1) * $tile.taps),
+            elems = in(reg) $tile.tap_elems,
+            $($w = inout(reg) $weights[$i] => _,)*
+            $(inout($a) $sums[$i][0], inout($b) $sums[$i][1],)*
+            row = out(reg) _, n = out(reg) _,
+            out("v8") _,
+            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
+            out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+            out("v24") _, out("v25") _, out("v26") _, out("v27") _,
+            out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+            options(nostack, readonly),
+        )
+    };
+}
+
+/// # Safety
+/// As [`Isa::few`].
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn few(tile: &Tile) {
+    for m in 0..tile.live_pixels {
+        let mut first = 0;
+        while first < tile.live_channels {
+            // SAFETY: the pixel and the channel are live, and so many panels begin there.
+            first += NR
+                * unsafe {
+                    match (tile.live_channels - first).div_ceil(NR) {
+                        4.. => block::<4>(tile, m, first),
+                        _ => block::<1>(tile, m, first),
+                    }
+                };
+        }
+    }
+}
+
+/// Pixel `m` × `P` panels, 4 or 1, from channel `first` on. Returns `P`.
 ///
 /// # Safety
-/// As `tile`; the `P` panels exist, and `M` is at least the number of live pixels and at most MR.
+/// As `tile`; the pixel is live, and the `P` panels exist.
 #[target_feature(enable = "neon,dotprod")]
 #[inline]
-unsafe fn block<const M: usize, const P: usize>(tile: &Tile, first: usize) -> usize {
-    // SAFETY: panel `p` holds NR biases, NR multipliers and `taps * tap_elems * NR` weights. Each row
-    // pointer has `tap_elems` values, a multiple of 4: loads take 16, 8 or 4 of what is left.
+unsafe fn block<const P: usize>(tile: &Tile, m: usize, first: usize) -> usize {
+    // SAFETY: a panel holds NR biases, NR multipliers and `taps * tap_elems * NR` weights. Each row pointer has
+    // `tap_elems` values, a multiple of 4.
     unsafe {
         let panel = tile.panel.add(first / NR * tile.panel_bytes);
-        let mut acc = [[[vdupq_n_s32(0); 2]; P]; M];
-        for p in 0..P {
-            let bias: *const i32 = panel.add(p * tile.panel_bytes).cast();
-            for acc in &mut acc {
-                acc[p] = [vld1q_s32(bias), vld1q_s32(bias.add(4))];
-            }
+        let panels: [*const u8; P] = array::from_fn(|p| panel.add(p * tile.panel_bytes));
+        let mut sums = panels.map(|panel| [vld1q_s32(panel.cast()), vld1q_s32(panel.add(16).cast())]);
+        let weights = panels.map(|panel| panel.add(NR * 8));
+        if P == 4 {
+            one!(
+                tile, m, weights, sums,
+                [w0 0 "v0" "v1" w1 1 "v2" "v3" w2 2 "v4" "v5" w3 3 "v6" "v7"],
+                "w0" [0 1] [16 17 18 19] "w1" [2 3] [20 21 22 23]
+                "w2" [4 5] [24 25 26 27] "w3" [6 7] [28 29 30 31]
+            );
+        } else {
+            one!(tile, m, weights, sums, [w0 0 "v0" "v1"], "w0" [0 1] [16 17 18 19]);
         }
-        let mut weights = panel.add(NR * 8).cast::<i8>();
-        let mut x = [vdupq_n_s8(0); M];
-        for tap in 0..tile.taps {
-            let mut row = [core::ptr::null::<i8>(); M];
-            for (m, row) in row.iter_mut().enumerate() {
-                *row = *tile.rows.add(m * tile.taps + tap);
-            }
-            let mut k = 0;
-            while k + 16 <= tile.tap_elems {
-                for (x, row) in x.iter_mut().zip(row) {
-                    *x = vld1q_s8(row.add(k));
-                }
-                multiply::<M, P, 0>(&mut acc, &x, weights, tile.panel_bytes);
-                multiply::<M, P, 1>(&mut acc, &x, weights.add(NR * 4), tile.panel_bytes);
-                multiply::<M, P, 2>(&mut acc, &x, weights.add(NR * 8), tile.panel_bytes);
-                multiply::<M, P, 3>(&mut acc, &x, weights.add(NR * 12), tile.panel_bytes);
-                weights = weights.add(NR * 16);
-                k += 16;
-            }
-            if tile.tap_elems & 8 != 0 {
-                for (x, row) in x.iter_mut().zip(row) {
-                    let eight = vld1_s8(row.add(k));
-                    *x = vcombine_s8(eight, eight);
-                }
-                multiply::<M, P, 0>(&mut acc, &x, weights, tile.panel_bytes);
-                multiply::<M, P, 1>(&mut acc, &x, weights.add(NR * 4), tile.panel_bytes);
-                weights = weights.add(NR * 8);
-                k += 8;
-            }
-            if tile.tap_elems & 4 != 0 {
-                for (x, row) in x.iter_mut().zip(row) {
-                    *x = vreinterpretq_s8_s32(vdupq_n_s32(row.add(k).cast::<i32>().read_unaligned()));
-                }
-                multiply::<M, P, 0>(&mut acc, &x, weights, tile.panel_bytes);
-                weights = weights.add(NR * 4);
-            }
-        }
-        for p in 0..P {
+        for (p, sums) in sums.into_iter().enumerate() {
             let channel = first + p * NR;
-            let multiplier: *const f32 = panel.add(p * tile.panel_bytes + NR * 4).cast();
-            let multiplier = [vld1q_f32(multiplier), vld1q_f32(multiplier.add(4))];
             let live = (tile.live_channels - channel).min(NR);
-            match tile.out.add(channel) {
-                TileOutput::I8(out, range) => {
-                    let epilogue = Epilogue::new(range);
-                    let (pairs, single) = acc.as_chunks::<2>();
-                    if tile.live_pixels == M && live == NR {
-                        let mut out = out;
-                        for acc in pairs {
-                            let bytes = epilogue.bytes(scale_pair(acc, p, multiplier));
-                            vst1_s8(out, vget_low_s8(bytes));
-                            vst1_s8(out.add(tile.out_stride), vget_high_s8(bytes));
-                            out = out.wrapping_add(2 * tile.out_stride);
-                        }
-                        for acc in single {
-                            let scaled = [scale(acc[p][0], multiplier[0]), scale(acc[p][1], multiplier[1])];
-                            vst1_s8(out, epilogue.bytes8(scaled));
-                        }
-                        continue;
-                    }
-                    for (pair, acc) in pairs.iter().enumerate() {
-                        // Not the loop's bound: then the accumulators would have to live in memory.
-                        if pair * 2 >= tile.live_pixels {
-                            break;
-                        }
-                        let bytes = epilogue.bytes(scale_pair(acc, p, multiplier));
-                        let out = out.add(pair * 2 * tile.out_stride);
-                        store(out, vget_low_s8(bytes), live);
-                        if pair * 2 + 1 < tile.live_pixels {
-                            store(out.add(tile.out_stride), vget_high_s8(bytes), live);
-                        }
-                    }
-                    for acc in single {
-                        let scaled = [scale(acc[p][0], multiplier[0]), scale(acc[p][1], multiplier[1])];
-                        store(out.add((M - 1) * tile.out_stride), epilogue.bytes8(scaled), live);
-                    }
-                }
-                TileOutput::F32(out) => {
-                    for (m, acc) in acc.iter().enumerate() {
-                        if m >= tile.live_pixels {
-                            break;
-                        }
-                        let mut all = [0.0; NR];
-                        vst1q_f32(all.as_mut_ptr(), scale(acc[p][0], multiplier[0]));
-                        vst1q_f32(all.as_mut_ptr().add(4), scale(acc[p][1], multiplier[1]));
-                        out.add(m * tile.out_stride).copy_from_nonoverlapping(all.as_ptr(), live);
-                    }
-                }
-            }
+            let out = tile.out.add(m * tile.out_stride + channel);
+            store_8(out, sums, panels[p].add(NR * 4).cast(), live);
         }
     }
     P
-}
-
-/// Adds the products of the quad `LANE` of each row's values with the weights of `P` panels.
-///
-/// # Safety
-/// Each panel has 32 bytes at `weights`.
-#[target_feature(enable = "neon,dotprod")]
-#[inline]
-unsafe fn multiply<const M: usize, const P: usize, const LANE: i32>(
-    acc: &mut [[[int32x4_t; 2]; P]; M],
-    x: &[int8x16_t; M],
-    weights: *const i8,
-    panel_bytes: usize,
-) {
-    for p in 0..P {
-        // SAFETY: the caller's promise.
-        let (low, high) = unsafe {
-            let weights = weights.add(p * panel_bytes);
-            (vld1q_s8(weights), vld1q_s8(weights.add(16)))
-        };
-        for (acc, &x) in acc.iter_mut().zip(x) {
-            acc[p][0] = sdot::<LANE>(acc[p][0], low, x);
-            acc[p][1] = sdot::<LANE>(acc[p][1], high, x);
-        }
-    }
-}
-
-/// `vdotq_laneq_s32`, which is not stable yet.
-#[target_feature(enable = "neon,dotprod")]
-#[inline]
-fn sdot<const LANE: i32>(mut acc: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t {
-    // SAFETY: one instruction between registers, of an extension that the function asks for.
-    unsafe {
-        asm!(
-            "sdot {acc:v}.4s, {w:v}.16b, {x:v}.4b[{lane}]",
-            acc = inout(vreg) acc,
-            w = in(vreg) w,
-            x = in(vreg) x,
-            lane = const LANE,
-            options(pure, nomem, nostack, preserves_flags),
-        );
-    }
-    acc
-}
-
-/// Panel `p` of two pixels.
-#[target_feature(enable = "neon")]
-#[inline]
-fn scale_pair<const P: usize>(
-    acc: &[[[int32x4_t; 2]; P]; 2],
-    p: usize,
-    [low, high]: [float32x4_t; 2],
-) -> [float32x4_t; 4] {
-    let [[a, b], [c, d]] = [acc[0][p], acc[1][p]];
-    [scale(a, low), scale(b, high), scale(c, low), scale(d, high)]
-}
-
-/// Stores the first `live` of 8 channels of one pixel.
-///
-/// # Safety
-/// `out` has room for `live` elements, 1 to 8.
-#[target_feature(enable = "neon")]
-#[inline]
-unsafe fn store(out: *mut i8, bytes: int8x8_t, live: usize) {
-    // SAFETY: `out` has room for what is stored: all 8, or the copied `live` of them.
-    unsafe {
-        if live == NR {
-            vst1_s8(out, bytes);
-        } else {
-            let mut all = [0; NR];
-            vst1_s8(all.as_mut_ptr(), bytes);
-            out.copy_from_nonoverlapping(all.as_ptr(), live);
-        }
-    }
 }

@@ -11,11 +11,12 @@
 
 use core::arch::aarch64::*;
 use core::arch::asm;
+use core::array;
 
 use super::ConvArgs;
 use super::aarch64_quads::{self, Isa, Sweep};
-use super::aarch64_requantize::{Epilogue, scale};
-use super::gemm::{Micro, Tile, TileOutput};
+use super::aarch64_requantize::store_8;
+use super::gemm::{Micro, Tile};
 use super::pack::NR8_KR8;
 
 const MR: usize = 16;
@@ -39,24 +40,6 @@ static ISA: Isa = Isa { nr: NR, sweeps: &[sweep_1, sweep_2, sweep_3], few };
 unsafe fn tile<const FITS: bool>(tile: &Tile) {
     // SAFETY: the caller's promise.
     unsafe { aarch64_quads::tile::<FITS>(tile, &ISA) }
-}
-
-/// # Safety
-/// As [`Isa::few`].
-#[target_feature(enable = "neon,i8mm")]
-unsafe fn few(tile: &Tile) {
-    let mut first = 0;
-    while first < tile.live_channels {
-        let panels = (tile.live_channels - first).div_ceil(NR);
-        // SAFETY: the channel `first` is live, and `panels` panels begin there.
-        first += NR
-            * unsafe {
-                match panels {
-                    4.. => pair::<4>(tile, first),
-                    _ => pair::<1>(tile, first),
-                }
-            };
-    }
 }
 
 /// The sums of two pixels × pairs of channels, twice, from the biases of their panel. `{n}` is 64.
@@ -227,116 +210,108 @@ unsafe fn sweep_3(s: &Sweep) {
     }
 }
 
-/// One pixel or two × `P` panels from channel `first` on. Returns `P`.
+/// Adds eight of a pixel's values, twice in register 16, times those of a panel. A panel's sums are of two channels,
+/// two of each.
+#[rustfmt::skip]
+macro_rules! eight_of_one {
+    ($($p:literal [$a:literal $b:literal $c:literal $d:literal]
+       [$w:literal $x:literal $y:literal $z:literal])*) => {
+        concat!(
+            "ld1r {{v16.2d}}, [{row}], #8\n",
+            $(
+                "ld1 {{v", $w, ".16b, v", $x, ".16b, v", $y, ".16b, v", $z, ".16b}}, [{", $p, "}], #64\n",
+                "sdot v", $a, ".4s, v", $w, ".16b, v16.16b\n",
+                "sdot v", $b, ".4s, v", $x, ".16b, v16.16b\n",
+                "sdot v", $c, ".4s, v", $y, ".16b, v16.16b\n",
+                "sdot v", $d, ".4s, v", $z, ".16b, v16.16b\n",
+            )*
+        )
+    };
+}
+
+/// Adds the products of one pixel with panels to their sums.
+macro_rules! one {
+    ($tile:expr, $m:expr, $weights:expr, $sums:expr,
+     [$($w:ident $i:tt $a:tt $b:tt $c:tt $d:tt)*], $($panels:tt)*) => {
+        asm!(
+            "20:",
+            "ldr {row}, [{rows}], #8",
+            "mov {n}, {elems}",
+            "23:",
+            eight_of_one!($($panels)*),
+            "subs {n}, {n}, #8",
+            "b.ne 23b",
+            "cmp {rows}, {end}",
+            "b.ne 20b",
+            rows = inout(reg) $tile.rows.add($m * $tile.taps) => _,
+            end = in(reg) $tile.rows.add(($m + 1) * $tile.taps),
+            elems = in(reg) $tile.tap_elems,
+            $($w = inout(reg) $weights[$i] => _,)*
+            $(inout($a) $sums[$i][0], inout($b) $sums[$i][1], inout($c) $sums[$i][2], inout($d) $sums[$i][3],)*
+            row = out(reg) _, n = out(reg) _,
+            out("v16") _, out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+            out("v24") _, out("v25") _, out("v26") _, out("v27") _,
+            out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+            options(nostack, readonly),
+        )
+    };
+}
+
+/// # Safety
+/// As [`Isa::few`].
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn few(tile: &Tile) {
+    for m in 0..tile.live_pixels {
+        let mut first = 0;
+        while first < tile.live_channels {
+            // SAFETY: the pixel and the channel are live, and so many panels begin there.
+            first += NR
+                * unsafe {
+                    match (tile.live_channels - first).div_ceil(NR) {
+                        4.. => block::<4>(tile, m, first),
+                        _ => block::<1>(tile, m, first),
+                    }
+                };
+        }
+    }
+}
+
+/// Pixel `m` × `P` panels, 4 or 1, from channel `first` on. Returns `P`.
 ///
 /// # Safety
-/// As `tile`; the `P` panels exist, and at most two pixels are live.
-#[target_feature(enable = "neon,i8mm")]
+/// As `tile`; the pixel is live, and the `P` panels exist.
+#[target_feature(enable = "neon,dotprod")]
 #[inline]
-unsafe fn pair<const P: usize>(tile: &Tile, first: usize) -> usize {
-    // SAFETY: a panel holds NR biases, NR multipliers and `taps * tap_elems * NR` weights. Each row
-    // pointer has `tap_elems` values, a multiple of 8.
+unsafe fn block<const P: usize>(tile: &Tile, m: usize, first: usize) -> usize {
+    // SAFETY: a panel holds NR biases, NR multipliers and `taps * tap_elems * NR` weights. Each row pointer has
+    // `tap_elems` values, a multiple of 8, and not 0.
     unsafe {
         let panel = tile.panel.add(first / NR * tile.panel_bytes);
-        let mut acc = [[vdupq_n_s32(0); NR / 2]; P];
-        for (p, acc) in acc.iter_mut().enumerate() {
-            let bias: *const i32 = panel.add(p * tile.panel_bytes).cast();
-            for (n, acc) in acc.iter_mut().enumerate() {
-                let two = vld1_s32(bias.add(2 * n));
-                *acc = vcombine_s32(two, two);
-            }
+        let panels: [*const u8; P] = array::from_fn(|p| panel.add(p * tile.panel_bytes));
+        let weights = panels.map(|panel| panel.add(NR * 8));
+        let mut sums = [[vdupq_n_s32(0); 4]; P];
+        if P == 4 {
+            one!(
+                tile, m, weights, sums,
+                [w0 0 "v0" "v1" "v2" "v3" w1 1 "v4" "v5" "v6" "v7"
+                 w2 2 "v8" "v9" "v10" "v11" w3 3 "v12" "v13" "v14" "v15"],
+                "w0" [0 1 2 3] [20 21 22 23] "w1" [4 5 6 7] [24 25 26 27]
+                "w2" [8 9 10 11] [28 29 30 31] "w3" [12 13 14 15] [20 21 22 23]
+            );
+        } else {
+            one!(tile, m, weights, sums, [w0 0 "v0" "v1" "v2" "v3"], "w0" [0 1 2 3] [20 21 22 23]);
         }
-        let mut weights = panel.add(NR * 8).cast::<i8>();
-        for tap in 0..tile.taps {
-            let (a, b) = (*tile.rows.add(tap), *tile.rows.add(tile.taps + tap));
-            for k in (0..tile.tap_elems).step_by(8) {
-                let x = vcombine_s8(vld1_s8(a.add(k)), vld1_s8(b.add(k)));
-                for (p, acc) in acc.iter_mut().enumerate() {
-                    let weights = weights.add(p * tile.panel_bytes);
-                    for (n, acc) in acc.iter_mut().enumerate() {
-                        *acc = smmla(*acc, x, vld1q_s8(weights.add(n * 16)));
-                    }
-                }
-                weights = weights.add(NR * 8);
-            }
-        }
-        for (p, acc) in acc.into_iter().enumerate() {
-            let first = first + p * NR;
-            let multiplier: *const f32 = panel.add(p * tile.panel_bytes + NR * 4).cast();
-            let multiplier = [vld1q_f32(multiplier), vld1q_f32(multiplier.add(4))];
-            let live = (tile.live_channels - first).min(NR);
-            let acc = acc.map(|sums| vreinterpretq_s64_s32(sums));
-            // Channels 0 to 3 and 4 to 7 of the even pixel, then of the odd one.
+        for (p, [a, b, c, d]) in sums.into_iter().enumerate() {
+            let channel = first + p * NR;
+            let live = (tile.live_channels - channel).min(NR);
+            let out = tile.out.add(m * tile.out_stride + channel);
+            let bias: *const i32 = panels[p].cast();
             let sums = [
-                vtrn1q_s64(acc[0], acc[1]),
-                vtrn1q_s64(acc[2], acc[3]),
-                vtrn2q_s64(acc[0], acc[1]),
-                vtrn2q_s64(acc[2], acc[3]),
+                vaddq_s32(vpaddq_s32(a, b), vld1q_s32(bias)),
+                vaddq_s32(vpaddq_s32(c, d), vld1q_s32(bias.add(4))),
             ];
-            let [a, b, c, d] = sums.map(|sums| vreinterpretq_s32_s64(sums));
-            let [low, high] = multiplier;
-            let scaled = [scale(a, low), scale(b, high), scale(c, low), scale(d, high)];
-            let next = (tile.live_pixels == 2).then_some(tile.out_stride);
-            store(tile.out.add(first), scaled, live, next);
+            store_8(out, sums, panels[p].add(NR * 4).cast(), live);
         }
     }
     P
-}
-
-/// `vmmlaq_s32`, which is not stable yet.
-#[target_feature(enable = "neon,i8mm")]
-#[inline]
-fn smmla(mut acc: int32x4_t, x: int8x16_t, w: int8x16_t) -> int32x4_t {
-    // SAFETY: one instruction between registers, of an extension that the function asks for.
-    unsafe {
-        asm!(
-            "smmla {acc:v}.4s, {x:v}.16b, {w:v}.16b",
-            acc = inout(vreg) acc,
-            x = in(vreg) x,
-            w = in(vreg) w,
-            options(pure, nomem, nostack, preserves_flags),
-        );
-    }
-    acc
-}
-
-/// Stores the first `live` of 8 channels of one pixel, and of the next one, where there is one, so many
-/// elements further.
-///
-/// # Safety
-/// `out` has room for `live` elements, 1 to 8, there and there.
-#[target_feature(enable = "neon")]
-#[inline]
-unsafe fn store(out: TileOutput, scaled: [float32x4_t; 4], live: usize, next: Option<usize>) {
-    // SAFETY: `out` has room for what is stored: all 8, or the copied `live` of them.
-    unsafe {
-        match out {
-            TileOutput::I8(out, range) => {
-                let bytes = Epilogue::new(range).bytes(scaled);
-                if live == NR {
-                    vst1_s8(out, vget_low_s8(bytes));
-                    if let Some(next) = next {
-                        vst1_s8(out.add(next), vget_high_s8(bytes));
-                    }
-                } else {
-                    let mut all = [0; 2 * NR];
-                    vst1q_s8(all.as_mut_ptr(), bytes);
-                    out.copy_from_nonoverlapping(all.as_ptr(), live);
-                    if let Some(next) = next {
-                        out.add(next).copy_from_nonoverlapping(all.as_ptr().add(NR), live);
-                    }
-                }
-            }
-            TileOutput::F32(out) => {
-                let mut all = [0.0; 2 * NR];
-                for (i, scaled) in scaled.into_iter().enumerate() {
-                    vst1q_f32(all.as_mut_ptr().add(4 * i), scaled);
-                }
-                out.copy_from_nonoverlapping(all.as_ptr(), live);
-                if let Some(next) = next {
-                    out.add(next).copy_from_nonoverlapping(all.as_ptr().add(NR), live);
-                }
-            }
-        }
-    }
 }

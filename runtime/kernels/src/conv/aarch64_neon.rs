@@ -14,8 +14,8 @@ use core::arch::asm;
 
 use super::ConvArgs;
 use super::aarch64_quads::{self, Isa, Sweep};
-use super::aarch64_requantize::{Epilogue, scale};
-use super::gemm::{Micro, Tile, TileOutput};
+use super::aarch64_requantize::store_8;
+use super::gemm::{Micro, Tile};
 use super::pack::NR8_KR2;
 
 const MR: usize = 16;
@@ -339,10 +339,9 @@ unsafe fn block<const P: usize>(tile: &Tile, m: usize, first: usize) -> usize {
         }
         for (p, acc) in acc.into_iter().enumerate() {
             let channel = first + p * NR;
-            let multiplier = panels[p].add(NR * 4).cast::<f32>();
-            let scaled = [scale(acc[0], vld1q_f32(multiplier)), scale(acc[1], vld1q_f32(multiplier.add(4)))];
             let live = (tile.live_channels - channel).min(NR);
-            store(tile.out.add(m * tile.out_stride + channel), scaled, live);
+            let out = tile.out.add(m * tile.out_stride + channel);
+            store_8(out, acc, panels[p].add(NR * 4).cast(), live);
         }
     }
     P
@@ -356,34 +355,4 @@ fn two(acc: &mut [int32x4_t; 2], x: [int8x16_t; 2], w: [int8x16_t; 2]) {
     let high = vmull_high_s8(x[0], w[0]);
     acc[0] = vpadalq_s16(acc[0], vmlal_s8(low, vget_low_s8(x[1]), vget_low_s8(w[1])));
     acc[1] = vpadalq_s16(acc[1], vmlal_high_s8(high, x[1], w[1]));
-}
-
-/// Stores the first `live` of 8 channels of a pixel.
-///
-/// # Safety
-/// The output has room for `live` elements, 1 to 8.
-#[target_feature(enable = "neon")]
-#[inline]
-unsafe fn store(out: TileOutput, scaled: [float32x4_t; 2], live: usize) {
-    // SAFETY: `out` has room for what is stored: all 8, or the copied `live` of them.
-    unsafe {
-        match out {
-            TileOutput::I8(out, range) => {
-                let bytes = Epilogue::new(range).bytes8(scaled);
-                if live == NR {
-                    vst1_s8(out, bytes);
-                } else {
-                    let mut all = [0; NR];
-                    vst1_s8(all.as_mut_ptr(), bytes);
-                    out.copy_from_nonoverlapping(all.as_ptr(), live);
-                }
-            }
-            TileOutput::F32(out) => {
-                let mut all = [0.0; NR];
-                vst1q_f32(all.as_mut_ptr(), scaled[0]);
-                vst1q_f32(all.as_mut_ptr().add(4), scaled[1]);
-                out.copy_from_nonoverlapping(all.as_ptr(), live);
-            }
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 use core::arch::aarch64::*;
 
+use super::gemm::TileOutput;
 use crate::requantize::OutputRange;
 
 /// [`OutputRange::requantize`], four lanes at a time. Clamping waits until 16 results are bytes:
@@ -58,4 +59,35 @@ impl Epilogue {
 #[inline]
 pub(super) fn scale(acc: int32x4_t, multiplier: float32x4_t) -> float32x4_t {
     vmulq_f32(vcvtq_f32_s32(acc), multiplier)
+}
+
+/// Stores the first `live` of 8 channels of a pixel, from their sums.
+///
+/// # Safety
+/// There are 8 multipliers; `out` has room for `live` elements, 1 to 8.
+#[target_feature(enable = "neon")]
+#[inline]
+pub(super) unsafe fn store_8(out: TileOutput, sums: [int32x4_t; 2], multipliers: *const f32, live: usize) {
+    // SAFETY: `out` has room for what is stored: all 8, or the copied `live` of them.
+    unsafe {
+        let scaled = [scale(sums[0], vld1q_f32(multipliers)), scale(sums[1], vld1q_f32(multipliers.add(4)))];
+        match out {
+            TileOutput::I8(out, range) => {
+                let bytes = Epilogue::new(range).bytes8(scaled);
+                if live == 8 {
+                    vst1_s8(out, bytes);
+                } else {
+                    let mut all = [0; 8];
+                    vst1_s8(all.as_mut_ptr(), bytes);
+                    out.copy_from_nonoverlapping(all.as_ptr(), live);
+                }
+            }
+            TileOutput::F32(out) => {
+                let mut all = [0.0; 8];
+                vst1q_f32(all.as_mut_ptr(), scaled[0]);
+                vst1q_f32(all.as_mut_ptr().add(4), scaled[1]);
+                out.copy_from_nonoverlapping(all.as_ptr(), live);
+            }
+        }
+    }
 }
