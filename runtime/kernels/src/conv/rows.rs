@@ -237,10 +237,7 @@ impl Rows {
                 TapKind::Lines => self.point_lines(origin, [oy, ox], row, pointers),
                 TapKind::Gathered => {
                     let to = self.gathered.add(row * self.gathered_stride);
-                    let line = self.shape.kernel_w * self.shape.group_in_channels();
-                    for ky in 0..self.shape.kernel_h {
-                        self.gather(origin, self.shape.input_row(oy, ky), ox, to.add(ky * line));
-                    }
+                    self.gather(origin, [oy, ox], to);
                     *pointers = to;
                 }
             }
@@ -261,28 +258,43 @@ impl Rows {
         pointers: *mut *const i8,
     ) {
         let shape = &self.shape;
-        let is_inside_x = (self.interior_x.0..self.interior_x.1).contains(&ox);
+        let (channels, elems) = (shape.in_channels, self.taps.elems);
+        let (skip, start, inside) = self.clip(ox);
+        let line = shape.in_w * channels;
+        let gathered = self.gathered.wrapping_add(row * self.gathered_stride);
+        let mut lines = 0;
+        let mut first = (origin, gathered);
+        // Positions above the image wrap to beyond its other end.
+        let mut y = (oy * shape.stride_h).wrapping_sub(shape.pad_top);
         for ky in 0..shape.kernel_h {
-            // SAFETY: `ky` is one of the taps, and each has `tap_elems` of the row's gathered values; a line
-            // is used in place where all that is read of it lies inside the input.
-            unsafe {
-                let tap = pointers.add(ky);
-                let Some(y) = shape.input_row(oy, ky) else {
-                    *tap = self.zero_row;
-                    continue;
-                };
-                let column = (ox * shape.stride_w).wrapping_sub(shape.pad_left);
-                let line = origin
-                    .wrapping_add(y * shape.in_w * shape.in_channels)
-                    .wrapping_add(column.wrapping_mul(shape.in_channels));
-                if is_inside_x && line.addr() + self.taps.elems <= self.input_end.addr() {
-                    *tap = line;
-                } else {
-                    let to = self.gathered.add(row * self.gathered_stride + ky * self.taps.elems);
-                    self.gather(origin, Some(y), ox, to);
-                    *tap = to;
+            let mut tap = self.zero_row;
+            if y < shape.in_h && inside > 0 {
+                let from = origin.wrapping_add(y * line + start * channels);
+                tap = from;
+                // A line is used in place where all that is read of it lies inside the input.
+                if inside < shape.kernel_w || from.addr() + elems > self.input_end.addr() {
+                    let to = gathered.wrapping_add(ky * elems);
+                    tap = to;
+                    if lines == 0 {
+                        first = (from, to);
+                    }
+                    lines += 1;
                 }
             }
+            // SAFETY: `ky` is one of the taps.
+            unsafe { *pointers.add(ky) = tap };
+            y = y.wrapping_add(shape.dilation_h);
+        }
+        let (from, to) = first;
+        let next = (shape.dilation_h.wrapping_mul(line), elems);
+        let [skip, inside] = [skip * channels, inside * channels];
+        // SAFETY: the lines that are gathered follow each other, since lines inside the image do, and those that
+        // are read in place are the first of them. Each has `elems` of the row's gathered values.
+        unsafe {
+            copy_lines(self.zero_row, to, (0, elems), skip, lines);
+            copy_lines(from, to.wrapping_add(skip), next, inside, lines);
+            let right = skip + inside;
+            copy_lines(self.zero_row, to.wrapping_add(right), (0, elems), self.taps.used - right, lines);
         }
     }
 
@@ -334,41 +346,54 @@ impl Rows {
         }
     }
 
-    /// Copies the `kernel_w * channels` inputs of output column `ox` in line `y` to `to`; zero points where
-    /// there is no such line or column.
+    /// Of the kernel's columns at output column `ox`, without dilation, how many are left of the image, where the
+    /// next ones begin in the image, and how many these are.
+    #[inline(always)]
+    fn clip(&self, ox: usize) -> (usize, usize, usize) {
+        let shape = &self.shape;
+        let left = ox * shape.stride_w;
+        let skip = shape.pad_left.saturating_sub(left).min(shape.kernel_w);
+        let start = (left + skip).saturating_sub(shape.pad_left);
+        (skip, start, shape.in_w.saturating_sub(start).min(shape.kernel_w - skip))
+    }
+
+    /// Copies all inputs of an output pixel to `to`, with zero points where there are none.
     ///
     /// # Safety
     /// `origin` as in `point_border`; `to` has room for them.
     #[inline(never)]
-    unsafe fn gather(&self, origin: *const i8, y: Option<usize>, ox: usize, to: *mut i8) {
+    unsafe fn gather(&self, origin: *const i8, [oy, ox]: [usize; 2], to: *mut i8) {
         let shape = &self.shape;
         let channels = shape.group_in_channels();
-        let left = ox * shape.stride_w;
-        // SAFETY: `to` has room; reads are inside the image, as the bounds of `input_column`, or of the
-        // clipped columns, say.
+        let line = shape.in_w * shape.in_channels;
+        let kernel_line = shape.kernel_w * channels;
+        // SAFETY: `to` has room; reads are inside the image, as the bounds of `input_row`, of `input_column`, or of
+        // the clipped columns, say.
         unsafe {
-            let Some(y) = y else {
-                copy(self.zero_row, to, shape.kernel_w * channels);
-                return;
-            };
-            let line = origin.add(y * shape.in_w * shape.in_channels);
             if shape.groups == 1 && shape.dilation_w == 1 {
-                // Columns `skip .. skip + inside` of the kernel are inside the image.
-                let skip = shape.pad_left.saturating_sub(left).min(shape.kernel_w);
-                let start = (left + skip).saturating_sub(shape.pad_left);
-                let inside = shape.in_w.saturating_sub(start).min(shape.kernel_w - skip);
-                if inside < shape.kernel_w {
-                    copy(self.zero_row, to, shape.kernel_w * channels);
+                let (skip, start, inside) = self.clip(ox);
+                let is_inside = |ky: &usize| shape.input_row(oy, *ky).is_some();
+                let first = (0..shape.kernel_h).find(is_inside).unwrap_or(0);
+                let lines = (first..shape.kernel_h).take_while(is_inside).count();
+                if lines < shape.kernel_h || inside < shape.kernel_w {
+                    copy(self.zero_row, to, shape.kernel_h * kernel_line);
                 }
-                if inside > 0 {
-                    copy(line.add(start * channels), to.add(skip * channels), inside * channels);
+                if let Some(y) = shape.input_row(oy, first) {
+                    let from = origin.wrapping_add(y * line + start * channels);
+                    let to = to.wrapping_add(first * kernel_line + skip * channels);
+                    let next = (shape.dilation_h.wrapping_mul(line), kernel_line);
+                    copy_lines(from, to, next, inside * channels, lines);
                 }
-            } else {
+                return;
+            }
+            for ky in 0..shape.kernel_h {
                 for kx in 0..shape.kernel_w {
-                    let to = to.add(kx * channels);
-                    match shape.input_column(ox, kx) {
-                        Some(x) => copy(line.add(x * shape.in_channels), to, channels),
-                        None => copy(self.zero_row, to, channels),
+                    let to = to.add(ky * kernel_line + kx * channels);
+                    match (shape.input_row(oy, ky), shape.input_column(ox, kx)) {
+                        (Some(y), Some(x)) => {
+                            copy(origin.add(y * line + x * shape.in_channels), to, channels);
+                        }
+                        _ => copy(self.zero_row, to, channels),
                     }
                 }
             }
@@ -398,6 +423,28 @@ fn point_run<const TAPS: usize>(
 fn point_from(corner: *const i8, offsets: &[usize], pointers: &mut [*const i8]) {
     for (pointer, &offset) in pointers.iter_mut().zip(offsets) {
         *pointer = corner.wrapping_add(offset);
+    }
+}
+
+/// Copies `elems` each of lines that are so far from one another, in the source and in the destination.
+///
+/// # Safety
+/// As `core::ptr::copy_nonoverlapping`, of each line.
+#[inline(always)]
+unsafe fn copy_lines(
+    mut from: *const i8,
+    mut to: *mut i8,
+    (from_step, to_step): (usize, usize),
+    elems: usize,
+    lines: usize,
+) {
+    if elems == 0 {
+        return;
+    }
+    for _ in 0..lines {
+        // SAFETY: the caller's promise.
+        unsafe { copy(from, to, elems) };
+        (from, to) = (from.wrapping_add(from_step), to.wrapping_add(to_step));
     }
 }
 
