@@ -1,270 +1,226 @@
-//! Depthwise 3 × 3 and 5 × 5 by AVX512-VNNI, column by column of the padded input.
+//! Depthwise 3 × 3 and 5 × 5 by AVX512-VNNI, over a plane in the first-level cache.
 //!
-//! The rows of a column that one or two output lines need are interleaved once, and serve every output
-//! pixel that the column is a tap of: column `c` adds to the pixels `ox` with `0 <= c - S ox < K`, whose
-//! accumulators wait in `W = ceil(K / S)` slots, and completes one of them. Two lines share what they both
-//! read. Weights come from memory with the multiplication, so that the registers are for accumulators.
+//! A *plane* is a ring of the input lines that an output line reads, one block of channels of them, with
+//! the padding, and with flipped top bits (`x + 128`; the bias carries the correction). There are no
+//! borders to treat, no pointers to choose, and a register may hold several pixels of few channels:
 //! ```text
-//! K S lines   rows quads   slots   registers waiting   multiply-adds of 64 results
-//! 3 1 2       4    1       3       24                  12
-//! 3 2 1       3    1       2       8                   12
-//! 5 1 1       5    2       5       20                  40
-//! 5 2 2       7    2       3       24                  40
+//! P: pixels of a register          1 × 64 channels, 2 × 32, or 4 × 16
+//! STEP = P S                       columns from one group of P output pixels to the next
 //! ```
+//! Four rows of a column are interleaved, so that each int32 lane of an accumulator meets four taps of its
+//! channel in one `vpdpbusd`. Where groups overlap (`STEP < K`), a column is interleaved once: the
+//! accumulators of the `W = ceil(K / STEP)` groups that it is a tap of wait in slots. What a fifth row adds is
+//! interleaved along the line instead: four taps and one, where by columns it would be five times one.
+//! ```text
+//! K   quads: columns + fifth row   multiply-adds of a register of results
+//! 3   3                            12, for 9 taps
+//! 5   5 + 2                        28, for 25 taps
+//! ```
+//! Weights come from memory with the multiplication, so that the registers are for accumulators.
 
 use core::arch::x86_64::*;
 
-use super::depthwise::{self, Kernel, Line};
-use super::gemm::TileOutput;
-use super::quad_depthwise::Block;
-use super::x86_avx512vnni_depthwise::{load, mask, store};
-use super::{ConvArgs, ConvShape, Output, Weights};
-use crate::requantize::OutputRange;
+use super::x86_avx512vnni_plane::{Constants, Strip, WIDTH};
 use crate::x86_avx512::{Bounds, interleave};
 
-const WIDTH: usize = 64;
-
-/// Whether this is a convolution for these kernels.
-pub(super) fn accepts(args: &ConvArgs<'_>) -> bool {
-    let shape = &args.shape;
-    shape.kernel_h == shape.kernel_w
-        && matches!(shape.kernel_h, 3 | 5)
-        && shape.stride_h == shape.stride_w
-        && matches!(shape.stride_h, 1 | 2)
-        && (shape.dilation_h, shape.dilation_w) == (1, 1)
-        && matches!(args.output, Output::I8(..))
-}
-
-/// # Safety
-/// As the table's `RunFn`; `accepts` these arguments.
-pub(super) unsafe fn run(args: &mut ConvArgs<'_>, weights: Weights<'_>) {
-    let shape = args.shape;
-    let block = Block::new(shape.in_channels.min(WIDTH), WIDTH, &shape, true);
-    let lines = if shape.kernel_h + shape.stride_h == 7 { 2 } else { 1 };
-    // SAFETY: the caller's promise.
-    unsafe { depthwise::walk(args, &mut Columns { weights, shape, block, lines }) }
-}
-
-struct Columns<'a> {
-    weights: Weights<'a>,
-    shape: ConvShape,
-    /// Weights are `[line][kx][quad]`: those of the second line are further down by the stride.
-    block: Block,
-    lines: usize,
-}
-
-impl Kernel for Columns<'_> {
-    fn channels(&self) -> usize {
-        self.block.channels
-    }
-
-    fn lines(&self) -> usize {
-        self.lines
-    }
-
-    unsafe fn prepare(&mut self, first: usize) {
-        self.block.set_constants(&self.weights, first);
-        // SAFETY: the caller's promise.
-        unsafe { self.prepare_weights(first) }
-    }
-
-    unsafe fn line(&self, line: &mut Line) {
-        // SAFETY: the caller's promise.
-        unsafe { self.any_line(line) }
-    }
-}
-
-impl Columns<'_> {
-    fn quads(&self) -> usize {
-        (self.shape.kernel_h + self.shape.stride_h * (self.lines - 1)).div_ceil(4)
-    }
-
-    /// # Safety
-    /// The block's channels from `first` on exist; the processor has AVX-512 F, BW, VL and VNNI.
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn prepare_weights(&mut self, first: usize) {
-        let (kernel, stride, quads) = (self.shape.kernel_h, self.shape.stride_h, self.quads());
-        let mask = mask(self.block.channels);
-        let weights = self.weights.weights.as_ptr().wrapping_add(first);
-        let mut correction = [_mm512_setzero_si512(); 4];
-        for index in 0..self.lines * kernel * quads {
-            let (line, kx, quad) = (index / (kernel * quads), index / quads % kernel, index % quads);
-            let mut taps = [_mm512_setzero_si512(); 4];
-            for (i, to) in taps.iter_mut().enumerate() {
-                let ky = (quad * 4 + i).wrapping_sub(line * stride);
-                if ky < kernel {
-                    let tap = weights.wrapping_add((ky * kernel + kx) * self.shape.in_channels);
-                    // SAFETY: the tap exists, and the mask leaves the block's channels.
-                    *to = unsafe { _mm512_maskz_loadu_epi8(mask, tap) };
-                }
-            }
-            for (i, weights) in interleave(taps).into_iter().enumerate() {
-                if line == 0 {
-                    correction[i] = _mm512_dpbusd_epi32(correction[i], _mm512_set1_epi8(-128), weights);
-                }
-                // SAFETY: four registers are one quad of weights, of which there are at most 20.
-                unsafe {
-                    let to = self.block.weights[index].as_mut_ptr().add(i * WIDTH);
-                    _mm512_storeu_si512(to.cast(), weights);
-                }
-            }
-        }
-        for (i, correction) in correction.into_iter().enumerate() {
-            // SAFETY: four registers are all biases.
-            unsafe {
-                let bias: *mut __m512i = self.block.bias.as_mut_ptr().add(i * 16).cast();
-                _mm512_storeu_si512(bias, _mm512_sub_epi32(_mm512_loadu_si512(bias), correction));
-            }
-        }
-    }
-
-    /// # Safety
-    /// As [`Line`] documents; the processor has AVX-512 F, BW, VL and VNNI.
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn any_line(&self, line: &Line) {
-        let TileOutput::I8(out, range) = line.out else { return };
-        let to = To { out, range };
-        let constants = Constants {
-            weights: self.block.weights.as_ptr().cast(),
-            bias: self.block.bias.as_ptr().cast(),
-            multiplier: self.block.multiplier.as_ptr().cast(),
-            channels: self.block.channels,
-        };
-        let full = self.block.channels == WIDTH;
-        // SAFETY: the caller's promise; the constants are the kernel's.
-        unsafe {
-            match (self.shape.kernel_h, self.shape.stride_h, line.count) {
-                (3, 1, 2) if full => columns::<3, 1, 2, 1, 3, true>(line, constants, to),
-                (3, 1, 2) => columns::<3, 1, 2, 1, 3, false>(line, constants, to),
-                (3, 1, _) if full => columns::<3, 1, 1, 1, 3, true>(line, constants, to),
-                (3, 1, _) => columns::<3, 1, 1, 1, 3, false>(line, constants, to),
-                (3, _, _) if full => columns::<3, 2, 1, 1, 2, true>(line, constants, to),
-                (3, _, _) => columns::<3, 2, 1, 1, 2, false>(line, constants, to),
-                (_, 1, _) if full => columns::<5, 1, 1, 2, 5, true>(line, constants, to),
-                (_, 1, _) => columns::<5, 1, 1, 2, 5, false>(line, constants, to),
-                (_, _, 2) if full => columns::<5, 2, 2, 2, 3, true>(line, constants, to),
-                (_, _, 2) => columns::<5, 2, 2, 2, 3, false>(line, constants, to),
-                (_, _, _) if full => columns::<5, 2, 1, 2, 3, true>(line, constants, to),
-                (_, _, _) => columns::<5, 2, 1, 2, 3, false>(line, constants, to),
-            }
-        }
-    }
-}
-
-/// A block's constants. Behind raw pointers: what is behind a reference, the compiler would take into
-/// registers that it does not have, and so to a stack that is not aligned.
-#[derive(Clone, Copy)]
-struct Constants {
-    /// `[L][K][Q]` quads of four registers, aligned to 64 bytes.
-    weights: *const [__m512i; 4],
-    /// Four registers.
-    bias: *const [__m512i; 4],
-    /// Four registers.
-    multiplier: *const [__m512; 4],
-    channels: usize,
-}
-
-/// Where pixel 0 of the first line goes, and in what range.
-#[derive(Clone, Copy)]
-struct To {
-    out: *mut i8,
-    range: OutputRange,
-}
-
-/// `L` lines of a `K` × `K` kernel at stride `S`: `Q` quads of rows, `W` slots. `FULL` where the block
-/// has 64 channels.
+/// The strip's lines.
 ///
 /// # Safety
-/// As [`Line`] and [`Constants`] document, for this kernel; the processor has AVX-512 F, BW, VL and VNNI.
+/// As [`Strip`] and [`Constants`] document, for this kernel; `plane` is aligned to 64 bytes and has
+/// [`Strip::plane_bytes`]. The processor has AVX-512 F, BW, VL and VNNI.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline(never)]
-unsafe fn columns<
-    const K: usize,
-    const S: usize,
-    const L: usize,
-    const Q: usize,
-    const W: usize,
-    const FULL: bool,
->(
-    line: &Line,
-    constants: Constants,
-    to: To,
+pub(super) unsafe fn lines<const K: usize, const S: usize, const P: usize, const W: usize>(
+    strip: &Strip,
+    constants: *const Constants,
+    plane: *mut u8,
 ) {
-    let shape = line.shape();
-    let mask = mask(constants.channels);
-    let bounds = Bounds::new(to.range);
-    // SAFETY: the caller's promise.
-    let bias = unsafe { *constants.bias };
-    let rows_used = K + S * (L - 1);
-    // SAFETY: an output line reads so many rows, the second one `S` further down.
-    let (rows, masks) = unsafe { line.first_rows::<8>(rows_used) };
-    let mut waiting = [[bias; W]; L];
-    let columns = (shape.out_w - 1) * S + K;
-    // With the phase known, slots are registers: so a period is written out, in which every slot takes
-    // every part.
-    macro_rules! phase {
-        ($phase:literal, $first:ident) => {
-            let column = $first + $phase;
-            if $phase < S * W && column < columns {
-                let x = column.wrapping_sub(shape.pad_left);
-                for quad in 0..Q {
-                    let mut taps = [_mm512_setzero_si512(); 4];
-                    for (i, tap) in taps.iter_mut().enumerate() {
-                        let row = quad * 4 + i;
-                        if row < rows_used {
-                            let offset = x.wrapping_mul(shape.in_channels) & masks[row];
-                            let from =
-                                if x < shape.in_w { rows[row].wrapping_add(offset) } else { line.zero() };
-                            // SAFETY: pixel `x` of an input line, or zero points.
-                            *tap = unsafe { load::<FULL>(from, mask) };
-                        }
-                    }
-                    let taps = interleave(taps);
-                    for l in 0..L {
-                        // Whether the line reads rows of this quad.
-                        if quad >= l * S / 4 && quad <= (l * S + K - 1) / 4 {
-                            for kx in 0..K {
-                                let ahead = $phase + K * S * W - kx;
-                                if ahead % S == 0 {
-                                    let slot = &mut waiting[l][ahead / S % W];
-                                    // SAFETY: the quad exists.
-                                    let weights = unsafe { &*constants.weights.add((l * K + kx) * Q + quad) };
-                                    for i in 0..4 {
-                                        slot[i] = _mm512_dpbusd_epi32(slot[i], taps[i], weights[i]);
-                                    }
-                                }
-                            }
+    let step = S * P;
+    let width = WIDTH / P;
+    let bounds = Bounds::new(strip.range);
+    let pitch = strip.pitch::<K, S, P>();
+    let groups = strip.pixels.div_ceil(P);
+    let last_pixels = strip.pixels - (groups - 1) * P;
+    // From a group's column 0, and from one period of groups to the next.
+    let (odd, period) = if strip.is_split::<S, P>() {
+        (strip.odd::<K, S, P>(), W * width * P)
+    } else {
+        (0, W * width * step)
+    };
+    let offset = |group: usize, column: usize| {
+        if S == 2 && P > 1 {
+            column % 2 * odd + (group * P + column / 2) * width
+        } else {
+            (group * step + column) * width
+        }
+    };
+    let mut filled = 0;
+    for line in 0..strip.lines {
+        // SAFETY: the caller's promise; a row of the ring is overwritten when no line reads it any more.
+        let rows: [*const u8; K] = unsafe {
+            while filled < line * S + K {
+                strip.fill::<K, S, P>(filled, plane.add(filled % K * pitch));
+                filled += 1;
+            }
+            core::array::from_fn(|ky| plane.add((line * S + ky) % K * pitch).cast_const())
+        };
+        // SAFETY: pixel 0 of the line.
+        let mut out = unsafe { strip.out.add(line * strip.shape.out_w * strip.shape.in_channels) };
+        // SAFETY: the caller's promise.
+        let mut waiting = [unsafe { (*constants).bias }; W];
+        // Adds the column to every group that it is a tap of: the first one waits in slot `$first`.
+        macro_rules! column {
+            ($at:expr, $first:literal, $column:expr, $group_column:expr) => {
+                let mut taps = [_mm512_setzero_si512(); 4];
+                for ky in 0..K.min(4) {
+                    // SAFETY: a group's columns are in the plane.
+                    taps[ky] = unsafe { _mm512_loadu_si512(rows[ky].add($at + $column).cast()) };
+                }
+                let taps = interleave(taps);
+                for ahead in 0..W {
+                    if $group_column >= ahead * step && $group_column - ahead * step < K {
+                        // SAFETY: there are as many quads as columns, and more.
+                        unsafe {
+                            let weights = &(*constants).weights[$group_column - ahead * step];
+                            multiply(&mut waiting[($first + ahead) % W], &taps, weights);
                         }
                     }
                 }
-                let ahead = $phase + K * S * W - (K - 1);
-                if ahead % S == 0 {
-                    for l in 0..L {
-                        let slot = &mut waiting[l][ahead / S % W];
-                        if let Some(ox) = column.checked_sub(K - 1) {
-                            let at = (l * shape.out_w + ox / S) * shape.in_channels;
-                            let mut real = [_mm512_setzero_ps(); 4];
-                            // SAFETY: there are four multipliers; pixel `ox / S` of the line.
+            };
+        }
+        for column in 0..K.saturating_sub(step) {
+            column!(0, 0, offset(0, column), column);
+        }
+        let mut at = 0;
+        let mut left = groups;
+        'line: loop {
+            // With the slot known, slots are registers: so a period is written out.
+            macro_rules! group {
+                ($slot:literal) => {
+                    if $slot < W {
+                        for column in K.saturating_sub(step)..K {
+                            column!(at, $slot, offset($slot, column), column);
+                        }
+                        if K == 5 {
+                            let mut taps = [_mm512_setzero_si512(); 4];
+                            for (column, tap) in taps.iter_mut().enumerate() {
+                                // SAFETY: a group's columns are in the plane.
+                                *tap = unsafe {
+                                    _mm512_loadu_si512(rows[K - 1].add(at + offset($slot, column)).cast())
+                                };
+                            }
+                            // SAFETY: the same; there are seven quads.
                             unsafe {
-                                for i in 0..4 {
-                                    let multiplier = (*constants.multiplier)[i];
-                                    real[i] = _mm512_mul_ps(_mm512_cvtepi32_ps(slot[i]), multiplier);
-                                }
-                                store::<FULL>(bounds.quantize(&real), to.out.add(at), mask);
+                                let last = rows[K - 1].add(at + offset($slot, 4));
+                                let last = spread(_mm512_loadu_si512(last.cast()));
+                                multiply(
+                                    &mut waiting[$slot % W],
+                                    &interleave(taps),
+                                    &(*constants).weights[5],
+                                );
+                                multiply(&mut waiting[$slot % W], &last, &(*constants).weights[6]);
                             }
                         }
-                        *slot = bias;
+                        let mut real = [_mm512_setzero_ps(); 4];
+                        for i in 0..4 {
+                            let sums = _mm512_cvtepi32_ps(waiting[$slot % W][i]);
+                            // SAFETY: the caller's promise.
+                            real[i] = _mm512_mul_ps(sums, unsafe { (*constants).multiplier[i] });
+                        }
+                        let bytes = bounds.quantize_small(&real);
+                        left -= 1;
+                        // SAFETY: the group's pixels are the line's.
+                        unsafe {
+                            if P == 1 {
+                                _mm512_storeu_si512(out.cast(), bytes);
+                            } else {
+                                let pixels = if left == 0 { last_pixels } else { P };
+                                store_pixels::<P>(bytes, out, strip, pixels);
+                            }
+                        }
+                        if left == 0 {
+                            break 'line;
+                        }
+                        // SAFETY: there is another group.
+                        unsafe {
+                            out = out.add(P * strip.shape.in_channels);
+                            waiting[$slot % W] = (*constants).bias;
+                        }
                     }
+                };
+            }
+            group!(0);
+            group!(1);
+            group!(2);
+            group!(3);
+            group!(4);
+            at += period;
+        }
+    }
+}
+
+/// # Safety
+/// `weights` are aligned to 64 bytes.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+#[inline]
+unsafe fn multiply(acc: &mut [__m512i; 4], taps: &[__m512i; 4], weights: *const [__m512i; 4]) {
+    for i in 0..4 {
+        // SAFETY: the caller's promise.
+        acc[i] = _mm512_dpbusd_epi32(acc[i], taps[i], unsafe { (*weights)[i] });
+    }
+}
+
+/// The values of one tap in the order of [`interleave`]: those of the other three are zeros.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn spread(tap: __m512i) -> [__m512i; 4] {
+    let mut all = [tap; 4];
+    for (i, to) in all.iter_mut().enumerate() {
+        let i = 4 * i as i64;
+        // Bytes 4 i to 4 i + 3, each with three of which the index has its top bit set.
+        let low = 0x8080_8001_8080_8000_u64 as i64;
+        let high = 0x8080_8003_8080_8002_u64 as i64;
+        let add = i << 32 | i;
+        let (low, high) = (low + add, high + add);
+        *to = _mm512_shuffle_epi8(tap, _mm512_set_epi64(high, low, high, low, high, low, high, low));
+    }
+    all
+}
+
+/// Stores the first `pixels` of the `P` pixels of a group.
+///
+/// # Safety
+/// `out` has room for the block's channels of as many pixels of the strip's output.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[inline]
+unsafe fn store_pixels<const P: usize>(bytes: __m512i, out: *mut i8, strip: &Strip, pixels: usize) {
+    let stride = strip.shape.in_channels;
+    // SAFETY: the caller's promise.
+    unsafe {
+        if pixels == P && stride == WIDTH / P {
+            return _mm512_storeu_si512(out.cast(), bytes);
+        }
+        if P == 2 {
+            _mm256_storeu_si256(out.cast(), _mm512_castsi512_si256(bytes));
+            if pixels == 2 {
+                _mm256_storeu_si256(out.add(stride).cast(), _mm512_extracti64x4_epi64::<1>(bytes));
+            }
+            return;
+        }
+        let all = [
+            _mm512_castsi512_si128(bytes),
+            _mm512_extracti32x4_epi32::<1>(bytes),
+            _mm512_extracti32x4_epi32::<2>(bytes),
+            _mm512_extracti32x4_epi32::<3>(bytes),
+        ];
+        for (pixel, bytes) in all.into_iter().enumerate() {
+            if pixel < pixels {
+                if strip.channels == 16 {
+                    _mm_storeu_si128(out.add(pixel * stride).cast(), bytes);
+                } else {
+                    _mm_mask_storeu_epi8(out.add(pixel * stride), strip.mask(), bytes);
                 }
             }
-        };
-    }
-    for first in (0..columns).step_by(S * W) {
-        phase!(0, first);
-        phase!(1, first);
-        phase!(2, first);
-        phase!(3, first);
-        phase!(4, first);
-        phase!(5, first);
+        }
     }
 }

@@ -10,7 +10,7 @@ use core::arch::x86_64::*;
 use super::depthwise::Line;
 use super::gemm::TileOutput;
 use super::quad_depthwise::{self, Block, Canonical, Isa};
-use super::x86_avx512vnni_columns as columns;
+use super::x86_avx512vnni_plane as plane;
 use super::{ConvArgs, WeightSource};
 use crate::requantize::OutputRange;
 use crate::x86_avx512::{Bounds, interleave};
@@ -25,7 +25,7 @@ pub(super) unsafe fn depthwise(args: &mut ConvArgs<'_>) {
     // SAFETY: the caller's promise.
     unsafe {
         match args.weights {
-            WeightSource::Canonical(weights) if columns::accepts(args) => columns::run(args, weights),
+            WeightSource::Canonical(weights) if plane::accepts(args, &weights) => plane::run(args, weights),
             _ => quad_depthwise::run(args, &ISA),
         }
     }
@@ -156,7 +156,7 @@ unsafe fn any<const FULL: bool>(block: &Block, line: &mut Line) {
 /// `tap` has 64 readable values, or as many as `mask` selects where not `FULL`.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-pub(super) unsafe fn load<const FULL: bool>(tap: *const i8, mask: __mmask64) -> __m512i {
+unsafe fn load<const FULL: bool>(tap: *const i8, mask: __mmask64) -> __m512i {
     // SAFETY: the caller's promise.
     let x = unsafe { if FULL { _mm512_loadu_si512(tap.cast()) } else { _mm512_maskz_loadu_epi8(mask, tap) } };
     _mm512_xor_si512(x, _mm512_set1_epi8(-128))
@@ -174,7 +174,7 @@ fn multiply(acc: &mut [__m512i; 4], x: [__m512i; 4], weights: &[__m512i; 4]) {
 /// `out` has room for the block's channels: 64 where `FULL`.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-pub(super) unsafe fn store<const FULL: bool>(bytes: __m512i, out: *mut i8, mask: __mmask64) {
+unsafe fn store<const FULL: bool>(bytes: __m512i, out: *mut i8, mask: __mmask64) {
     // SAFETY: the caller's promise.
     unsafe {
         if FULL {
@@ -230,6 +230,6 @@ fn as_bytes(values: &[i32; WIDTH]) -> &[u8; 256] {
     unsafe { &*values.as_ptr().cast() }
 }
 
-pub(super) fn mask(channels: usize) -> __mmask64 {
+fn mask(channels: usize) -> __mmask64 {
     u64::MAX >> (WIDTH - channels)
 }
