@@ -18,6 +18,7 @@
 //! ```
 //! Weights come from memory with the multiplication, so that the registers are for accumulators.
 
+use core::arch::asm;
 use core::arch::x86_64::*;
 
 use super::x86_avx512vnni_plane::{Constants, Strip, WIDTH};
@@ -81,7 +82,7 @@ pub(super) unsafe fn lines<const K: usize, const S: usize, const P: usize, const
                     if $group_column >= ahead * step && $group_column - ahead * step < K {
                         // SAFETY: there are as many quads as columns, and more.
                         unsafe {
-                            let weights = &(*constants).weights[$group_column - ahead * step];
+                            let weights = &raw const (*constants).weights[$group_column - ahead * step];
                             multiply(&mut waiting[($first + ahead) % W], &taps, weights);
                         }
                     }
@@ -116,9 +117,9 @@ pub(super) unsafe fn lines<const K: usize, const S: usize, const P: usize, const
                                 multiply(
                                     &mut waiting[$slot % W],
                                     &interleave(taps),
-                                    &(*constants).weights[5],
+                                    &raw const (*constants).weights[5],
                                 );
-                                multiply(&mut waiting[$slot % W], &last, &(*constants).weights[6]);
+                                multiply(&mut waiting[$slot % W], &last, &raw const (*constants).weights[6]);
                             }
                         }
                         let mut real = [_mm512_setzero_ps(); 4];
@@ -159,14 +160,33 @@ pub(super) unsafe fn lines<const K: usize, const S: usize, const P: usize, const
     }
 }
 
+/// Adds a quad. In assembly, so that weights are read here and with the multiplication: the compiler reads
+/// those of several groups at once, for which it has no registers.
+///
 /// # Safety
-/// `weights` are aligned to 64 bytes.
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+/// `weights` can be read.
+#[target_feature(enable = "avx512f,avx512vnni")]
 #[inline]
 unsafe fn multiply(acc: &mut [__m512i; 4], taps: &[__m512i; 4], weights: *const [__m512i; 4]) {
-    for i in 0..4 {
-        // SAFETY: the caller's promise.
-        acc[i] = _mm512_dpbusd_epi32(acc[i], taps[i], unsafe { (*weights)[i] });
+    let [a, b, c, d] = acc;
+    // SAFETY: reads four registers of weights, and changes none but the accumulators.
+    unsafe {
+        asm!(
+            "vpdpbusd {a}, {ta}, [{weights}]",
+            "vpdpbusd {b}, {tb}, [{weights} + 64]",
+            "vpdpbusd {c}, {tc}, [{weights} + 128]",
+            "vpdpbusd {d}, {td}, [{weights} + 192]",
+            a = inout(zmm_reg) *a,
+            b = inout(zmm_reg) *b,
+            c = inout(zmm_reg) *c,
+            d = inout(zmm_reg) *d,
+            ta = in(zmm_reg) taps[0],
+            tb = in(zmm_reg) taps[1],
+            tc = in(zmm_reg) taps[2],
+            td = in(zmm_reg) taps[3],
+            weights = in(reg) weights,
+            options(readonly, nostack, preserves_flags),
+        );
     }
 }
 
