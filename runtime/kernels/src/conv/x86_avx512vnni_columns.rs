@@ -56,7 +56,7 @@ pub(super) unsafe fn lines<const K: usize, const S: usize, const P: usize, const
         }
     };
     let mut filled = 0;
-    for line in 0..strip.lines {
+    for line in 0..strip.shape.out_h {
         // SAFETY: the caller's promise; a row of the ring is overwritten when no line reads it any more.
         let rows: [*const u8; K] = unsafe {
             while filled < line * S + K {

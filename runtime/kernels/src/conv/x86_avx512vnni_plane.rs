@@ -1,5 +1,6 @@
-//! What the walk over planes of AVX512-VNNI (`x86_avx512vnni_columns`) works on: strips of the output, by
-//! blocks of 64, 32 or 16 channels, the constants of a block, and the plane of its input.
+//! What the walk over planes of AVX512-VNNI (`x86_avx512vnni_columns`) works on: strips of the output (all
+//! lines, as many pixels of each as there is room for) by blocks of 64, 32 or 16 channels, the constants of a
+//! block, and the plane of its input.
 
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
@@ -14,9 +15,6 @@ pub(super) const WIDTH: usize = 64;
 
 /// Half of a first-level cache of 48 KiB.
 const PLANE_BYTES: usize = 24 * 1024;
-
-/// The part of the input that a strip of lines reads, where blocks share cache lines.
-const STRIP_BYTES: usize = 24 * 1024;
 
 #[repr(C, align(64))]
 struct Plane([MaybeUninit<u8>; PLANE_BYTES]);
@@ -48,38 +46,31 @@ pub(super) unsafe fn run(args: &mut ConvArgs<'_>, weights: Weights<'_>) {
         multiplier: [_mm512_setzero_ps(); 4],
     };
     let mut plane = Plane([MaybeUninit::uninit(); PLANE_BYTES]);
-    let (tile_lines, tile_pixels) = tile(&shape);
+    let strip_pixels = strip_pixels(&shape);
     let channels = shape.in_channels;
     for image in 0..shape.batch {
-        for ox in (0..shape.out_w).step_by(tile_pixels) {
-            for oy in (0..shape.out_h).step_by(tile_lines) {
-                let mut done = 0;
-                while done < channels {
-                    let width = block_width(channels - done, channels);
-                    // The last block starts early enough to be whole: some channels are computed twice.
-                    let first = done.min(channels.saturating_sub(width));
-                    let pixel = (image * shape.out_h + oy) * shape.out_w + ox;
-                    // SAFETY: image, pixel and channels exist.
-                    unsafe {
-                        let strip = Strip {
-                            shape: &shape,
-                            input: args
-                                .input
-                                .as_ptr()
-                                .add(image * shape.in_h * shape.in_w * channels + first),
-                            zero_point: args.input_zero_point,
-                            out: out.as_mut_ptr().add(pixel * channels + first),
-                            range: *range,
-                            channels: width.min(channels),
-                            oy,
-                            lines: tile_lines.min(shape.out_h - oy),
-                            ox,
-                            pixels: tile_pixels.min(shape.out_w - ox),
-                        };
-                        strip.run(width, first, &weights, &mut constants, plane.0.as_mut_ptr().cast());
-                    }
-                    done += width;
+        for ox in (0..shape.out_w).step_by(strip_pixels) {
+            let mut done = 0;
+            while done < channels {
+                let width = block_width(channels - done, channels);
+                // The last block starts early enough to be whole: some channels are computed twice.
+                let first = done.min(channels.saturating_sub(width));
+                let pixel = image * shape.out_h * shape.out_w + ox;
+                // SAFETY: image, pixel and channels exist.
+                unsafe {
+                    let strip = Strip {
+                        shape: &shape,
+                        input: args.input.as_ptr().add(image * shape.in_h * shape.in_w * channels + first),
+                        zero_point: args.input_zero_point,
+                        out: out.as_mut_ptr().add(pixel * channels + first),
+                        range: *range,
+                        channels: width.min(channels),
+                        ox,
+                        pixels: strip_pixels.min(shape.out_w - ox),
+                    };
+                    strip.run(width, first, &weights, &mut constants, plane.0.as_mut_ptr().cast());
                 }
+                done += width;
             }
         }
     }
@@ -94,20 +85,15 @@ fn block_width(left: usize, channels: usize) -> usize {
     }
 }
 
-/// Lines and pixels of a strip's output.
-fn tile(shape: &ConvShape) -> (usize, usize) {
+/// Pixels of a strip's lines: as many as the plane has room for, in equal parts. Not fewer lines than there are:
+/// blocks that share cache lines find them in the second-level cache, which costs less than to begin anew.
+fn strip_pixels(shape: &ConvShape) -> usize {
     let (kernel, stride) = (shape.kernel_w, shape.stride_w);
-    let channels = shape.in_channels;
     // Lines of the plane, or halves of them, are aligned to registers.
-    let columns = (PLANE_BYTES / kernel - 2 * WIDTH) / block_width(channels, channels);
+    let room = PLANE_BYTES / kernel - 2 * WIDTH;
+    let columns = room / block_width(shape.in_channels, shape.in_channels);
     let most = ((columns - kernel) / stride + 1) / 4 * 4;
-    let pixels = shape.out_w.div_ceil(shape.out_w.div_ceil(most)).next_multiple_of(4);
-    let lines = if channels.is_multiple_of(WIDTH) || matches!(channels, 16 | 32) {
-        shape.out_h
-    } else {
-        (STRIP_BYTES / (pixels * stride * stride * channels)).max(4)
-    };
-    (lines, pixels)
+    shape.out_w.div_ceil(shape.out_w.div_ceil(most)).next_multiple_of(4)
 }
 
 /// The constants of a block, in the order of its accumulators: lane 4 L + l of accumulator i is for byte
@@ -131,9 +117,6 @@ pub(super) struct Strip<'a> {
     pub range: OutputRange,
     /// Of the block: as wide as it is, but where there are fewer than 16.
     pub channels: usize,
-    /// The first line, of so many.
-    pub oy: usize,
-    pub lines: usize,
     /// The first pixel of each line, of so many.
     pub ox: usize,
     pub pixels: usize,
@@ -271,7 +254,7 @@ impl Strip<'_> {
         }
     }
 
-    /// Fills a line of the plane from the line of the input that is the strip's `row`th.
+    /// Fills a line of the plane from line `row` of the padded input.
     ///
     /// # Safety
     /// The strip is as documented, and `to` has room for a line. The processor has AVX-512 F, BW and VL.
@@ -297,7 +280,7 @@ impl Strip<'_> {
             }
         };
         let first = self.ox * S;
-        let y = (self.oy * S + row).checked_sub(shape.pad_top).filter(|&y| y < shape.in_h);
+        let y = row.checked_sub(shape.pad_top).filter(|&y| y < shape.in_h);
         let (before, inside) = match y {
             Some(_) => {
                 let before = shape.pad_left.saturating_sub(first).min(columns);
