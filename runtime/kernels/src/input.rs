@@ -1,5 +1,8 @@
 //! What an application has (f32 samples, u8 pixels) to the int8 tensor that the first step reads.
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86_avx512vbmi;
+
 use crate::requantize::OutputRange;
 
 /// Where the elements of an input lie, by the axes of the int8 tensor (outermost first, unused

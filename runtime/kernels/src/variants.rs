@@ -131,11 +131,12 @@ macro_rules! compiled_for {
 #[cfg(target_arch = "x86_64")]
 const fn avx512vbmi() -> Option<Functions> {
     use elementwise::x86_avx512::binary;
+    use input::x86_avx512vbmi::quantize_f32;
     use lookup::x86_avx512vbmi::{lookup, lookup_in_place};
     use pool::x86_avx512::pool;
     use softmax::x86_avx512vbmi::softmax;
     let others = compiled_for!("avx512f,avx512bw,avx512vl,avx512vbmi");
-    Some(Functions { binary, lookup, lookup_in_place, pool, softmax, ..others })
+    Some(Functions { binary, lookup, lookup_in_place, pool, softmax, quantize_f32, ..others })
 }
 
 #[cfg(target_arch = "x86_64")]

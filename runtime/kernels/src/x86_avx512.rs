@@ -42,14 +42,15 @@ impl Bounds {
     /// The upper bound is applied before rounding, since `vcvtps2dq` turns what is too large into the
     /// smallest integer; that is right for what is too small, and so the lower bound can wait until it
     /// needs one instruction for all: packing saturates, and rounding keeps the order. What is no number
-    /// becomes the upper bound, and so may not be there.
+    /// becomes the lower bound: `vminps` returns its second operand, which is converted to the smallest
+    /// integer.
     #[target_feature(enable = "avx512f,avx512bw")]
     #[inline]
     pub fn quantize(&self, real: &[__m512; 4]) -> __m512i {
         // A loop: `map` is a function of its own, without these extensions.
         let mut bounded = *real;
         for real in &mut bounded {
-            *real = _mm512_min_ps(*real, self.high);
+            *real = _mm512_min_ps(self.high, *real);
         }
         _mm512_max_epi8(self.narrow(&bounded), self.min)
     }

@@ -1,0 +1,153 @@
+//! Samples in planes to pixels: 64 samples of each plane are quantized to a register of bytes, and `vpermi2b`
+//! and `vpermb` pick the bytes of each register of pixels from those (Intel SDM vol. 2).
+
+use core::arch::x86_64::*;
+
+use super::InputArgs;
+use crate::requantize::OutputRange;
+use crate::x86_avx512::Bounds;
+
+/// Pixels of a block.
+const PIXELS: usize = 64;
+
+/// # Safety
+/// The processor has AVX-512 F, BW, VL and VBMI.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+pub(crate) unsafe fn quantize_f32(
+    args: &InputArgs,
+    input: &[f32],
+    inverse_scale: f32,
+    range: OutputRange,
+    output: &mut [i8],
+) {
+    let elems = args.elems();
+    let last: usize =
+        args.dims.iter().zip(&args.strides).map(|(dim, stride)| dim.saturating_sub(1) * stride).sum();
+    let is_planes = args.strides[2] == 1 && matches!(args.dims[3], 2..=4);
+    if elems == 0 || elems > output.len() || last >= input.len() || !(args.is_contiguous() || is_planes) {
+        return super::quantize_f32(args, input, inverse_scale, range, output);
+    }
+    let quantizer = Quantizer { inverse_scale: _mm512_set1_ps(inverse_scale), bounds: Bounds::new(range) };
+    // SAFETY: every element of both tensors has just been found inside of its slice.
+    unsafe {
+        let (input, output) = (input.as_ptr(), output.as_mut_ptr());
+        if args.is_contiguous() {
+            return quantizer.line::<1>(input, 0, output, elems);
+        }
+        let [d0, d1, d2, channels] = args.dims;
+        let [s0, s1, _, plane] = args.strides;
+        // Lines that follow one another are one line.
+        let (lines, pixels) = if s1 == d2 { (1, d1 * d2) } else { (d1, d2) };
+        for index in 0..d0 * lines {
+            let input = input.add(index / lines * s0 + index % lines * s1);
+            let output = output.add(index * pixels * channels);
+            match channels {
+                2 => quantizer.line::<2>(input, plane, output, pixels),
+                3 => quantizer.line::<3>(input, plane, output, pixels),
+                _ => quantizer.line::<4>(input, plane, output, pixels),
+            }
+        }
+    }
+}
+
+struct Quantizer {
+    inverse_scale: __m512,
+    bounds: Bounds,
+}
+
+impl Quantizer {
+    /// A line of pixels of `C` channels.
+    ///
+    /// # Safety
+    /// `input` has `pixels` samples, and again every `plane` further; `output` has room for them.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+    #[inline]
+    unsafe fn line<const C: usize>(&self, input: *const f32, plane: usize, output: *mut i8, pixels: usize) {
+        for first in (0..pixels).step_by(PIXELS) {
+            let count = pixels - first;
+            // SAFETY: the caller's promise, of the pixels from `first` on.
+            unsafe {
+                let (input, output) = (input.add(first), output.add(first * C));
+                if count >= PIXELS {
+                    self.block::<C, true>(input, plane, output, PIXELS);
+                } else {
+                    self.block::<C, false>(input, plane, output, count);
+                }
+            }
+        }
+    }
+
+    /// The first `count` pixels of a block; all where it is `FULL`.
+    ///
+    /// # Safety
+    /// As `line`.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+    #[inline]
+    unsafe fn block<const C: usize, const FULL: bool>(
+        &self,
+        input: *const f32,
+        plane: usize,
+        output: *mut i8,
+        count: usize,
+    ) {
+        let selected = |count: usize| if count < 64 { (1 << count) - 1 } else { u64::MAX };
+        let mut planes = [_mm512_setzero_si512(); C];
+        for (channel, bytes) in planes.iter_mut().enumerate() {
+            let mut real = [_mm512_setzero_ps(); 4];
+            for (i, real) in real.iter_mut().enumerate() {
+                let from = input.wrapping_add(channel * plane + i * 16);
+                // SAFETY: the samples of `count` pixels.
+                *real = unsafe {
+                    if FULL {
+                        _mm512_loadu_ps(from)
+                    } else {
+                        _mm512_maskz_loadu_ps(selected(count.saturating_sub(i * 16)) as __mmask16, from)
+                    }
+                };
+                *real = _mm512_mul_ps(*real, self.inverse_scale);
+            }
+            *bytes = self.bounds.quantize(&real);
+        }
+        for part in 0..C {
+            let (order, channels) = const { &ORDERS[C - 1] }[part];
+            // SAFETY: an order has 64 bytes.
+            let order = unsafe { _mm512_loadu_si512(order.as_ptr().cast()) };
+            let mut bytes = _mm512_permutex2var_epi8(planes[0], order, planes[C.min(2) - 1]);
+            for channel in 2..C {
+                let mask = channels[channel];
+                bytes = _mm512_mask_permutexvar_epi8(bytes, mask, order, planes[channel]);
+            }
+            let to = output.wrapping_add(part * 64);
+            // SAFETY: room for `count` pixels.
+            unsafe {
+                if FULL {
+                    _mm512_storeu_si512(to.cast(), bytes);
+                } else {
+                    _mm512_mask_storeu_epi8(to, selected((count * C).saturating_sub(part * 64)), bytes);
+                }
+            }
+        }
+    }
+}
+
+/// For a register of pixels: of each byte, where in the register of its channel it is (and the bit that
+/// chooses the second channel rather than the first); and which bytes are of each channel.
+type Order = ([u8; 64], [u64; 4]);
+
+/// Of pixels of 1 to 4 channels, the registers that 64 pixels fill.
+static ORDERS: [[Order; 4]; 4] = [orders(1), orders(2), orders(3), orders(4)];
+
+const fn orders(channels: usize) -> [Order; 4] {
+    let mut orders = [([0; 64], [0; 4]); 4];
+    let mut at = 0;
+    while at < channels * PIXELS {
+        let (pixel, channel) = (at / channels, at % channels);
+        let order = &mut orders[at / 64];
+        // In the order of `Bounds::quantize`.
+        let position = pixel % 16 / 4 * 16 + pixel / 16 * 4 + pixel % 4;
+        order.0[at % 64] = if channel == 1 { position as u8 | 64 } else { position as u8 };
+        order.1[channel] |= 1 << (at % 64);
+        at += 1;
+    }
+    orders
+}
