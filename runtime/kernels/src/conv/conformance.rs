@@ -477,7 +477,7 @@ fn select_over_shapes_and_processors_gives_these_rows() {
     let snapshot = [
         ("scalar", "conv_s8s8s32_scalar", "depthwise_s8s8s32_scalar"),
         ("avx2", "conv_s8s8s32_4x16_avx2", "depthwise_s8s8s32_1x32_avx2"),
-        ("avxvnni", "conv_s8s8s32_6x16_avxvnni", "depthwise_s8s8s32_1x32_avx2"),
+        ("avxvnni", "conv_s8s8s32_6x16_avxvnni", "depthwise_s8s8s32_1x32_avxvnni"),
         ("avx512vnni", "conv_s8s8s32_12x64_avx512vnni", "depthwise_s8s8s32_1x64_avx512vnni"),
         ("neon", "conv_s8s8s32_4x16_neon", "depthwise_s8s8s32_1x16_neon"),
         ("dotprod", "conv_s8s8s32_4x24_dotprod", "depthwise_s8s8s32_1x16_dotprod"),

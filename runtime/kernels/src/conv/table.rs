@@ -148,6 +148,14 @@ static ROWS: &[Row] = &[
         run: compiled!(target_arch = "x86_64", super::x86_avx512vnni_depthwise::depthwise),
     },
     Row {
+        name: "depthwise_s8s8s32_1x32_avxvnni",
+        isa: IsaSet::AVX_VNNI,
+        depthwise: true,
+        layout: None,
+        tile_pixels: 1,
+        run: compiled!(target_arch = "x86_64", super::x86_avx2_depthwise::depthwise_vnni),
+    },
+    Row {
         name: "depthwise_s8s8s32_1x32_avx2",
         isa: IsaSet::AVX2,
         depthwise: true,

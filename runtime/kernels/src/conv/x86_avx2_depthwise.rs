@@ -7,6 +7,7 @@
 //!
 //! Blocks are 32 channels, 16 where there are fewer than 32, and fewer than 16 go over the stack.
 
+use core::arch::asm;
 use core::arch::x86_64::*;
 
 use super::ConvArgs;
@@ -18,30 +19,58 @@ use crate::requantize::OutputRange;
 /// Channels of a register.
 const WIDTH: usize = 32;
 
-static ISA: Isa = Isa { widths: &[WIDTH, 16], columns: true, prepare, line };
+static AVX2: Isa =
+    Isa { widths: &[WIDTH, 16], columns: true, prepare: prepare::<false>, line: line::<false> };
+static AVX_VNNI: Isa =
+    Isa { widths: &[WIDTH, 16], columns: true, prepare: prepare::<true>, line: line::<true> };
 
 /// # Safety
 /// As the table's `RunFn`.
 pub(super) unsafe fn depthwise(args: &mut ConvArgs<'_>) {
     // SAFETY: the caller's promise.
-    unsafe { quad_depthwise::run(args, &ISA) }
+    unsafe { quad_depthwise::run(args, &AVX2) }
+}
+
+/// # Safety
+/// As the table's `RunFn`.
+pub(super) unsafe fn depthwise_vnni(args: &mut ConvArgs<'_>) {
+    // SAFETY: the caller's promise.
+    unsafe { quad_depthwise::run(args, &AVX_VNNI) }
 }
 
 /// # Safety
 /// As [`Isa::prepare`].
 #[target_feature(enable = "avx2")]
-unsafe fn prepare(block: &mut Block, canonical: &Canonical) {
+unsafe fn prepare<const VNNI: bool>(block: &mut Block, canonical: &Canonical) {
+    let mut correction = [_mm256_setzero_si256(); 4];
     for quad in 0..block.quads {
         let mut taps = [_mm256_setzero_si256(); 4];
         for (to, tap) in taps.iter_mut().zip(canonical.quad(quad, block.columns)) {
             if let Some(tap) = tap {
                 // SAFETY: the tap exists, with the block's channels.
-                *to = unsafe { load::<0>(tap, block.channels) };
+                *to = unsafe { load::<0, false>(tap, block.channels) };
             }
         }
         for (i, weights) in interleave(taps).into_iter().enumerate() {
             // SAFETY: four registers are within one quad of weights.
             unsafe { _mm256_storeu_si256(block.weights[quad].as_mut_ptr().add(i * 32).cast(), weights) };
+        }
+        if VNNI {
+            // SAFETY: the quad's four registers; the caller's promise.
+            unsafe {
+                multiply::<VNNI>(
+                    &mut correction,
+                    [_mm256_set1_epi8(-128); 4],
+                    block.weights[quad].as_ptr().cast(),
+                )
+            };
+        }
+    }
+    for (i, correction) in correction.into_iter().enumerate() {
+        // SAFETY: 8 of the 64 biases.
+        unsafe {
+            let bias: *mut __m256i = block.bias.as_mut_ptr().add(i * 8).cast();
+            _mm256_storeu_si256(bias, _mm256_sub_epi32(_mm256_loadu_si256(bias), correction));
         }
     }
 }
@@ -49,21 +78,27 @@ unsafe fn prepare(block: &mut Block, canonical: &Canonical) {
 /// # Safety
 /// As [`Line`] documents; the processor has AVX2.
 #[target_feature(enable = "avx2")]
-unsafe fn line(block: &Block, line: &mut Line) {
+unsafe fn line<const VNNI: bool>(block: &Block, line: &mut Line) {
     // SAFETY: the caller's promise; the constants are the kernel's and the block's.
     unsafe {
         match (line.out, block.columns, line.tap_count(), block.channels) {
-            (TileOutput::I8(out, range), true, 9, WIDTH) => columns::<3, 1, WIDTH>(block, line, out, range),
-            (TileOutput::I8(out, range), true, 9, 16) => columns::<3, 1, 16>(block, line, out, range),
-            (TileOutput::I8(out, range), true, 9, _) => columns::<3, 1, 0>(block, line, out, range),
-            (TileOutput::I8(out, range), true, _, WIDTH) => columns::<5, 2, WIDTH>(block, line, out, range),
-            (TileOutput::I8(out, range), true, _, 16) => columns::<5, 2, 16>(block, line, out, range),
-            (TileOutput::I8(out, range), true, _, _) => columns::<5, 2, 0>(block, line, out, range),
-            (TileOutput::I8(out, range), false, 9, WIDTH) => fixed::<9, 3, WIDTH>(block, line, out, range),
-            (TileOutput::I8(out, range), false, 9, 16) => fixed::<9, 3, 16>(block, line, out, range),
-            (_, _, _, WIDTH) => any::<WIDTH>(block, line),
-            (_, _, _, 16) => any::<16>(block, line),
-            _ => any::<0>(block, line),
+            (TileOutput::I8(out, range), true, 9, WIDTH) => {
+                columns::<3, 1, WIDTH, VNNI>(block, line, out, range)
+            }
+            (TileOutput::I8(out, range), true, 9, 16) => columns::<3, 1, 16, VNNI>(block, line, out, range),
+            (TileOutput::I8(out, range), true, 9, _) => columns::<3, 1, 0, VNNI>(block, line, out, range),
+            (TileOutput::I8(out, range), true, _, WIDTH) => {
+                columns::<5, 2, WIDTH, VNNI>(block, line, out, range)
+            }
+            (TileOutput::I8(out, range), true, _, 16) => columns::<5, 2, 16, VNNI>(block, line, out, range),
+            (TileOutput::I8(out, range), true, _, _) => columns::<5, 2, 0, VNNI>(block, line, out, range),
+            (TileOutput::I8(out, range), false, 9, WIDTH) => {
+                fixed::<9, 3, WIDTH, VNNI>(block, line, out, range)
+            }
+            (TileOutput::I8(out, range), false, 9, 16) => fixed::<9, 3, 16, VNNI>(block, line, out, range),
+            (_, _, _, WIDTH) => any::<WIDTH, VNNI>(block, line),
+            (_, _, _, 16) => any::<16, VNNI>(block, line),
+            _ => any::<0, VNNI>(block, line),
         }
     }
 }
@@ -78,7 +113,7 @@ unsafe fn line(block: &Block, line: &mut Line) {
 /// As `line`; `out` is where its pixel 0 goes.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn columns<const K: usize, const Q: usize, const C: usize>(
+unsafe fn columns<const K: usize, const Q: usize, const C: usize, const VNNI: bool>(
     block: &Block,
     line: &Line,
     out: *mut i8,
@@ -98,12 +133,13 @@ unsafe fn columns<const K: usize, const Q: usize, const C: usize>(
                     let offset = x.wrapping_mul(shape.in_channels) & masks[ky];
                     let from = if x < shape.in_w { rows[ky].wrapping_add(offset) } else { line.zero() };
                     // SAFETY: pixel `x` of an input line, or zero points.
-                    *tap = unsafe { load::<C>(from, block.channels) };
+                    *tap = unsafe { load::<C, VNNI>(from, block.channels) };
                 }
             }
             let taps = interleave(taps);
             for (kx, waiting) in waiting.iter_mut().enumerate() {
-                multiply(waiting, taps, &block.weights[kx * Q + q]);
+                // SAFETY: the quad has four registers; the caller's promise.
+                unsafe { multiply::<VNNI>(waiting, taps, block.weights[kx * Q + q].as_ptr().cast()) };
             }
         }
         if let Some(ox) = column.checked_sub(K - 1) {
@@ -123,7 +159,7 @@ unsafe fn columns<const K: usize, const Q: usize, const C: usize>(
 /// As `line`; `out` is where its pixel 0 goes.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn fixed<const T: usize, const Q: usize, const C: usize>(
+unsafe fn fixed<const T: usize, const Q: usize, const C: usize, const VNNI: bool>(
     block: &Block,
     line: &mut Line,
     out: *mut i8,
@@ -138,10 +174,10 @@ unsafe fn fixed<const T: usize, const Q: usize, const C: usize>(
                 let mut x = [_mm256_setzero_si256(); 4];
                 for (i, x) in x.iter_mut().enumerate() {
                     if quad * 4 + i < T {
-                        *x = load::<C>(line.taps[quad * 4 + i], C);
+                        *x = load::<C, VNNI>(line.taps[quad * 4 + i], C);
                     }
                 }
-                multiply(&mut acc, interleave(x), &block.weights[quad]);
+                multiply::<VNNI>(&mut acc, interleave(x), block.weights[quad].as_ptr().cast());
             }
             store::<C>(acc, block, out.add(ox * line.stride()), range);
         }
@@ -154,7 +190,7 @@ unsafe fn fixed<const T: usize, const Q: usize, const C: usize>(
 /// As `line`.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn any<const C: usize>(block: &Block, line: &mut Line) {
+unsafe fn any<const C: usize, const VNNI: bool>(block: &Block, line: &mut Line) {
     for ox in 0..line.pixels() {
         // SAFETY: every tap, also of the last quad, has the block's channels.
         unsafe {
@@ -163,9 +199,9 @@ unsafe fn any<const C: usize>(block: &Block, line: &mut Line) {
             for (taps, weights) in line.taps.chunks_exact(4).zip(&block.weights[..block.quads]) {
                 let mut x = [_mm256_setzero_si256(); 4];
                 for (x, &tap) in x.iter_mut().zip(taps) {
-                    *x = load::<C>(tap, block.channels);
+                    *x = load::<C, VNNI>(tap, block.channels);
                 }
-                multiply(&mut acc, interleave(x), weights);
+                multiply::<VNNI>(&mut acc, interleave(x), weights.as_ptr().cast());
             }
             match line.out.add(ox * line.stride()) {
                 TileOutput::I8(out, range) => store::<C>(acc, block, out, range),
@@ -181,15 +217,16 @@ unsafe fn any<const C: usize>(block: &Block, line: &mut Line) {
     }
 }
 
-/// The values of one tap: 32, 16, or `channels` where `C` is 0; the rest is 0.
+/// The values of one tap: 32, 16, or `channels` where `C` is 0; the rest does not matter. Of AVX-VNNI with their
+/// top bits flipped.
 ///
 /// # Safety
 /// `tap` has that many readable values; `channels` is at most 32.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn load<const C: usize>(tap: *const i8, channels: usize) -> __m256i {
+unsafe fn load<const C: usize, const VNNI: bool>(tap: *const i8, channels: usize) -> __m256i {
     // SAFETY: the caller's promise; `all` has 32 bytes.
-    unsafe {
+    let x = unsafe {
         match C {
             WIDTH => _mm256_loadu_si256(tap.cast()),
             16 => _mm256_zextsi128_si256(_mm_loadu_si128(tap.cast())),
@@ -199,15 +236,44 @@ unsafe fn load<const C: usize>(tap: *const i8, channels: usize) -> __m256i {
                 _mm256_loadu_si256(all.as_ptr().cast())
             }
         }
-    }
+    };
+    if VNNI { _mm256_xor_si256(x, _mm256_set1_epi8(-128)) } else { x }
 }
 
+/// Adds a quad.
+///
+/// # Safety
+/// `weights` has four registers; of AVX-VNNI, the processor has it.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn multiply(acc: &mut [__m256i; 4], x: [__m256i; 4], weights: &[u8; 256]) {
+unsafe fn multiply<const VNNI: bool>(acc: &mut [__m256i; 4], x: [__m256i; 4], weights: *const __m256i) {
+    if VNNI {
+        // In assembly, as AVX2 is enough to compile the rest of this file.
+        let [a, b, c, d] = acc;
+        // SAFETY: reads four registers of weights, and changes none but the accumulators.
+        unsafe {
+            asm!(
+                "{{vex}} vpdpbusd {a}, {xa}, [{weights}]",
+                "{{vex}} vpdpbusd {b}, {xb}, [{weights} + 32]",
+                "{{vex}} vpdpbusd {c}, {xc}, [{weights} + 64]",
+                "{{vex}} vpdpbusd {d}, {xd}, [{weights} + 96]",
+                a = inout(ymm_reg) *a,
+                b = inout(ymm_reg) *b,
+                c = inout(ymm_reg) *c,
+                d = inout(ymm_reg) *d,
+                xa = in(ymm_reg) x[0],
+                xb = in(ymm_reg) x[1],
+                xc = in(ymm_reg) x[2],
+                xd = in(ymm_reg) x[3],
+                weights = in(reg) weights,
+                options(readonly, nostack, preserves_flags),
+            );
+        }
+        return;
+    }
     for (i, (acc, x)) in acc.iter_mut().zip(x).enumerate() {
-        // SAFETY: 32 of the 256 bytes.
-        let weights = unsafe { _mm256_loadu_si256(weights.as_ptr().add(i * 32).cast()) };
+        // SAFETY: one of the four registers.
+        let weights = unsafe { _mm256_loadu_si256(weights.add(i)) };
         let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(weights, x));
         *acc = _mm256_add_epi32(*acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
     }
