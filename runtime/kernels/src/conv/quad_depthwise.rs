@@ -19,7 +19,7 @@ const MAX_QUADS: usize = MAX_TAPS / 4;
 pub(super) struct Isa {
     /// Block widths, descending; a narrower remainder is one block of its own.
     pub widths: &'static [usize],
-    /// Whether `line` knows [`Block::columns`].
+    /// Whether `line` knows other orders than that of all taps in turn.
     pub columns: bool,
     /// Fills [`Block::weights`] and corrects [`Block::bias`].
     ///
@@ -48,9 +48,21 @@ pub(super) struct Block {
     pub width: usize,
     /// Quads of taps; the last one may be partly empty, with weights of zero.
     pub quads: usize,
-    /// Whether quads are made of each column's taps instead of all taps in turn: where the stride is
-    /// 1, a column that has been interleaved once then serves every pixel that reads it.
-    pub columns: bool,
+    /// What quads are made of.
+    pub order: Order,
+}
+
+/// What quads are made of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// All taps in turn.
+    Taps,
+    /// The three taps of each column of a 3 × 3 kernel: where the stride is 1, a column that has been
+    /// interleaved once serves every pixel that reads it.
+    Columns,
+    /// The first four taps of each column of a 5 × 5 kernel; then the first four of the last row; then its fifth,
+    /// where the next pixel has it among its first four: so far ahead as the stride.
+    ColumnsAndRow { stride: usize },
 }
 
 /// The canonical weights of one block.
@@ -66,14 +78,16 @@ pub(super) struct Canonical {
 impl Canonical {
     /// The four taps of a quad, each to the block's channels; `None` beyond the last tap.
     #[inline(always)]
-    pub fn quad(&self, quad: usize, columns: bool) -> [Option<*const i8>; 4] {
+    pub fn quad(&self, quad: usize, order: Order) -> [Option<*const i8>; 4] {
         let tap = |i| {
-            let tap = if columns {
-                let quads = self.kernel_h.div_ceil(4);
-                let ky = quad % quads * 4 + i;
-                (ky < self.kernel_h).then_some(ky * self.kernel_w + quad / quads)
-            } else {
-                Some(quad * 4 + i).filter(|&tap| tap < self.kernel_h * self.kernel_w)
+            let tap = match order {
+                Order::Taps => Some(quad * 4 + i).filter(|&tap| tap < self.kernel_h * self.kernel_w),
+                Order::Columns => (i < 3).then_some(i * 3 + quad),
+                Order::ColumnsAndRow { stride } => match quad {
+                    0..5 => Some(i * 5 + quad),
+                    5 => Some(20 + i),
+                    _ => (i == 4 - stride).then_some(24),
+                },
             };
             tap.map(|tap| self.weights.wrapping_add(tap * self.stride))
         };
@@ -92,19 +106,22 @@ pub(super) unsafe fn run(args: &mut ConvArgs<'_>, isa: &Isa) {
         return reference::depthwise(args, &weights);
     }
     let width = isa.widths.iter().copied().find(|&width| width <= shape.in_channels);
-    let columns = isa.columns && by_columns(args);
-    let block = Block::new(width.unwrap_or(shape.in_channels), isa.widths[0], &shape, columns);
+    let order = if isa.columns { Order::of(args) } else { Order::Taps };
+    let block = Block::new(width.unwrap_or(shape.in_channels), isa.widths[0], &shape, order);
     // SAFETY: the caller's promise.
     unsafe { depthwise::walk(args, &mut Kernel { isa, weights, shape, block }) }
 }
 
-/// Whether quads are made of columns: 3 × 3 and 5 × 5 at stride 1, to int8.
-pub(super) fn by_columns(args: &ConvArgs<'_>) -> bool {
-    let shape = &args.shape;
-    shape.kernel_h == shape.kernel_w
-        && matches!(shape.kernel_h, 3 | 5)
-        && (shape.stride_w, shape.dilation_w) == (1, 1)
-        && matches!(args.output, Output::I8(..))
+impl Order {
+    /// Columns, of 3 × 3 at stride 1 and of 5 × 5 at stride 1 and 2, to int8.
+    fn of(args: &ConvArgs<'_>) -> Self {
+        let shape = &args.shape;
+        match (shape.kernel_h, shape.kernel_w, shape.stride_w, &args.output) {
+            (3, 3, 1, Output::I8(..)) if shape.dilation_w == 1 => Self::Columns,
+            (5, 5, stride @ 1..=2, Output::I8(..)) if shape.dilation_w == 1 => Self::ColumnsAndRow { stride },
+            _ => Self::Taps,
+        }
+    }
 }
 
 struct Kernel<'a> {
@@ -140,19 +157,19 @@ impl depthwise::Kernel for Kernel<'_> {
 
 impl Block {
     /// For blocks of `channels`; weights and constants are still to come.
-    pub fn new(channels: usize, width: usize, shape: &ConvShape, columns: bool) -> Self {
+    pub fn new(channels: usize, width: usize, shape: &ConvShape, order: Order) -> Self {
         Self {
             weights: [[0; 4 * MAX_CHANNELS]; MAX_QUADS],
             bias: [0; MAX_CHANNELS],
             multiplier: [0.0; MAX_CHANNELS],
             channels,
             width,
-            quads: if columns {
-                shape.kernel_w * shape.kernel_h.div_ceil(4)
-            } else {
-                shape.taps().div_ceil(4)
+            quads: match order {
+                Order::Taps => shape.taps().div_ceil(4),
+                Order::Columns => 3,
+                Order::ColumnsAndRow { .. } => 7,
             },
-            columns,
+            order,
         }
     }
 

@@ -9,11 +9,12 @@
 
 use core::arch::asm;
 use core::arch::x86_64::*;
+use core::mem::MaybeUninit;
 
 use super::ConvArgs;
 use super::depthwise::Line;
 use super::gemm::TileOutput;
-use super::quad_depthwise::{self, Block, Canonical, Isa};
+use super::quad_depthwise::{self, Block, Canonical, Isa, Order};
 use crate::requantize::OutputRange;
 
 /// Channels of a register.
@@ -45,7 +46,7 @@ unsafe fn prepare<const VNNI: bool>(block: &mut Block, canonical: &Canonical) {
     let mut correction = [_mm256_setzero_si256(); 4];
     for quad in 0..block.quads {
         let mut taps = [_mm256_setzero_si256(); 4];
-        for (to, tap) in taps.iter_mut().zip(canonical.quad(quad, block.columns)) {
+        for (to, tap) in taps.iter_mut().zip(canonical.quad(quad, block.order)) {
             if let Some(tap) = tap {
                 // SAFETY: the tap exists, with the block's channels.
                 *to = unsafe { load::<0, false>(tap, block.channels) };
@@ -81,21 +82,38 @@ unsafe fn prepare<const VNNI: bool>(block: &mut Block, canonical: &Canonical) {
 unsafe fn line<const VNNI: bool>(block: &Block, line: &mut Line) {
     // SAFETY: the caller's promise; the constants are the kernel's and the block's.
     unsafe {
-        match (line.out, block.columns, line.tap_count(), block.channels) {
-            (TileOutput::I8(out, range), true, 9, WIDTH) => {
-                columns::<3, 1, WIDTH, VNNI>(block, line, out, range)
+        match (line.out, block.order, line.tap_count(), block.channels) {
+            (TileOutput::I8(out, range), Order::Columns, _, WIDTH) => {
+                columns::<WIDTH, VNNI>(block, line, out, range);
             }
-            (TileOutput::I8(out, range), true, 9, 16) => columns::<3, 1, 16, VNNI>(block, line, out, range),
-            (TileOutput::I8(out, range), true, 9, _) => columns::<3, 1, 0, VNNI>(block, line, out, range),
-            (TileOutput::I8(out, range), true, _, WIDTH) => {
-                columns::<5, 2, WIDTH, VNNI>(block, line, out, range)
+            (TileOutput::I8(out, range), Order::Columns, _, 16) => {
+                columns::<16, VNNI>(block, line, out, range)
             }
-            (TileOutput::I8(out, range), true, _, 16) => columns::<5, 2, 16, VNNI>(block, line, out, range),
-            (TileOutput::I8(out, range), true, _, _) => columns::<5, 2, 0, VNNI>(block, line, out, range),
-            (TileOutput::I8(out, range), false, 9, WIDTH) => {
-                fixed::<9, 3, WIDTH, VNNI>(block, line, out, range)
+            (TileOutput::I8(out, range), Order::Columns, ..) => columns::<0, VNNI>(block, line, out, range),
+            (TileOutput::I8(out, range), Order::ColumnsAndRow { stride: 1 }, _, WIDTH) => {
+                five::<1, WIDTH, VNNI>(block, line, out, range);
             }
-            (TileOutput::I8(out, range), false, 9, 16) => fixed::<9, 3, 16, VNNI>(block, line, out, range),
+            (TileOutput::I8(out, range), Order::ColumnsAndRow { stride: 1 }, _, 16) => {
+                five::<1, 16, VNNI>(block, line, out, range);
+            }
+            (TileOutput::I8(out, range), Order::ColumnsAndRow { stride: 1 }, ..) => {
+                five::<1, 0, VNNI>(block, line, out, range);
+            }
+            (TileOutput::I8(out, range), Order::ColumnsAndRow { .. }, _, WIDTH) => {
+                five::<2, WIDTH, VNNI>(block, line, out, range);
+            }
+            (TileOutput::I8(out, range), Order::ColumnsAndRow { .. }, _, 16) => {
+                five::<2, 16, VNNI>(block, line, out, range);
+            }
+            (TileOutput::I8(out, range), Order::ColumnsAndRow { .. }, ..) => {
+                five::<2, 0, VNNI>(block, line, out, range);
+            }
+            (TileOutput::I8(out, range), Order::Taps, 9, WIDTH) => {
+                fixed::<9, 3, WIDTH, VNNI>(block, line, out, range);
+            }
+            (TileOutput::I8(out, range), Order::Taps, 9, 16) => {
+                fixed::<9, 3, 16, VNNI>(block, line, out, range)
+            }
             (_, _, _, WIDTH) => any::<WIDTH, VNNI>(block, line),
             (_, _, _, 16) => any::<16, VNNI>(block, line),
             _ => any::<0, VNNI>(block, line),
@@ -103,8 +121,8 @@ unsafe fn line<const VNNI: bool>(block: &Block, line: &mut Line) {
     }
 }
 
-/// A line of a `K` × `K` kernel at stride 1, column by column of the padded input; a column's taps
-/// are `Q` quads, and the block has `C` channels (0: fewer than 16).
+/// A line of a 3 × 3 kernel at stride 1, column by column of the padded input; the block has `C` channels
+/// (0: fewer than 16).
 ///
 /// Column `c` adds to the pixels `c - K + 1 ..= c`, whose accumulators wait in `waiting`, and
 /// completes the first of them. So each column is loaded and interleaved once, not `K` times.
@@ -113,34 +131,30 @@ unsafe fn line<const VNNI: bool>(block: &Block, line: &mut Line) {
 /// As `line`; `out` is where its pixel 0 goes.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn columns<const K: usize, const Q: usize, const C: usize, const VNNI: bool>(
+unsafe fn columns<const C: usize, const VNNI: bool>(
     block: &Block,
     line: &Line,
     out: *mut i8,
     range: OutputRange,
 ) {
+    const K: usize = 3;
     let shape = line.shape();
     // SAFETY: `K` is the kernel's height.
     let (rows, masks) = unsafe { line.rows::<K>() };
     let mut waiting = [biases(block); K];
     for column in 0..shape.out_w + K - 1 {
         let x = column.wrapping_sub(shape.pad_left);
-        for q in 0..Q {
-            let mut taps = [_mm256_setzero_si256(); 4];
-            for (i, tap) in taps.iter_mut().enumerate() {
-                let ky = q * 4 + i;
-                if ky < K {
-                    let offset = x.wrapping_mul(shape.in_channels) & masks[ky];
-                    let from = if x < shape.in_w { rows[ky].wrapping_add(offset) } else { line.zero() };
-                    // SAFETY: pixel `x` of an input line, or zero points.
-                    *tap = unsafe { load::<C, VNNI>(from, block.channels) };
-                }
-            }
-            let taps = interleave(taps);
-            for (kx, waiting) in waiting.iter_mut().enumerate() {
-                // SAFETY: the quad has four registers; the caller's promise.
-                unsafe { multiply::<VNNI>(waiting, taps, block.weights[kx * Q + q].as_ptr().cast()) };
-            }
+        let mut taps = [_mm256_setzero_si256(); 4];
+        for ky in 0..K {
+            let offset = x.wrapping_mul(shape.in_channels) & masks[ky];
+            let from = if x < shape.in_w { rows[ky].wrapping_add(offset) } else { line.zero() };
+            // SAFETY: pixel `x` of an input line, or zero points.
+            taps[ky] = unsafe { load::<C, VNNI>(from, block.channels) };
+        }
+        let taps = interleave(taps);
+        for (waiting, weights) in waiting.iter_mut().zip(&block.weights) {
+            // SAFETY: the quad has four registers; the caller's promise.
+            unsafe { multiply::<VNNI>(waiting, taps, weights.as_ptr().cast()) };
         }
         if let Some(ox) = column.checked_sub(K - 1) {
             // SAFETY: pixel `ox` of the line.
@@ -150,6 +164,134 @@ unsafe fn columns<const K: usize, const Q: usize, const C: usize, const VNNI: bo
             waiting[kx] = waiting[kx - 1];
         }
         waiting[0] = biases(block);
+    }
+}
+
+/// Pixels of a part of a line.
+const PART: usize = 16;
+
+/// What a part of a line reads, interleaved, in the first-level cache.
+struct Interleaved {
+    /// Of each column, the first four rows.
+    columns: [[__m256i; 4]; PART * 2 + 3],
+    /// Of the fifth row, four columns from where each pixel's taps begin, and of the pixel behind the last.
+    last_row: [[__m256i; 4]; PART + 1],
+}
+
+/// A line of a 5 × 5 kernel at stride `S`, part by part: first all columns are interleaved, once for all the
+/// pixels that they are taps of, and written to memory; then four pixels at a time are summed up, 8 channels of
+/// each, so that a weight and a column are read once for all four. The block has `C` channels (0: fewer
+/// than 16).
+///
+/// # Safety
+/// As `line`; `out` is where its pixel 0 goes.
+#[target_feature(enable = "avx2")]
+#[inline(never)]
+unsafe fn five<const S: usize, const C: usize, const VNNI: bool>(
+    block: &Block,
+    line: &Line,
+    out: *mut i8,
+    range: OutputRange,
+) {
+    let shape = line.shape();
+    // SAFETY: the kernel's height is 5.
+    let (rows, masks) = unsafe { line.rows::<5>() };
+    let mut parts = MaybeUninit::<Interleaved>::uninit();
+    // SAFETY: inside of the parts.
+    let (columns, last_row): (*mut [__m256i; 4], *mut [__m256i; 4]) = unsafe {
+        let parts = parts.as_mut_ptr();
+        ((&raw mut (*parts).columns).cast(), (&raw mut (*parts).last_row).cast())
+    };
+    let tap = |column: usize, ky: usize| {
+        let x = column.wrapping_sub(shape.pad_left);
+        let offset = x.wrapping_mul(shape.in_channels) & masks[ky];
+        let from = if x < shape.in_w { rows[ky].wrapping_add(offset) } else { line.zero() };
+        // SAFETY: pixel `x` of an input line, or zero points.
+        unsafe { load::<C, VNNI>(from, block.channels) }
+    };
+    for first in (0..shape.out_w).step_by(PART) {
+        let pixels = (shape.out_w - first).min(PART);
+        for i in 0..(pixels - 1) * S + 5 {
+            let column = first * S + i;
+            let taps = interleave([tap(column, 0), tap(column, 1), tap(column, 2), tap(column, 3)]);
+            // SAFETY: a part has so many columns.
+            unsafe { *columns.add(i) = taps };
+        }
+        for i in 0..pixels + 1 {
+            let column = (first + i) * S;
+            let taps =
+                interleave([tap(column, 4), tap(column + 1, 4), tap(column + 2, 4), tap(column + 3, 4)]);
+            // SAFETY: a part has so many pixels, and one more.
+            unsafe { *last_row.add(i) = taps };
+        }
+        let mut at = 0;
+        while at < pixels {
+            // SAFETY: pixels of the line, and of the part.
+            unsafe {
+                let out = out.add((first + at) * shape.in_channels);
+                let (columns, last_row) = (columns.add(at * S), last_row.add(at));
+                match pixels - at {
+                    1 => {
+                        five_pixels::<1, S, C, VNNI>(block, columns, last_row, out, range, shape.in_channels)
+                    }
+                    2 | 3 => {
+                        five_pixels::<2, S, C, VNNI>(block, columns, last_row, out, range, shape.in_channels);
+                    }
+                    _ => {
+                        five_pixels::<4, S, C, VNNI>(block, columns, last_row, out, range, shape.in_channels)
+                    }
+                }
+                at += match pixels - at {
+                    1 => 1,
+                    2 | 3 => 2,
+                    _ => 4,
+                };
+            }
+        }
+    }
+}
+
+/// `N` pixels of a part.
+///
+/// # Safety
+/// `columns` and `last_row` are those of the pixels, which go to `out`, `stride` apart.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn five_pixels<const N: usize, const S: usize, const C: usize, const VNNI: bool>(
+    block: &Block,
+    columns: *const [__m256i; 4],
+    last_row: *const [__m256i; 4],
+    out: *mut i8,
+    range: OutputRange,
+    stride: usize,
+) {
+    // SAFETY: pixel `p` reads columns `p S` to `p S + 4`, and its own and the next one's part of the last row;
+    // weights have seven quads.
+    unsafe {
+        let mut sums = [[_mm256_setzero_si256(); 4]; N];
+        let bias = biases(block);
+        for i in 0..4 {
+            let mut acc = [bias[i]; N];
+            // Written out, or the compiler would keep the accumulators in memory.
+            macro_rules! quads {
+                ($($quad:literal)*) => {$(
+                    let weights: *const __m256i = block.weights[$quad].as_ptr().cast();
+                    let weights = _mm256_load_si256(weights.add(i));
+                    for (p, acc) in acc.iter_mut().enumerate() {
+                        let taps =
+                            if $quad < 5 { columns.add(p * S + $quad) } else { last_row.add(p + $quad).sub(5) };
+                        multiply_one::<VNNI>(acc, (*taps)[i], weights);
+                    }
+                )*};
+            }
+            quads!(0 1 2 3 4 5 6);
+            for (sums, acc) in sums.iter_mut().zip(acc) {
+                sums[i] = acc;
+            }
+        }
+        for (p, sums) in sums.into_iter().enumerate() {
+            store::<C>(sums, block, out.add(p * stride), range);
+        }
     }
 }
 
@@ -243,12 +385,11 @@ unsafe fn load<const C: usize, const VNNI: bool>(tap: *const i8, channels: usize
 /// Adds a quad.
 ///
 /// # Safety
-/// `weights` has four registers; of AVX-VNNI, the processor has it.
+/// `weights` has four registers, aligned to 32 bytes; of AVX-VNNI, the processor has it.
 #[target_feature(enable = "avx2")]
 #[inline]
 unsafe fn multiply<const VNNI: bool>(acc: &mut [__m256i; 4], x: [__m256i; 4], weights: *const __m256i) {
     if VNNI {
-        // In assembly, as AVX2 is enough to compile the rest of this file.
         let [a, b, c, d] = acc;
         // SAFETY: reads four registers of weights, and changes none but the accumulators.
         unsafe {
@@ -272,8 +413,31 @@ unsafe fn multiply<const VNNI: bool>(acc: &mut [__m256i; 4], x: [__m256i; 4], we
         return;
     }
     for (i, (acc, x)) in acc.iter_mut().zip(x).enumerate() {
-        // SAFETY: one of the four registers.
-        let weights = unsafe { _mm256_loadu_si256(weights.add(i)) };
+        // SAFETY: the caller's promise.
+        unsafe { multiply_one::<false>(acc, x, _mm256_load_si256(weights.add(i))) };
+    }
+}
+
+/// Adds 8 channels of a quad.
+///
+/// # Safety
+/// Of AVX-VNNI, the processor has it.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn multiply_one<const VNNI: bool>(acc: &mut __m256i, x: __m256i, weights: __m256i) {
+    if VNNI {
+        // In assembly, as AVX2 is enough to compile the rest of this file.
+        // SAFETY: changes nothing but the accumulator.
+        unsafe {
+            asm!(
+                "{{vex}} vpdpbusd {acc}, {x}, {weights}",
+                acc = inout(ymm_reg) *acc,
+                x = in(ymm_reg) x,
+                weights = in(ymm_reg) weights,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+    } else {
         let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(weights, x));
         *acc = _mm256_add_epi32(*acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
     }

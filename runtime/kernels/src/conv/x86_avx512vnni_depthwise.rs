@@ -39,7 +39,7 @@ unsafe fn prepare(block: &mut Block, canonical: &Canonical) {
     let mut correction = [_mm512_setzero_si512(); 4];
     for quad in 0..block.quads {
         let mut taps = [_mm512_setzero_si512(); 4];
-        for (to, tap) in taps.iter_mut().zip(canonical.quad(quad, block.columns)) {
+        for (to, tap) in taps.iter_mut().zip(canonical.quad(quad, block.order)) {
             if let Some(tap) = tap {
                 // SAFETY: the tap exists, and the mask leaves the block's channels.
                 *to = unsafe { _mm512_maskz_loadu_epi8(mask, tap) };
