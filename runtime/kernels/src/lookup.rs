@@ -6,6 +6,8 @@ pub(crate) mod aarch64_neon;
 #[cfg(all(target_arch = "arm", target_os = "linux"))]
 pub(crate) mod armv7_neon;
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod x86_avx2;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod x86_avx512vbmi;
 
 /// int8 to int8, or to f32 (which is also how an int8 tensor is dequantized).

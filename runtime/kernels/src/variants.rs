@@ -142,13 +142,16 @@ const fn avx512vbmi() -> Option<Functions> {
 #[cfg(target_arch = "x86_64")]
 const fn avx512() -> Option<Functions> {
     use elementwise::x86_avx512::binary;
+    use lookup::x86_avx2::{lookup, lookup_in_place};
     use pool::x86_avx512::pool;
-    Some(Functions { binary, pool, ..compiled_for!("avx512f,avx512bw,avx512vl") })
+    let others = compiled_for!("avx512f,avx512bw,avx512vl");
+    Some(Functions { binary, lookup, lookup_in_place, pool, ..others })
 }
 
 #[cfg(target_arch = "x86_64")]
 const fn avx2() -> Option<Functions> {
-    Some(compiled_for!("avx2"))
+    use lookup::x86_avx2::{lookup, lookup_in_place};
+    Some(Functions { lookup, lookup_in_place, ..compiled_for!("avx2") })
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -399,7 +402,7 @@ mod tests {
     fn lookup_of_every_value_and_length_equals_the_portable_one() {
         let tables: Vec<i8> = (0..256 + 16).map(|i| (i * 167 % 256) as u8 as i8).collect();
         for (variant, bound) in bound() {
-            for len in 0..400 {
+            for len in (0..400).chain([511, 512, 513, 639, 640, 2000]) {
                 // A table may lie anywhere.
                 let table: &[i8; 256] = tables[len % 16..].first_chunk().expect("256 entries and 16 more");
                 let input: Vec<i8> = (0..len).map(|i| (i * 3 + len) as u8 as i8).collect();
