@@ -1,6 +1,8 @@
 //! What an application has (f32 samples, u8 pixels) to the int8 tensor that the first step reads.
 
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod x86_avx2;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod x86_avx512vbmi;
 
 use crate::requantize::OutputRange;
@@ -41,6 +43,60 @@ impl InputArgs {
                 }
             }
         }
+    }
+}
+
+/// Lines of pixels of which every channel is contiguous.
+#[cfg(target_arch = "x86_64")]
+struct Planes {
+    channels: usize,
+    /// Of each line.
+    pixels: usize,
+    lines: usize,
+    /// Of each image.
+    image_lines: usize,
+    /// Elements from one to the next in the application's tensor.
+    image: usize,
+    line: usize,
+    plane: usize,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Planes {
+    /// `None` where the channels are not contiguous, there are none or more than four, or slices of so many
+    /// elements do not hold the tensors.
+    fn new(args: &InputArgs, input: usize, output: usize) -> Option<Self> {
+        let [d0, d1, d2, channels] = args.dims;
+        let [s0, s1, s2, plane] = args.strides;
+        let elems = args.elems();
+        let last: usize = (0..4).map(|axis| args.dims[axis].saturating_sub(1) * args.strides[axis]).sum();
+        if elems == 0 || elems > output || last >= input {
+            return None;
+        }
+        if args.is_contiguous() {
+            let (image, line, plane) = (0, 0, 0);
+            return Some(Self { channels: 1, pixels: elems, lines: 1, image_lines: 1, image, line, plane });
+        }
+        // Lines that follow one another are one line.
+        let (image_lines, pixels) = if s1 == d2 { (1, d1 * d2) } else { (d1, d2) };
+        let lines = d0 * image_lines;
+        (s2 == 1 && matches!(channels, 2..=4)).then_some(Self {
+            channels,
+            pixels,
+            lines,
+            image_lines,
+            image: s0,
+            line: s1,
+            plane,
+        })
+    }
+
+    /// Where each line begins, in the application's tensor and in the int8 one.
+    fn starts(&self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.lines).map(|index| {
+            let from = index / self.image_lines * self.image + index % self.image_lines * self.line;
+            (from, index * self.pixels * self.channels)
+        })
     }
 }
 

@@ -142,16 +142,18 @@ const fn avx512vbmi() -> Option<Functions> {
 #[cfg(target_arch = "x86_64")]
 const fn avx512() -> Option<Functions> {
     use elementwise::x86_avx512::binary;
+    use input::x86_avx2::quantize_f32;
     use lookup::x86_avx2::{lookup, lookup_in_place};
     use pool::x86_avx512::pool;
     let others = compiled_for!("avx512f,avx512bw,avx512vl");
-    Some(Functions { binary, lookup, lookup_in_place, pool, ..others })
+    Some(Functions { binary, lookup, lookup_in_place, pool, quantize_f32, ..others })
 }
 
 #[cfg(target_arch = "x86_64")]
 const fn avx2() -> Option<Functions> {
+    use input::x86_avx2::quantize_f32;
     use lookup::x86_avx2::{lookup, lookup_in_place};
-    Some(Functions { lookup, lookup_in_place, ..compiled_for!("avx2") })
+    Some(Functions { lookup, lookup_in_place, quantize_f32, ..compiled_for!("avx2") })
 }
 
 #[cfg(not(target_arch = "x86_64"))]

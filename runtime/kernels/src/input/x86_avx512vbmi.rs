@@ -3,7 +3,7 @@
 
 use core::arch::x86_64::*;
 
-use super::InputArgs;
+use super::{InputArgs, Planes};
 use crate::requantize::OutputRange;
 use crate::x86_avx512::Bounds;
 
@@ -20,31 +20,19 @@ pub(crate) unsafe fn quantize_f32(
     range: OutputRange,
     output: &mut [i8],
 ) {
-    let elems = args.elems();
-    let last: usize =
-        args.dims.iter().zip(&args.strides).map(|(dim, stride)| dim.saturating_sub(1) * stride).sum();
-    let is_planes = args.strides[2] == 1 && matches!(args.dims[3], 2..=4);
-    if elems == 0 || elems > output.len() || last >= input.len() || !(args.is_contiguous() || is_planes) {
+    let Some(planes) = Planes::new(args, input.len(), output.len()) else {
         return super::quantize_f32(args, input, inverse_scale, range, output);
-    }
+    };
     let quantizer = Quantizer { inverse_scale: _mm512_set1_ps(inverse_scale), bounds: Bounds::new(range) };
-    // SAFETY: every element of both tensors has just been found inside of its slice.
-    unsafe {
-        let (input, output) = (input.as_ptr(), output.as_mut_ptr());
-        if args.is_contiguous() {
-            return quantizer.line::<1>(input, 0, output, elems);
-        }
-        let [d0, d1, d2, channels] = args.dims;
-        let [s0, s1, _, plane] = args.strides;
-        // Lines that follow one another are one line.
-        let (lines, pixels) = if s1 == d2 { (1, d1 * d2) } else { (d1, d2) };
-        for index in 0..d0 * lines {
-            let input = input.add(index / lines * s0 + index % lines * s1);
-            let output = output.add(index * pixels * channels);
-            match channels {
-                2 => quantizer.line::<2>(input, plane, output, pixels),
-                3 => quantizer.line::<3>(input, plane, output, pixels),
-                _ => quantizer.line::<4>(input, plane, output, pixels),
+    for (from, to) in planes.starts() {
+        // SAFETY: `Planes` has found every element of both tensors inside of its slice.
+        unsafe {
+            let (input, output) = (input.as_ptr().add(from), output.as_mut_ptr().add(to));
+            match planes.channels {
+                1 => quantizer.line::<1>(input, planes.plane, output, planes.pixels),
+                2 => quantizer.line::<2>(input, planes.plane, output, planes.pixels),
+                3 => quantizer.line::<3>(input, planes.plane, output, planes.pixels),
+                _ => quantizer.line::<4>(input, planes.plane, output, planes.pixels),
             }
         }
     }
