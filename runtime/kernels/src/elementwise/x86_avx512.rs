@@ -1,11 +1,15 @@
 //! Element-wise operations by AVX-512, 64 elements at a time.
 
 use core::arch::x86_64::*;
+use core::mem::MaybeUninit;
 
 use super::{BinaryArgs, BinaryOp, Operands, indices};
 use crate::x86_avx512::{Bounds, in_order};
 
 const WIDTH: usize = 64;
+
+/// Registers of right operands that are kept for one walk, at most.
+const PERIOD: usize = 32;
 
 /// The constants of one operation.
 struct Constants {
@@ -140,8 +144,7 @@ impl Walk<'_> {
         }
     }
 
-    /// One right operand for each channel, and a left one that is contiguous. Few channels are repeated to
-    /// fill a register.
+    /// One right operand for each channel, and a left one that is contiguous.
     ///
     /// # Safety
     /// As `run`.
@@ -150,20 +153,20 @@ impl Walk<'_> {
     unsafe fn channels<const ADD: bool>(&self) {
         let channels = self.args.dims[3];
         let elems = self.args.output_elems();
-        // SAFETY: registers are whole where there are as many channels, or elements; else masked.
+        // Both are multiples of the same power of two, up to 64.
+        let period = channels >> channels.trailing_zeros().min(WIDTH.trailing_zeros());
+        // SAFETY: registers are whole where there are as many channels; else masked.
         unsafe {
-            if channels < WIDTH && WIDTH.is_multiple_of(channels) {
-                let mut repeated = [0; WIDTH];
-                for (i, to) in repeated.iter_mut().enumerate() {
-                    *to = *self.rhs.add(i % channels);
-                }
-                let b = self.constants.right::<ADD>(widen(repeated.as_ptr()));
-                return self.every::<ADD>(0, WIDTH, elems, &b);
+            if period <= PERIOD && elems >= 4 * period * WIDTH {
+                return self.periodic::<ADD>(period);
             }
             let whole = channels - channels % WIDTH;
             for first in (0..whole).step_by(WIDTH) {
                 let b = self.constants.right::<ADD>(widen(self.rhs.add(first)));
-                self.every::<ADD>(first, channels, elems, &b);
+                for at in (first..elems).step_by(channels) {
+                    let y = self.constants.apply::<ADD>(widen(self.lhs.add(at)), &b);
+                    _mm512_storeu_si512(self.out.add(at).cast(), y);
+                }
             }
             if whole < channels {
                 let mask = mask(channels - whole);
@@ -175,23 +178,39 @@ impl Walk<'_> {
         }
     }
 
-    /// 64 elements from `first`, and every `step`, on.
+    /// The same where the right operands of `period` registers repeat: these are made once, and the left ones
+    /// are walked over in order, whichever pixel they are of.
     ///
     /// # Safety
-    /// As `run`; what is less than 64 from the end of `elems` is masked.
+    /// As `run`; `period` is at most [`PERIOD`], and its registers hold a number of whole pixels.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     #[inline]
-    unsafe fn every<const ADD: bool>(&self, first: usize, step: usize, elems: usize, b: &[__m512i; 4]) {
-        let mut at = first;
-        // SAFETY: the caller's promise.
+    unsafe fn periodic<const ADD: bool>(&self, period: usize) {
+        let channels = self.args.dims[3];
+        let elems = self.args.output_elems();
+        let mut pixels = [MaybeUninit::<i8>::uninit(); PERIOD * WIDTH];
+        let mut right = [const { MaybeUninit::<[__m512i; 4]>::uninit() }; PERIOD];
+        // SAFETY: whole pixels fill `period` registers; whole registers where there are as many elements, and
+        // else masked.
         unsafe {
-            while at + WIDTH <= elems {
-                let y = self.constants.apply::<ADD>(widen(self.lhs.add(at)), b);
-                _mm512_storeu_si512(self.out.add(at).cast(), y);
-                at += step;
+            let pixels: *mut i8 = pixels.as_mut_ptr().cast();
+            for at in (0..period * WIDTH).step_by(channels) {
+                pixels.add(at).copy_from_nonoverlapping(self.rhs, channels);
             }
-            if at < elems {
-                self.masked::<ADD>(at, mask(elems - at), b);
+            for (i, right) in right[..period].iter_mut().enumerate() {
+                right.write(self.constants.right::<ADD>(widen(pixels.add(i * WIDTH))));
+            }
+            let mut at = 0;
+            while at < elems {
+                for right in &right[..period] {
+                    let right = right.assume_init_ref();
+                    if at + WIDTH > elems {
+                        return self.masked::<ADD>(at, mask(elems - at), right);
+                    }
+                    let y = self.constants.apply::<ADD>(widen(self.lhs.add(at)), right);
+                    _mm512_storeu_si512(self.out.add(at).cast(), y);
+                    at += WIDTH;
+                }
             }
         }
     }
