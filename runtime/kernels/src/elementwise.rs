@@ -14,6 +14,8 @@ pub(crate) mod aarch64_neon;
 pub(crate) mod armv7_neon;
 mod split;
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod x86_avx2;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod x86_avx512;
 
 /// Which operation, and its scales.

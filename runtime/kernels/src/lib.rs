@@ -46,4 +46,6 @@ pub mod requantize;
 pub mod softmax;
 pub mod variants;
 #[cfg(target_arch = "x86_64")]
+mod x86_avx2;
+#[cfg(target_arch = "x86_64")]
 mod x86_avx512;

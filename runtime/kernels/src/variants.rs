@@ -151,9 +151,10 @@ const fn avx512() -> Option<Functions> {
 
 #[cfg(target_arch = "x86_64")]
 const fn avx2() -> Option<Functions> {
+    use elementwise::x86_avx2::binary;
     use input::x86_avx2::quantize_f32;
     use lookup::x86_avx2::{lookup, lookup_in_place};
-    Some(Functions { lookup, lookup_in_place, quantize_f32, ..compiled_for!("avx2") })
+    Some(Functions { binary, lookup, lookup_in_place, quantize_f32, ..compiled_for!("avx2") })
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -341,6 +342,11 @@ mod tests {
                     ([1, 1, 256, 256], [0, 0, 256, 1]),
                     ([1, 1, 113, 67], [0, 0, 67, 1]),
                     ([1, 1, 9, 5], [0, 0, 0, 1]),
+                    // Right operands that repeat, with parts of a register left over.
+                    ([1, 1, 61, 24], [0, 0, 0, 1]),
+                    ([1, 1, 301, 144], [0, 0, 0, 1]),
+                    ([1, 1, 301, 16], [0, 0, 0, 1]),
+                    ([1, 1, 61, 37], [0, 0, 0, 0]),
                     ([1, 3, 5, 33], [0, 165, 33, 0]),
                     // A factor for each channel, as of squeeze-excite.
                     ([1, 4, 9, 40], [0, 0, 0, 1]),

@@ -5,6 +5,7 @@ use core::arch::x86_64::*;
 
 use super::{InputArgs, Planes};
 use crate::requantize::OutputRange;
+use crate::x86_avx2::{Bounds, in_order};
 
 /// Pixels of a block.
 const PIXELS: usize = 32;
@@ -23,7 +24,7 @@ pub(crate) unsafe fn quantize_f32(
     let Some(planes) = planes else {
         return super::quantize_f32(args, input, inverse_scale, range, output);
     };
-    let quantizer = Quantizer::new(inverse_scale, range);
+    let quantizer = Quantizer { inverse_scale: _mm256_set1_ps(inverse_scale), bounds: Bounds::new(range) };
     for (from, to) in planes.starts() {
         for first in (0..planes.pixels).step_by(PIXELS) {
             // The last block starts early enough to be whole: some pixels are written twice.
@@ -45,24 +46,10 @@ pub(crate) unsafe fn quantize_f32(
 
 struct Quantizer {
     inverse_scale: __m256,
-    /// Relative to the zero point.
-    high: __m256,
-    zero_point: __m256i,
-    min: __m256i,
+    bounds: Bounds,
 }
 
 impl Quantizer {
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    fn new(inverse_scale: f32, range: OutputRange) -> Self {
-        Self {
-            inverse_scale: _mm256_set1_ps(inverse_scale),
-            high: _mm256_set1_ps((range.max - range.zero_point) as f32),
-            zero_point: _mm256_set1_epi16(range.zero_point as i16),
-            min: _mm256_set1_epi8(range.min as i8),
-        }
-    }
-
     /// A block of pixels of `C` channels.
     ///
     /// # Safety
@@ -98,27 +85,19 @@ impl Quantizer {
         }
     }
 
-    /// [`OutputRange::quantize`] of 32 samples. The upper bound comes before rounding, since `vcvtps2dq` turns
-    /// what is too large, and what is no number, into the smallest integer; `vminps` returns its second operand
-    /// where one is no number.
+    /// 32 samples.
     ///
     /// # Safety
     /// `input` has as many.
     #[target_feature(enable = "avx2")]
     #[inline]
     unsafe fn quantize(&self, input: *const f32) -> __m256i {
-        let mut rounded = [_mm256_setzero_si256(); 4];
-        for (i, rounded) in rounded.iter_mut().enumerate() {
+        let mut real = [_mm256_setzero_ps(); 4];
+        for (i, real) in real.iter_mut().enumerate() {
             // SAFETY: the caller's promise.
-            let real = unsafe { _mm256_loadu_ps(input.add(i * 8)) };
-            let scaled = _mm256_mul_ps(real, self.inverse_scale);
-            *rounded = _mm256_cvtps_epi32(_mm256_min_ps(self.high, scaled));
+            *real = _mm256_mul_ps(unsafe { _mm256_loadu_ps(input.add(i * 8)) }, self.inverse_scale);
         }
-        let front = _mm256_adds_epi16(_mm256_packs_epi32(rounded[0], rounded[1]), self.zero_point);
-        let back = _mm256_adds_epi16(_mm256_packs_epi32(rounded[2], rounded[3]), self.zero_point);
-        let bytes = _mm256_max_epi8(_mm256_packs_epi16(front, back), self.min);
-        // Packing works within halves.
-        _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
+        in_order(self.bounds.quantize(real))
     }
 }
 
