@@ -304,6 +304,10 @@ fn depthwise_cases() -> Vec<Case> {
         shapes.push(WINDOWS[window].shape(1, (110, 40), (1, 1), 9));
         shapes.push(WINDOWS[window].shape(1, (3, 1400), (1, 1), 8));
     }
+    for window in [2, 4, 6, 9, 10] {
+        shapes.push(WINDOWS[window].shape(1, (4, 153), (1, 1), 80));
+        shapes.push(WINDOWS[window].shape(2, (3, 290), (1, 1), 48));
+    }
     let mut cases = deal(&shapes);
     for channels in [6, 19, 80] {
         cases.extend(every_combination(WINDOWS[2].shape(1, (3, 4), (1, 1), channels)));
