@@ -266,16 +266,19 @@ impl Strip<'_> {
         let odd = self.odd::<K, S, P>();
         let flip = _mm512_set1_epi8(-128);
         let zero = _mm512_xor_si512(_mm512_set1_epi8(self.zero_point), flip);
-        let put = |column: usize, x: __m512i| {
-            let width = WIDTH / P;
+        let width = WIDTH / P;
+        let place = |column: usize| {
             let at =
                 if self.is_split::<S, P>() { column % 2 * odd + column / 2 * width } else { column * width };
-            // SAFETY: the column is one of the line's.
+            to.wrapping_add(at)
+        };
+        let put = |to: *mut u8, x: __m512i| {
+            // SAFETY: the place of one of the line's columns.
             unsafe {
                 match P {
-                    1 => _mm512_store_si512(to.add(at).cast(), x),
-                    2 => _mm256_store_si256(to.add(at).cast(), _mm512_castsi512_si256(x)),
-                    _ => _mm_store_si128(to.add(at).cast(), _mm512_castsi512_si128(x)),
+                    1 => _mm512_store_si512(to.cast(), x),
+                    2 => _mm256_store_si256(to.cast(), _mm512_castsi512_si256(x)),
+                    _ => _mm_store_si128(to.cast(), _mm512_castsi512_si128(x)),
                 }
             }
         };
@@ -290,11 +293,13 @@ impl Strip<'_> {
             None => (columns, 0),
         };
         for column in 0..before {
-            put(column, zero);
+            put(place(column), zero);
         }
         let x = first.saturating_sub(shape.pad_left);
         let mut from = self.input.wrapping_add((y.unwrap_or(0) * shape.in_w + x) * shape.in_channels);
-        for column in before..before + inside {
+        // Of the column at hand, and of the next one.
+        let (mut here, mut next) = (place(before), place(before + 1));
+        for _ in 0..inside {
             // SAFETY: the pixel is inside of the image, and has the block's channels.
             let x = unsafe {
                 match P {
@@ -304,11 +309,16 @@ impl Strip<'_> {
                     _ => _mm512_castsi128_si512(_mm_maskz_loadu_epi8(self.mask(), from)),
                 }
             };
-            put(column, _mm512_xor_si512(x, flip));
+            put(here, _mm512_xor_si512(x, flip));
+            (here, next) = if self.is_split::<S, P>() {
+                (next, here.wrapping_add(width))
+            } else {
+                (next, next.wrapping_add(width))
+            };
             from = from.wrapping_add(shape.in_channels);
         }
         for column in before + inside..columns {
-            put(column, zero);
+            put(place(column), zero);
         }
     }
 }
