@@ -66,7 +66,11 @@ impl Program<'_, '_> {
                 let pixels = input.pixels.ok_or(RunError::NoPixels)?;
                 let tables = cast_slice(self.package.constant(pixels.tables));
                 let args = input_args(&input, pixels.strides);
-                quantize_u8(&args, values, tables, pixels.reverse_channels, cast_slice_mut(buffer));
+                let (reverse, buffer) = (pixels.reverse_channels, cast_slice_mut(buffer));
+                match self.steps.iter().flatten().next() {
+                    Some(step) => step.kernels.quantize_u8(&args, values, tables, reverse, buffer),
+                    None => quantize_u8(&args, values, tables, reverse, buffer),
+                }
             }
         }
         Ok(())

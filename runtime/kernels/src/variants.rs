@@ -46,6 +46,7 @@ struct Functions {
     softmax: unsafe fn(usize, Logits<'_>, Probabilities<'_>),
     layer_norm: unsafe fn(&LayerNormArgs<'_>, &[i8], &mut [i8]),
     quantize_f32: unsafe fn(&InputArgs, &[f32], f32, OutputRange, &mut [i8]),
+    quantize_u8: unsafe fn(&InputArgs, &[u8], &[i8], bool, &mut [i8]),
 }
 
 macro_rules! variant {
@@ -82,6 +83,7 @@ const PORTABLE: Functions = Functions {
     softmax: softmax::softmax,
     layer_norm: layer_norm::layer_norm,
     quantize_f32: input::quantize_f32,
+    quantize_u8: input::quantize_u8,
 };
 
 /// The portable code compiled for some target features; tables gain nothing from it.
@@ -131,12 +133,12 @@ macro_rules! compiled_for {
 #[cfg(target_arch = "x86_64")]
 const fn avx512vbmi() -> Option<Functions> {
     use elementwise::x86_avx512::binary;
-    use input::x86_avx512vbmi::quantize_f32;
+    use input::x86_avx512vbmi::{quantize_f32, quantize_u8};
     use lookup::x86_avx512vbmi::{lookup, lookup_in_place};
     use pool::x86_avx512::pool;
     use softmax::x86_avx512vbmi::softmax;
     let others = compiled_for!("avx512f,avx512bw,avx512vl,avx512vbmi");
-    Some(Functions { binary, lookup, lookup_in_place, pool, softmax, quantize_f32, ..others })
+    Some(Functions { binary, lookup, lookup_in_place, pool, softmax, quantize_f32, quantize_u8, ..others })
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -274,6 +276,20 @@ impl BoundVariant {
         unsafe { (self.0.quantize_f32)(args, input, inverse_scale, range, output) }
     }
 
+    /// [`input::quantize_u8`].
+    #[inline]
+    pub fn quantize_u8(
+        &self,
+        args: &InputArgs,
+        input: &[u8],
+        tables: &[i8],
+        reverse_channels: bool,
+        output: &mut [i8],
+    ) {
+        // SAFETY: `new` saw a token for the extensions.
+        unsafe { (self.0.quantize_u8)(args, input, tables, reverse_channels, output) }
+    }
+
     /// [`softmax::softmax`].
     #[inline]
     pub fn softmax(&self, channels: usize, logits: Logits<'_>, probabilities: Probabilities<'_>) {
@@ -400,6 +416,29 @@ mod tests {
                         let mut got = vec![0; args.elems()];
                         bound.quantize_f32(&args, &input, 41.5, range, &mut got);
                         assert!(got == expected, "{}: {args:?}", variant.lookup);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pixels_of_every_layout_equal_the_portable_ones() {
+        let pixels: Vec<u8> = (0..3 * 5 * 131 * 5).map(|i| (i * 167 + i / 256) as u8).collect();
+        let tables: Vec<i8> = (0..5 * 256).map(|i| (i * 89 + i / 256) as u8 as i8).collect();
+        for (variant, bound) in bound() {
+            for channels in 1..=5 {
+                for width in [1, 2, 21, 22, 64, 131] {
+                    let own = [3 * width * channels, width * channels, channels, 1];
+                    let planes = [3 * width * channels, width, 1, 3 * width];
+                    for (strides, reverse) in [(own, false), (own, true), (planes, false), (planes, true)] {
+                        let args = InputArgs { dims: [2, 3, width, channels], strides };
+                        let elems = args.elems();
+                        let (mut expected, mut got) = (vec![0; elems], vec![0; elems]);
+                        let (pixels, tables) = (&pixels[..elems], &tables[..channels * 256]);
+                        input::quantize_u8(&args, pixels, tables, reverse, &mut expected);
+                        bound.quantize_u8(&args, pixels, tables, reverse, &mut got);
+                        assert!(got == expected, "{}: {args:?}, {reverse}", variant.lookup);
                     }
                 }
             }

@@ -118,6 +118,72 @@ impl Quantizer {
     }
 }
 
+/// [`super::quantize_u8`] of contiguous pixels: whole pixels of a register at a time, each byte by the table of its
+/// channel.
+///
+/// # Safety
+/// The processor has AVX-512 F, BW, VL and VBMI.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+pub(crate) unsafe fn quantize_u8(
+    args: &InputArgs,
+    input: &[u8],
+    tables: &[i8],
+    reverse_channels: bool,
+    output: &mut [i8],
+) {
+    let (channels, elems) = (args.dims[3], args.elems());
+    if !args.is_contiguous()
+        || !matches!(channels, 1..=4)
+        || elems > input.len().min(output.len())
+        || channels * 256 > tables.len()
+    {
+        return super::quantize_u8(args, input, tables, reverse_channels, output);
+    }
+    // Bytes of whole pixels in a register; where each comes from; and those of each channel.
+    let step = 64 - 64 % channels;
+    let (mut order, mut masks) = ([0; 64], [0; 4]);
+    for (at, from) in order.iter_mut().enumerate().take(step) {
+        let channel = at % channels;
+        let mirrored = if reverse_channels { channels - 1 - channel } else { channel };
+        *from = (at - channel + mirrored) as u8;
+        masks[channel] |= 1u64 << at;
+    }
+    // SAFETY: there are so many tables of 256 entries, and `elems` in both slices; a whole register is read and
+    // written only where there are as many, else what a mask selects. The bytes that are no whole pixel are
+    // written again by the next turn.
+    unsafe {
+        let order = _mm512_loadu_si512(order.as_ptr().cast());
+        let mut quarters = [[_mm512_setzero_si512(); 4]; 4];
+        for (channel, quarters) in quarters.iter_mut().enumerate().take(channels) {
+            for (i, quarter) in quarters.iter_mut().enumerate() {
+                *quarter = _mm512_loadu_si512(tables.as_ptr().add(channel * 256 + i * 64).cast());
+            }
+        }
+        let of = |x: __m512i| {
+            let x = _mm512_permutexvar_epi8(order, x);
+            let upper = _mm512_movepi8_mask(x);
+            let mut y = x;
+            for (&[a, b, c, d], mask) in quarters.iter().zip(masks).take(channels) {
+                y = _mm512_mask_mov_epi8(y, mask & !upper, _mm512_permutex2var_epi8(a, x, b));
+                y = _mm512_mask_mov_epi8(y, mask & upper, _mm512_permutex2var_epi8(c, x, d));
+            }
+            y
+        };
+        let mut at = 0;
+        while at < elems {
+            let (from, to) = (input.as_ptr().add(at), output.as_mut_ptr().add(at));
+            if at + 64 <= elems {
+                _mm512_storeu_si512(to.cast(), of(_mm512_loadu_si512(from.cast())));
+            } else {
+                let mask = (1 << (elems - at)) - 1;
+                let y = of(_mm512_maskz_loadu_epi8(mask, from.cast()));
+                _mm512_mask_storeu_epi8(to, mask, y);
+            }
+            at += step;
+        }
+    }
+}
+
 /// For a register of pixels: of each byte, where in the register of its channel it is (and the bit that
 /// chooses the second channel rather than the first); and which bytes are of each channel.
 type Order = ([u8; 64], [u64; 4]);
