@@ -185,6 +185,14 @@ pub fn quantize_u8(args: &InputArgs, input: &[u8], tables: &[i8], reverse_channe
         }
         return;
     }
+    if args.is_contiguous() {
+        match channels {
+            1 => return pixels::<1>(input, tables, false, output),
+            3 => return pixels::<3>(input, tables, reverse_channels, output),
+            4 => return pixels::<4>(input, tables, reverse_channels, output),
+            _ => {}
+        }
+    }
     args.for_each_line(|line| {
         let table = &tables[line.channel];
         let mirrored = channels - 1 - line.channel;
@@ -197,6 +205,17 @@ pub fn quantize_u8(args: &InputArgs, input: &[u8], tables: &[i8], reverse_channe
             output[line.to + i * line.to_step] = table[input[from + i * line.from_step] as usize];
         }
     });
+}
+
+/// Contiguous pixels of `C` channels.
+fn pixels<const C: usize>(input: &[u8], tables: &[[i8; 256]], reverse_channels: bool, output: &mut [i8]) {
+    let Some(tables) = tables.first_chunk::<C>() else { return };
+    for (y, x) in output.as_chunks_mut::<C>().0.iter_mut().zip(input.as_chunks::<C>().0) {
+        for channel in 0..C {
+            let from = if reverse_channels { C - 1 - channel } else { channel };
+            y[channel] = tables[channel][x[from] as usize];
+        }
+    }
 }
 
 /// Whether a table is `pixel - 128`, as it is where the model takes all of 0 to 255 evenly scaled.
