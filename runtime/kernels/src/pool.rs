@@ -8,6 +8,8 @@ pub(crate) mod aarch64_neon;
 #[cfg(all(target_arch = "arm", target_os = "linux"))]
 pub(crate) mod armv7_neon;
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod x86_avx2;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod x86_avx512;
 
 /// What a window becomes.

@@ -156,7 +156,9 @@ const fn avx2() -> Option<Functions> {
     use elementwise::x86_avx2::binary;
     use input::x86_avx2::quantize_f32;
     use lookup::x86_avx2::{lookup, lookup_in_place};
-    Some(Functions { binary, lookup, lookup_in_place, quantize_f32, ..compiled_for!("avx2") })
+    use pool::x86_avx2::pool;
+    let others = compiled_for!("avx2");
+    Some(Functions { binary, lookup, lookup_in_place, pool, quantize_f32, ..others })
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -460,6 +462,40 @@ mod tests {
                 got[..len].copy_from_slice(&input);
                 bound.lookup_in_place(&mut got[..len], table);
                 assert!(got == expected, "{} of {len} in place", variant.lookup);
+            }
+        }
+    }
+
+    /// Sums of narrow integers could overflow along a line.
+    #[test]
+    fn averages_of_long_lines_equal_the_portable_one() {
+        let (channels, in_h, in_w) = (40, 2, 601);
+        let output = OutputRange::full(0);
+        let op = PoolOp::Average { zero_point: -3, multiplier: 1.0, count_include_pad: false, output };
+        let args = PoolArgs {
+            op,
+            batch: 1,
+            in_h,
+            in_w,
+            channels,
+            out_h: 1,
+            out_w: 1,
+            kernel_h: in_h,
+            kernel_w: in_w,
+            stride_h: 1,
+            stride_w: 1,
+            dilation_h: 1,
+            dilation_w: 1,
+            pad_h: [0, 0],
+            pad_w: [0, 0],
+        };
+        for (variant, bound) in bound() {
+            for value in [-128, 127] {
+                let input = vec![value; args.input_elems()];
+                let (mut expected, mut got) = (vec![0; channels], vec![0; channels]);
+                pool::pool(&args, &input, &mut expected);
+                bound.pool(&args, &input, &mut got);
+                assert!(got == expected, "{} of {value}", variant.average_pool);
             }
         }
     }
