@@ -32,8 +32,8 @@ enum Right {
 /// [`super::binary`].
 ///
 /// # Safety
-/// The processor has AVX-512 F, BW and VL.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+/// The processor has AVX-512 F, BW, VL and VNNI.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(crate) unsafe fn binary(args: &BinaryArgs, operands: Operands<'_>) {
     let args = args.merged();
     // What has zero points beyond int8, or results beyond 2^30, is none of the packager's, but has a
@@ -89,8 +89,8 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// # Safety
-    /// As the fields say; the processor has AVX-512 F, BW and VL.
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    /// As the fields say; the processor has AVX-512 F, BW, VL and VNNI.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     unsafe fn run<const ADD: bool>(&self) {
         let [d0, d1, d2, d3] = self.args.dims;
         let (ls, rs) = (&self.args.lhs_strides, &self.args.rhs_strides);
@@ -115,7 +115,7 @@ impl Walk<'_> {
     ///
     /// # Safety
     /// The line is in all three; `out` is `a`, or overlaps nothing.
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
     unsafe fn line<const ADD: bool>(&self, a: *const i8, b: *const i8, out: *mut i8, right: Right) {
         let len = self.args.dims[3];
@@ -148,7 +148,7 @@ impl Walk<'_> {
     ///
     /// # Safety
     /// As `run`.
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
     unsafe fn channels<const ADD: bool>(&self) {
         let channels = self.args.dims[3];
@@ -183,13 +183,13 @@ impl Walk<'_> {
     ///
     /// # Safety
     /// As `run`; `period` is at most [`PERIOD`], and its registers hold a number of whole pixels.
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
     unsafe fn periodic<const ADD: bool>(&self, period: usize) {
         let channels = self.args.dims[3];
         let elems = self.args.output_elems();
         let mut pixels = [MaybeUninit::<i8>::uninit(); PERIOD * WIDTH];
-        let mut right = [const { MaybeUninit::<[__m512i; 4]>::uninit() }; PERIOD];
+        let mut right = [const { MaybeUninit::<Operand>::uninit() }; PERIOD];
         // SAFETY: whole pixels fill `period` registers; whole registers where there are as many elements, and
         // else masked.
         unsafe {
@@ -217,9 +217,9 @@ impl Walk<'_> {
 
     /// # Safety
     /// The elements of the mask are inside both.
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn masked<const ADD: bool>(&self, at: usize, mask: __mmask64, b: &[__m512i; 4]) {
+    unsafe fn masked<const ADD: bool>(&self, at: usize, mask: __mmask64, b: &Operand) {
         // SAFETY: the caller's promise.
         unsafe {
             let a = widen_masked(self.lhs.add(at), mask);
@@ -228,35 +228,47 @@ impl Walk<'_> {
     }
 }
 
+/// A register of right operands as [`Constants::apply`] wants them.
+#[derive(Clone, Copy)]
+struct Operand {
+    /// For a sum the scaled numbers, for a product 16 bits with zeros above.
+    values: [__m512i; 4],
+    /// For a product: what the left zero point takes off.
+    starts: [__m512i; 4],
+}
+
 impl Constants {
-    /// The right operand as [`Constants::apply`] wants it: for a sum the scaled numbers, for a product 16 bits
-    /// with zeros above.
-    #[target_feature(enable = "avx512f,avx512bw")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    fn right<const ADD: bool>(&self, mut b: [__m512i; 4]) -> [__m512i; 4] {
-        for b in &mut b {
-            *b = _mm512_sub_epi32(*b, self.rhs_zero_point);
-            *b = if ADD {
-                _mm512_castps_si512(_mm512_mul_ps(_mm512_cvtepi32_ps(*b), self.rhs_multiplier))
+    fn right<const ADD: bool>(&self, b: [__m512i; 4]) -> Operand {
+        let zero = [_mm512_setzero_si512(); 4];
+        let mut operand = Operand { values: zero, starts: zero };
+        for i in 0..4 {
+            let b = _mm512_sub_epi32(b[i], self.rhs_zero_point);
+            if ADD {
+                let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(b), self.rhs_multiplier);
+                operand.values[i] = _mm512_castps_si512(scaled);
             } else {
-                _mm512_and_si512(*b, _mm512_set1_epi32(0xffff))
-            };
+                operand.values[i] = _mm512_and_si512(b, _mm512_set1_epi32(0xffff));
+                let taken_off = _mm512_madd_epi16(operand.values[i], self.lhs_zero_point);
+                operand.starts[i] = _mm512_sub_epi32(_mm512_setzero_si512(), taken_off);
+            }
         }
-        b
+        operand
     }
 
-    #[target_feature(enable = "avx512f,avx512bw")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    fn apply<const ADD: bool>(&self, a: [__m512i; 4], b: &[__m512i; 4]) -> __m512i {
+    fn apply<const ADD: bool>(&self, a: [__m512i; 4], b: &Operand) -> __m512i {
         let mut real = [_mm512_setzero_ps(); 4];
-        for ((real, a), &b) in real.iter_mut().zip(a).zip(b) {
-            let a = _mm512_sub_epi32(a, self.lhs_zero_point);
-            *real = if ADD {
-                let a = _mm512_mul_ps(_mm512_cvtepi32_ps(a), self.lhs_multiplier);
-                _mm512_add_ps(a, _mm512_castsi512_ps(b))
+        for i in 0..4 {
+            real[i] = if ADD {
+                let a = _mm512_cvtepi32_ps(_mm512_sub_epi32(a[i], self.lhs_zero_point));
+                _mm512_add_ps(_mm512_mul_ps(a, self.lhs_multiplier), _mm512_castsi512_ps(b.values[i]))
             } else {
                 // Differences of int8 have 9 bits: the lower halves are multiplied, the upper ones meet zeros.
-                _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_madd_epi16(a, b)), self.lhs_multiplier)
+                let product = _mm512_dpwssd_epi32(b.starts[i], a[i], b.values[i]);
+                _mm512_mul_ps(_mm512_cvtepi32_ps(product), self.lhs_multiplier)
             };
         }
         in_order(self.bounds.quantize_small(&real))
