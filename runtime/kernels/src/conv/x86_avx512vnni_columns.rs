@@ -28,7 +28,7 @@ use crate::x86_avx512::{Bounds, interleave};
 ///
 /// # Safety
 /// As [`Strip`] and [`Constants`] document, for this kernel; `plane` is aligned to 64 bytes and has
-/// [`Strip::plane_bytes`]. The processor has AVX-512 F, BW, VL and VNNI.
+/// room for `K` lines. The processor has AVX-512 F, BW, VL and VNNI.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline(never)]
 pub(super) unsafe fn lines<const K: usize, const S: usize, const P: usize, const W: usize>(
