@@ -184,11 +184,13 @@ mod driver {
         let (offsets, copy) = rest.split_at_mut(plane.scratch[1]);
         let copy = &mut copy[..plane.scratch[2]];
         // As few strips as fit, and all of about the same size.
-        let even = |units: usize, most: usize| units.div_ceil(units.div_ceil(most.max(1)).max(1));
+        let even = |units: usize, most: usize| match units {
+            few if few <= most => few.max(1),
+            many => many.div_ceil(many.div_ceil(most.max(1))),
+        };
         let (units, step) = if plane.is_flat {
             let pixels = shape.output_pixels();
-            let step = even(pixels, plane.pixels).next_multiple_of(TILE_STEP);
-            (pixels, step.clamp(1, plane.pixels.max(1)))
+            (pixels, even(pixels, plane.pixels).next_multiple_of(TILE_STEP).clamp(1, plane.pixels.max(1)))
         } else {
             // Padding left and right of the lines stays as it is for all strips.
             copy.fill(args.input_zero_point as u8 ^ 0x80);

@@ -88,7 +88,7 @@ unsafe fn strip(strip: &Strip) {
                     (2, _) => blocks::<8, 2, 2>(strip, at),
                     (_, 1) => blocks::<1, 1, 1>(strip, at),
                     (_, 2..=8) => blocks::<8, 1, 2>(strip, at),
-                    (_, _) => blocks::<12, 1, 4>(strip, at),
+                    (_, _) => blocks::<12, 1, 2>(strip, at),
                 }
             };
         }
