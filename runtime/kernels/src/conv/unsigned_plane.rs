@@ -312,25 +312,21 @@ mod driver {
                     unsafe { flip(input.add(first * channels), to, live * channels) };
                     return;
                 }
-                let [mut image, mut oy, mut ox] = [
-                    first / (shape.out_h * shape.out_w),
-                    first / shape.out_w % shape.out_h,
-                    first % shape.out_w,
-                ];
-                for pixel in 0..live {
-                    let line = (image * shape.in_h + oy * shape.stride_h) * shape.in_w;
-                    // SAFETY: a flat plane's output pixels each read a pixel inside the input.
-                    unsafe {
-                        let from = input.add((line + ox * shape.stride_w) * channels);
-                        flip(from, to.add(pixel * channels), channels);
+                // By stretches of output lines, counted over all images.
+                let (mut line, mut column) = (first / shape.out_w, first % shape.out_w);
+                let step = shape.stride_w * channels;
+                let mut done = 0;
+                while done < live {
+                    let y = line / shape.out_h * shape.in_h + line % shape.out_h * shape.stride_h;
+                    let run = (shape.out_w - column).min(live - done);
+                    for pixel in 0..run {
+                        // SAFETY: a flat plane's output pixels each read a pixel inside the input.
+                        unsafe {
+                            let from = input.add(y * shape.in_w * channels + (column + pixel) * step);
+                            flip(from, to.add((done + pixel) * channels), channels);
+                        }
                     }
-                    ox += 1;
-                    if ox == shape.out_w {
-                        (ox, oy) = (0, oy + 1);
-                    }
-                    if oy == shape.out_h {
-                        (oy, image) = (0, image + 1);
-                    }
+                    (line, column, done) = (line + 1, 0, done + run);
                 }
                 return;
             }
