@@ -126,13 +126,13 @@ impl Rows {
     pub unsafe fn point_at(&mut self, group: usize, first: usize, live: usize) -> *const *const i8 {
         let shape = &self.shape;
         if self.is_pointwise {
-            let (pointers, last, step) = (self.pointers, live - 1, shape.in_channels);
-            let mut pixel = self.input.wrapping_add(first * step + group * shape.group_in_channels());
-            for row in 0..self.mr {
-                // SAFETY: `row < MR`.
-                unsafe { *pointers.add(row) = pixel };
-                pixel = pixel.wrapping_add(if row < last { step } else { 0 });
-            }
+            let step = shape.in_channels;
+            let pixel = self.input.wrapping_add(first * step + group * shape.group_in_channels());
+            // SAFETY: `pointers` is `[MR]`, since there is one tap.
+            let rows = unsafe { core::slice::from_raw_parts_mut(self.pointers, self.mr) };
+            let (rows, rest) = rows.split_at_mut(live);
+            point_run(pixel, step, &[0], rows);
+            rest.fill(pixel);
             return self.pointers;
         }
         // Tiles are visited in order, so that divisions are seldom needed.
