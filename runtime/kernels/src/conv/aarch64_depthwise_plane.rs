@@ -3,7 +3,7 @@
 //! Two pixels side by side share their loads: one `ld1` has four columns of a row. The products of two taps are
 //! added in int16, which holds them exactly (2 · 128 · 127 = 32 512), and `saddw` adds these to int32, 8
 //! instructions for 32 products; so taps are paired across rows where a row has an odd number. Instructions for
-//! 16 channels of a pixel, requantized and stored: 62 (3 × 3, stride 1), 64 (stride 2), 134 (5 × 5);
+//! 16 channels of a pixel, requantized and stored: 61 (3 × 3, stride 1), 62 (stride 2), 133 (5 × 5);
 //! and about 2 for each pixel that is copied to the plane.
 
 use core::arch::asm;
@@ -279,7 +279,7 @@ macro_rules! widen {
 macro_rules! biases {
     ($([$a:literal $b:literal $c:literal $d:literal])*) => {
         concat!($(
-            "ldp q", $a, ", q", $b, ", [{constants}]\n", "ldp q", $c, ", q", $d, ", [{constants}, #32]\n",
+            "ld1 {{v", $a, ".4s, v", $b, ".4s, v", $c, ".4s, v", $d, ".4s}}, [{constants}]\n",
         )*)
     };
 }
