@@ -3,18 +3,19 @@
 //! the column; `sdot` multiplies them (Arm ARM, section C7.2, SDOT (vector), ZIP1, ZIP2). Other kernels, and
 //! layers whose scaled sums may be beyond int16, are NEON's.
 //!
-//! A stretch of a line is one piece of assembly, its borders included: beyond the image the pointers of the
+//! A stretch of a line is one piece of [assembly](super::aarch64_dotprod_stretch), its borders included: beyond the image the pointers of the
 //! rows turn to zero points. Columns are never moved: the code is repeated until the registers come round.
 //!
 //! The fifth row of 5 × 5 is not worth a quad of its own in every column. It is interleaved beforehand, four
 //! columns at a time, into a buffer, where the five columns of a pixel are in two quads. Which of their bytes
 //! count is for the weights to say, of which there is a set for each of the four places that a pixel can have.
 //!
-//! Instructions for 16 channels of a pixel, requantized and stored: 46 (3 × 3, stride 1), 57 (stride 2), 76 and 88
+//! Of 3 × 3 at stride 1 two lines are computed at once, which read the same four rows of each column.
+//!
+//! Instructions for 16 channels of a pixel, requantized and stored: 42 (3 × 3, stride 1), 57 (stride 2), 76 and 88
 //! (5 × 5), and about 5 or 10 for the fifth row.
 
 use core::arch::aarch64::*;
-use core::arch::asm;
 use core::array;
 use core::mem::MaybeUninit;
 
@@ -39,7 +40,7 @@ pub(super) unsafe fn depthwise(args: &mut ConvArgs<'_>) {
         // SAFETY: the caller's promise; a processor with the dot product has NEON.
         _ => return unsafe { super::aarch64_depthwise::depthwise(args) },
     };
-    let block = Block::new(weights, Bounds::new::<true>(range));
+    let block = Block::new(&shape, weights, Bounds::new::<true>(range));
     // SAFETY: the caller's promise; the shape is one of these, and a block's channels exist.
     unsafe {
         match (shape.kernel_w, shape.stride_w) {
@@ -76,33 +77,40 @@ const fn stretch_pixels(kernel: usize, stride: usize) -> usize {
 
 /// The constants of a block of channels.
 #[repr(C, align(1024))]
-struct Block<'a> {
+pub(super) struct Block<'a> {
     /// Of the fifth row: two quads for each place that a pixel can have. Aligned to twice its size, so that
     /// a pointer comes round by clearing a bit.
-    fifth: [[[i8; 4 * WIDTH]; 2]; 4],
+    pub fifth: [[[i8; 4 * WIDTH]; 2]; 4],
     /// Of each column of the kernel, four rows.
-    taps: [[i8; 4 * WIDTH]; 5],
-    bias: [i32; WIDTH],
-    multiplier: [f32; WIDTH],
-    bounds: Bounds,
+    pub taps: [[i8; 4 * WIDTH]; 5],
+    /// Those of 3 × 3 for the output line below, which reads the same four rows from the second one on.
+    pub below: [[i8; 4 * WIDTH]; 3],
+    pub bias: [i32; WIDTH],
+    pub multiplier: [f32; WIDTH],
+    pub bounds: Bounds,
+    /// Lines that are computed at once: two, where the second one reads the rows of the first one but its first.
+    lines: usize,
     weights: Weights<'a>,
 }
 
 impl<'a> Block<'a> {
-    fn new(weights: Weights<'a>, bounds: Bounds) -> Self {
+    fn new(shape: &ConvShape, weights: Weights<'a>, bounds: Bounds) -> Self {
+        let steps = (shape.kernel_h, shape.stride_w, shape.stride_h, shape.dilation_h);
         Self {
             fifth: [[[0; 4 * WIDTH]; 2]; 4],
             taps: [[0; 4 * WIDTH]; 5],
+            below: [[0; 4 * WIDTH]; 3],
             bias: [0; WIDTH],
             multiplier: [0.0; WIDTH],
             bounds,
+            lines: if steps == (3, 1, 1, 1) { 2 } else { 1 },
             weights,
         }
     }
 }
 
 /// A kernel of `K` × `K` at stride `S`.
-struct Columns<'a, const K: usize, const S: usize>(Block<'a>);
+pub(super) struct Columns<'a, const K: usize, const S: usize>(pub Block<'a>);
 
 impl<const K: usize, const S: usize> Kernel for Columns<'_, K, S>
 where
@@ -110,6 +118,10 @@ where
 {
     fn channels(&self) -> usize {
         WIDTH
+    }
+
+    fn lines(&self) -> usize {
+        self.0.lines
     }
 
     unsafe fn prepare(&mut self, first: usize) {
@@ -126,7 +138,11 @@ where
                 false => none.as_ptr(),
             };
             for (kx, taps) in block.taps.iter_mut().enumerate().take(K) {
-                store(interleave(array::from_fn(|ky| tap(ky, kx))), taps.as_mut_ptr());
+                let interleaved = interleave(array::from_fn(|ky| tap(ky, kx)));
+                store(interleaved, taps.as_mut_ptr());
+                if let Some(below) = block.below.get_mut(kx).filter(|_| K == 3) {
+                    store(interleaved.map(|taps| shift(taps, 8)), below.as_mut_ptr());
+                }
             }
             if K == 5 {
                 let four = interleave(array::from_fn(|kx| tap(4, kx)));
@@ -158,7 +174,7 @@ where
 }
 
 /// The assembly for one kernel.
-trait Stretch<const K: usize> {
+pub(super) trait Stretch<const K: usize> {
     /// Computes the pixels of a walk.
     ///
     /// # Safety
@@ -167,23 +183,26 @@ trait Stretch<const K: usize> {
 }
 
 /// A walk along a line.
-struct Walk {
-    /// In each of the first four rows of the kernel the first column inside the image, and the way to the next.
-    rows: [*const i8; 4],
-    steps: [usize; 4],
+pub(super) struct Walk {
+    /// In each of four rows from the kernel's first one on the first column inside the image, and the way to the next.
+    pub rows: [*const i8; 4],
+    pub steps: [usize; 4],
     /// Columns of the first pixel that are left of the image, before those of every pixel that are new.
-    left: usize,
-    /// Where the first pixel goes, and the way to the next.
-    out: *mut i8,
-    channels: usize,
+    pub left: usize,
+    /// Where the first pixel goes, and the one in the line below, if that is computed as well, and the way to
+    /// the next.
+    pub out: *mut i8,
+    pub below: *mut i8,
+    pub has_below: bool,
+    pub channels: usize,
     /// Pixels whose columns are not right of the image, those of whose two new columns one is, and the others.
-    pixels: usize,
-    mixed: usize,
-    beyond: usize,
+    pub pixels: usize,
+    pub mixed: usize,
+    pub beyond: usize,
     /// Four registers of zero points.
-    zero: *const i8,
+    pub zero: *const i8,
     /// Quads of the fifth row, from the one that has the first pixel's first column.
-    fifth: *const i8,
+    pub fifth: *const i8,
 }
 
 /// The fifth row of a stretch: quads of columns.
@@ -203,10 +222,10 @@ where
     unsafe fn stretch(&self, line: &Line, first: usize, pixels: usize, out: *mut i8) {
         let shape = line.shape();
         let channels = shape.in_channels;
-        // SAFETY: `K` is the kernel's height. Every pointer is to a column that is inside the image, or has been
+        // SAFETY: the lines' rows are read, at most five. Every pointer is to a column that is inside the image, or has been
         // moved beyond it and is not read any more: `run` is told how far they go.
         unsafe {
-            let (rows, masks) = line.rows::<K>();
+            let (rows, masks) = line.first_rows::<5>(K + line.count - 1);
             let left = shape.pad_left.saturating_sub(first * S);
             let column = (first * S).saturating_sub(shape.pad_left);
             let end = match (shape.in_w + shape.pad_left).checked_sub(K) {
@@ -232,15 +251,13 @@ where
                     );
                 }
             }
-            let row = |ky: usize| {
-                let ky = ky.min(K - 1);
-                (rows[ky].wrapping_add((column * channels) & masks[ky]), channels & masks[ky])
-            };
             self.run(Walk {
-                rows: array::from_fn(|ky| row(ky).0),
-                steps: array::from_fn(|ky| row(ky).1),
+                rows: array::from_fn(|ky| rows[ky].wrapping_add((column * channels) & masks[ky])),
+                steps: array::from_fn(|ky| channels & masks[ky]),
                 left,
                 out: out.add(first * channels),
+                below: out.wrapping_add((shape.out_w + first) * channels),
+                has_below: line.count > 1,
                 channels,
                 pixels: end - first,
                 mixed,
@@ -287,300 +304,3 @@ unsafe fn store([a, b, c, d]: [int8x16_t; 4], to: *mut i8) {
 fn shift(taps: int8x16_t, bits: i32) -> int8x16_t {
     vreinterpretq_s8_u32(vshlq_u32(vreinterpretq_u32_s8(taps), vdupq_n_s32(bits)))
 }
-
-/// Interleaves the next column of 3 rows into four registers. Registers 24 to 31 are used; the fourth tap repeats
-/// the third, whose weights are zero.
-#[rustfmt::skip]
-macro_rules! fetch {
-    (3, [$a:literal $b:literal $c:literal $d:literal]) => {
-        concat!(
-            "ld1 {{v28.16b}}, [{r0}], {s0}\n",
-            "ld1 {{v29.16b}}, [{r1}], {s1}\n",
-            "ld1 {{v30.16b}}, [{r2}], {s2}\n",
-            "zip1 v24.16b, v28.16b, v29.16b\n",
-            "zip2 v25.16b, v28.16b, v29.16b\n",
-            "zip1 v26.16b, v30.16b, v30.16b\n",
-            "zip2 v27.16b, v30.16b, v30.16b\n",
-            words!([$a $b $c $d], 24 25 26 27),
-        )
-    };
-    (5, [$a:literal $b:literal $c:literal $d:literal]) => {
-        concat!(
-            "ld1 {{v24.16b}}, [{r0}], {s0}\n",
-            "ld1 {{v25.16b}}, [{r1}], {s1}\n",
-            "ld1 {{v26.16b}}, [{r2}], {s2}\n",
-            "ld1 {{v27.16b}}, [{r3}], {s3}\n",
-            "zip1 v28.16b, v24.16b, v25.16b\n",
-            "zip2 v29.16b, v24.16b, v25.16b\n",
-            "zip1 v30.16b, v26.16b, v27.16b\n",
-            "zip2 v31.16b, v26.16b, v27.16b\n",
-            words!([$a $b $c $d], 28 29 30 31),
-        )
-    };
-}
-
-/// Interleaves pairs of taps.
-#[rustfmt::skip]
-macro_rules! words {
-    ([$a:literal $b:literal $c:literal $d:literal], $e:literal $f:literal $g:literal $h:literal) => {
-        concat!(
-            "zip1 v", $a, ".8h, v", $e, ".8h, v", $g, ".8h\n",
-            "zip2 v", $b, ".8h, v", $e, ".8h, v", $g, ".8h\n",
-            "zip1 v", $c, ".8h, v", $f, ".8h, v", $h, ".8h\n",
-            "zip2 v", $d, ".8h, v", $f, ".8h, v", $h, ".8h\n",
-        )
-    };
-}
-
-/// A column that the first pixel begins with: of zero points, as long as there are such.
-#[rustfmt::skip]
-macro_rules! begin {
-    ($k:tt, $($column:tt)*) => { concat!($(begin!(one $k, $column),)*) };
-    (one $k:tt, [$a:literal $b:literal $c:literal $d:literal]) => {
-        concat!(
-            "cbz {left}, 44f\n",
-            "ld1 {{v", $a, ".16b, v", $b, ".16b, v", $c, ".16b, v", $d, ".16b}}, [{zero}]\n",
-            "sub {left}, {left}, #1\n",
-            "b 45f\n",
-            "44:\n",
-            fetch!($k, [$a $b $c $d]),
-            "45:\n",
-        )
-    };
-}
-
-/// Adds the products of a column with weights to the sums.
-#[rustfmt::skip]
-macro_rules! multiply {
-    ([$($sum:literal)*], [$a:literal $b:literal $c:literal $d:literal], $($w:literal)*) => {
-        multiply!(each $($sum $w)*: $a $b $c $d)
-    };
-    (each $s0:literal $w0:literal $s1:literal $w1:literal $s2:literal $w2:literal $s3:literal $w3:literal:
-     $a:literal $b:literal $c:literal $d:literal) => {
-        concat!(
-            "sdot v", $s0, ".4s, v", $a, ".16b, v", $w0, ".16b\n",
-            "sdot v", $s1, ".4s, v", $b, ".16b, v", $w1, ".16b\n",
-            "sdot v", $s2, ".4s, v", $c, ".16b, v", $w2, ".16b\n",
-            "sdot v", $s3, ".4s, v", $d, ".16b, v", $w3, ".16b\n",
-        )
-    };
-}
-
-/// The sums of a pixel, from its columns.
-#[rustfmt::skip]
-macro_rules! sums {
-    (3, $s:tt, $first:tt $second:tt $third:tt) => {
-        concat!(
-            "ld1 {{v24.4s, v25.4s, v26.4s, v27.4s}}, [{bias}]\n",
-            multiply!([24 25 26 27], $first, 12 13 14 15),
-            multiply!([24 25 26 27], $second, 16 17 18 19),
-            multiply!([24 25 26 27], $third, 20 21 22 23),
-        )
-    };
-    (5, $s:tt, $($column:tt)*) => {
-        concat!(
-            "ld1 {{v20.4s, v21.4s, v22.4s, v23.4s}}, [{bias}]\n",
-            $(
-                "ld1 {{v24.16b, v25.16b, v26.16b, v27.16b}}, [{taps}], #64\n",
-                multiply!([20 21 22 23], $column, 24 25 26 27),
-            )*
-            "sub {taps}, {taps}, #320\n",
-            "bic {quad}, {fifth}, #63\n",
-            "ld1 {{v28.16b, v29.16b, v30.16b, v31.16b}}, [{quad}], #64\n",
-            "ld1 {{v24.16b, v25.16b, v26.16b, v27.16b}}, [{places}], #64\n",
-            multiply!([20 21 22 23], [28 29 30 31], 24 25 26 27),
-            "ld1 {{v28.16b, v29.16b, v30.16b, v31.16b}}, [{quad}]\n",
-            "ld1 {{v24.16b, v25.16b, v26.16b, v27.16b}}, [{places}], #64\n",
-            multiply!([20 21 22 23], [28 29 30 31], 24 25 26 27),
-            // 16 bytes for each column.
-            "add {fifth}, {fifth}, #(16 * ", $s, ")\n",
-            "bic {places}, {places}, #(512 / ", $s, ")\n",
-        )
-    };
-}
-
-/// Requantizes and stores the sums of a pixel, as [`Bounds`] says.
-#[rustfmt::skip]
-macro_rules! complete {
-    (3, $adjust:literal $back:literal) => {
-        complete!([24 25 26 27], [28 29 30 31], $adjust $back)
-    };
-    (5, $adjust:literal $back:literal) => {
-        complete!([20 21 22 23], [24 25 26 27], $adjust $back)
-    };
-    ([$a:literal $b:literal $c:literal $d:literal], [$e:literal $f:literal $g:literal $h:literal],
-     $adjust:literal $back:literal) => {
-        concat!(
-            "ld1 {{v", $e, ".4s, v", $f, ".4s, v", $g, ".4s, v", $h, ".4s}}, [{multiplier}]\n",
-            unary!("scvtf", ".4s": $a $b $c $d),
-            binary!("fmul", ".4s", $e: $a), binary!("fmul", ".4s", $f: $b),
-            binary!("fmul", ".4s", $g: $c), binary!("fmul", ".4s", $h: $d),
-            "ldr q", $e, ", [{bounds}]\n",
-            binary!("fadd", ".4s", $e: $a $b $c $d),
-            "uzp1 v", $a, ".8h, v", $a, ".8h, v", $b, ".8h\n",
-            "uzp1 v", $c, ".8h, v", $c, ".8h, v", $d, ".8h\n",
-            "tbnz {flags}, #1, ", $adjust, "f\n",
-            "sqxtn v", $a, ".8b, v", $a, ".8h\n",
-            "sqxtn2 v", $a, ".16b, v", $c, ".8h\n",
-            $back, ":\n",
-            "st1 {{v", $a, ".16b}}, [{out}], {channels}\n",
-        )
-    };
-}
-
-/// What `complete` jumps to.
-#[rustfmt::skip]
-macro_rules! adjust {
-    (3, $adjust:literal $back:literal) => { adjust!([24 26], [28 29 30], $adjust $back) };
-    (5, $adjust:literal $back:literal) => { adjust!([20 22], [24 25 26], $adjust $back) };
-    ([$a:literal $c:literal], [$odd:literal $low:literal $high:literal], $adjust:literal $back:literal) => {
-        concat!(
-            $adjust, ":\n",
-            "ldp q", $odd, ", q", $low, ", [{bounds}, #48]\n", "ldr q", $high, ", [{bounds}, #80]\n",
-            binary!("add", ".8h", $odd: $a $c),
-            "sqxtn v", $a, ".8b, v", $a, ".8h\n",
-            "sqxtn2 v", $a, ".16b, v", $c, ".8h\n",
-            binary!("smax", ".16b", $low: $a), binary!("smin", ".16b", $high: $a),
-            "b ", $back, "b\n",
-        )
-    };
-}
-
-/// Where the pixels that have been counted end: those of which one new column is right of the image are next,
-/// then the ones of which both are. Goes on at `{next}`.
-#[rustfmt::skip]
-macro_rules! turn_pointers {
-    ($($row:ident $step:ident)*) => {
-        concat!(
-            "40:\n",
-            "cbz {mixed}, 41f\n",
-            // The next column is the last one inside, and the one behind it has zero points.
-            $("sub {", stringify!($step), "}, {zero}, {", stringify!($row), "}\n",)*
-            "mov {pixels}, {mixed}\n",
-            "mov {mixed}, xzr\n",
-            "br {next}\n",
-            "41:\n",
-            "cbz {beyond}, 42f\n",
-            $("mov {", stringify!($row), "}, {zero}\n", "mov {", stringify!($step), "}, xzr\n",)*
-            "mov {pixels}, {beyond}\n",
-            "mov {beyond}, xzr\n",
-            "br {next}\n",
-            "42:\n",
-        )
-    };
-}
-
-/// The pixels of a walk: turns from the label `$this` on, each a pixel that fetches columns and then has all of
-/// its own, out of the loop after the last one.
-#[rustfmt::skip]
-macro_rules! turns {
-    ($k:tt, $s:tt, $($this:literal $end:literal $adjust:literal $back:literal [$($new:tt)*] [$($column:tt)*])*) => {
-        concat!(
-            "adr {next}, 20f\n",
-            "cbz {pixels}, 40f\n",
-            $(
-                $this, ":\n",
-                $(fetch!($k, $new),)*
-                sums!($k, $s, $($column)*),
-                complete!($k, $adjust $back),
-                "subs {pixels}, {pixels}, #1\n",
-                "b.eq ", $end, "f\n",
-            )*
-            "b 20b\n",
-            $(adjust!($k, $adjust $back),)*
-            turns!(ends $($this $end)*),
-        )
-    };
-    // After a turn comes the next, and after the last one the first.
-    (ends $first:literal $($labels:literal)*) => { turns!(end $first: $first $($labels)*) };
-    (end $first:literal: $this:literal $end:literal $next:literal $($labels:literal)*) => {
-        concat!(turns!(go $end $next), turns!(end $first: $next $($labels)*))
-    };
-    (end $first:literal: $this:literal $end:literal) => { turns!(go $end $first) };
-    (go $end:literal $next:literal) => { concat!($end, ":\n", "adr {next}, ", $next, "b\n", "b 40f\n") };
-}
-
-/// `Stretch` of `$k` × `$k` at stride `$s`.
-macro_rules! stretch {
-    ($k:tt, $s:tt, $code:expr, rows $($row:ident $step:ident $ky:tt)*,
-     held [$($held:tt $kx:tt $quarter:tt)*], out [$($out:tt)*],
-     fifth [$($taps:ident $places:ident $fifth:ident $quad:ident)?]) => {
-        impl Stretch<$k> for Columns<'_, $k, $s> {
-            #[inline(always)]
-            unsafe fn run(&self, walk: Walk) {
-                let block = &self.0;
-                // SAFETY: the caller's promise; the constants are the block's. Writes nothing but the walk's
-                // outputs.
-                unsafe {
-                    asm!(
-                        $code,
-                        turn_pointers!($($row $step)*),
-                        $($row = inout(reg) walk.rows[$ky] => _, $step = inout(reg) walk.steps[$ky] => _,)*
-                        $(
-                            $taps = inout(reg) block.taps.as_ptr() => _,
-                            $places = inout(reg) block.fifth.as_ptr() => _,
-                            $fifth = inout(reg) walk.fifth => _,
-                            $quad = out(reg) _,
-                        )?
-                        bias = in(reg) &block.bias,
-                        multiplier = in(reg) &block.multiplier,
-                        bounds = in(reg) &block.bounds,
-                        flags = in(reg) block.bounds.flags(),
-                        out = inout(reg) walk.out => _,
-                        channels = in(reg) walk.channels,
-                        left = inout(reg) walk.left => _,
-                        pixels = inout(reg) walk.pixels => _,
-                        mixed = inout(reg) walk.mixed => _,
-                        beyond = inout(reg) walk.beyond => _,
-                        zero = in(reg) walk.zero,
-                        next = out(reg) _,
-                        $(inout($held) vld1q_s8(block.taps[$kx].as_ptr().add(16 * $quarter)) => _,)*
-                        $(out($out) _,)*
-                        out("v0") _, out("v1") _, out("v2") _, out("v3") _,
-                        out("v4") _, out("v5") _, out("v6") _, out("v7") _,
-                        out("v8") _, out("v9") _, out("v10") _, out("v11") _,
-                        out("v24") _, out("v25") _, out("v26") _, out("v27") _,
-                        out("v28") _, out("v29") _, out("v30") _, out("v31") _,
-                        options(nostack),
-                    );
-                }
-            }
-        }
-    };
-}
-
-stretch!(3, 1,
-    concat!(begin!(3, [0 1 2 3] [4 5 6 7]), turns!(3, 1,
-        "20" "30" "50" "60" [[8 9 10 11]] [[0 1 2 3] [4 5 6 7] [8 9 10 11]]
-        "21" "31" "51" "61" [[0 1 2 3]] [[4 5 6 7] [8 9 10 11] [0 1 2 3]]
-        "22" "32" "52" "62" [[4 5 6 7]] [[8 9 10 11] [0 1 2 3] [4 5 6 7]])),
-    rows r0 s0 0 r1 s1 1 r2 s2 2,
-    held ["v12" 0 0 "v13" 0 1 "v14" 0 2 "v15" 0 3 "v16" 1 0 "v17" 1 1 "v18" 1 2 "v19" 1 3 "v20" 2 0 "v21" 2 1 "v22" 2 2 "v23" 2 3],
-    out [], fifth []);
-stretch!(3, 2,
-    concat!(begin!(3, [0 1 2 3]), turns!(3, 2,
-        "20" "30" "50" "60" [[4 5 6 7] [8 9 10 11]] [[0 1 2 3] [4 5 6 7] [8 9 10 11]]
-        "21" "31" "51" "61" [[4 5 6 7] [0 1 2 3]] [[8 9 10 11] [4 5 6 7] [0 1 2 3]])),
-    rows r0 s0 0 r1 s1 1 r2 s2 2,
-    held ["v12" 0 0 "v13" 0 1 "v14" 0 2 "v15" 0 3 "v16" 1 0 "v17" 1 1 "v18" 1 2 "v19" 1 3 "v20" 2 0 "v21" 2 1 "v22" 2 2 "v23" 2 3],
-    out [], fifth []);
-stretch!(5, 1,
-    concat!(begin!(5, [0 1 2 3] [4 5 6 7] [8 9 10 11] [12 13 14 15]), turns!(5, 1,
-        "20" "30" "50" "60" [[16 17 18 19]] [[0 1 2 3] [4 5 6 7] [8 9 10 11] [12 13 14 15] [16 17 18 19]]
-        "21" "31" "51" "61" [[0 1 2 3]] [[4 5 6 7] [8 9 10 11] [12 13 14 15] [16 17 18 19] [0 1 2 3]]
-        "22" "32" "52" "62" [[4 5 6 7]] [[8 9 10 11] [12 13 14 15] [16 17 18 19] [0 1 2 3] [4 5 6 7]]
-        "23" "33" "53" "63" [[8 9 10 11]] [[12 13 14 15] [16 17 18 19] [0 1 2 3] [4 5 6 7] [8 9 10 11]]
-        "24" "34" "54" "64" [[12 13 14 15]] [[16 17 18 19] [0 1 2 3] [4 5 6 7] [8 9 10 11] [12 13 14 15]])),
-    rows r0 s0 0 r1 s1 1 r2 s2 2 r3 s3 3,
-    held [], out ["v12" "v13" "v14" "v15" "v16" "v17" "v18" "v19" "v20" "v21" "v22" "v23"],
-    fifth [taps places fifth quad]);
-stretch!(5, 2,
-    concat!(begin!(5, [0 1 2 3] [4 5 6 7] [8 9 10 11]), turns!(5, 2,
-        "20" "30" "50" "60" [[12 13 14 15] [16 17 18 19]] [[0 1 2 3] [4 5 6 7] [8 9 10 11] [12 13 14 15] [16 17 18 19]]
-        "21" "31" "51" "61" [[0 1 2 3] [4 5 6 7]] [[8 9 10 11] [12 13 14 15] [16 17 18 19] [0 1 2 3] [4 5 6 7]]
-        "22" "32" "52" "62" [[8 9 10 11] [12 13 14 15]] [[16 17 18 19] [0 1 2 3] [4 5 6 7] [8 9 10 11] [12 13 14 15]]
-        "23" "33" "53" "63" [[16 17 18 19] [0 1 2 3]] [[4 5 6 7] [8 9 10 11] [12 13 14 15] [16 17 18 19] [0 1 2 3]]
-        "24" "34" "54" "64" [[4 5 6 7] [8 9 10 11]] [[12 13 14 15] [16 17 18 19] [0 1 2 3] [4 5 6 7] [8 9 10 11]])),
-    rows r0 s0 0 r1 s1 1 r2 s2 2 r3 s3 3,
-    held [], out ["v12" "v13" "v14" "v15" "v16" "v17" "v18" "v19" "v20" "v21" "v22" "v23"],
-    fifth [taps places fifth quad]);

@@ -136,7 +136,7 @@ pub(super) struct Isa {
     pub few: unsafe fn(&Tile),
 }
 
-/// Computes a tile, of which with `FITS` no scaled sum is beyond [`MOST`].
+/// Computes a tile, of which with `FITS` no scaled sum is beyond int16.
 ///
 /// # Safety
 /// As [`Tile`] documents, on a processor with the ISA.

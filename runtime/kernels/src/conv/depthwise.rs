@@ -211,6 +211,7 @@ impl Line {
     ///
     /// # Safety
     /// `input` is as documented; `K` is the kernel's height.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub unsafe fn rows<const K: usize>(&self) -> ([*const i8; K], [usize; K]) {
         // SAFETY: the caller's promise.

@@ -23,6 +23,8 @@ mod aarch64_dotprod;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_dotprod_depthwise;
 #[cfg(target_arch = "aarch64")]
+mod aarch64_dotprod_stretch;
+#[cfg(target_arch = "aarch64")]
 mod aarch64_i8mm;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_neon;
