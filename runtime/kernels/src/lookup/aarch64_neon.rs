@@ -11,10 +11,11 @@ unsafe fn lookup_raw(input: *const i8, table: &[i8; 256], output: *mut i8, len: 
     // SAFETY: sixteen registers are the table; loads and stores are of 16 bytes where there are as many.
     unsafe {
         let quarter = |i: usize| vld1q_s8_x4(table.as_ptr().add(i * 64));
-        let [a, b, c, d] = [quarter(0), quarter(1), quarter(2), quarter(3)];
+        // As unsigned values, those from 0 on come before the negative ones.
+        let [a, b, c, d] = [quarter(2), quarter(3), quarter(0), quarter(1)];
         let sixty_four = vdupq_n_u8(64);
         let of = |x: int8x16_t| {
-            let index = veorq_u8(vreinterpretq_u8_s8(x), vdupq_n_u8(0x80));
+            let index = vreinterpretq_u8_s8(x);
             let y = vqtbl4q_s8(a, index);
             let index = vsubq_u8(index, sixty_four);
             let y = vqtbx4q_s8(y, b, index);
