@@ -88,8 +88,10 @@ pub(super) unsafe fn run(args: &mut ConvArgs<'_>, micro: &Micro) {
     };
     let panel_bytes = layout.panel_bytes(&shape);
     let panels = layout.panels(&shape);
-    // Tiles take up to four panels at a time: a sweep of three would leave a part of one unused.
-    let sweep = (SWEEP_BYTES / panel_bytes).next_multiple_of(4).clamp(1, panels);
+    // Tiles take up to four panels of 16 channels at a time, two or three of 8: what is no multiple of that would
+    // leave a part of one unused.
+    let group = if layout.nr == 8 { 6 } else { 4 };
+    let sweep = (SWEEP_BYTES / panel_bytes).next_multiple_of(group).clamp(1, panels);
     for group in 0..shape.groups {
         for first_panel in (0..panels).step_by(sweep) {
             let first_channel = first_panel * layout.nr;
