@@ -238,17 +238,21 @@ where
             let mut fifth = MaybeUninit::<Fifth>::uninit();
             let quads = (*fifth.as_mut_ptr()).0.as_mut_ptr().cast::<i8>();
             if K == 5 {
-                let start = (first * S).wrapping_sub(shape.pad_left);
+                let (row, mask) = (rows[4], masks[4]);
+                let step = channels & mask;
                 for quad in 0..(pixels - 1) * S / 4 + 2 {
-                    let x = start.wrapping_add(4 * quad);
-                    let column = |i: usize| match x.wrapping_add(i) < shape.in_w {
-                        true => rows[K - 1].add((x.wrapping_add(i) * channels) & masks[K - 1]),
-                        false => line.zero(),
+                    // Left of the image it wraps to beyond its right.
+                    let x = (first * S + 4 * quad).wrapping_sub(shape.pad_left);
+                    let columns = if x < shape.in_w && x + 3 < shape.in_w {
+                        let column = row.add(x * step);
+                        [column, column.add(step), column.add(2 * step), column.add(3 * step)]
+                    } else {
+                        array::from_fn(|i| match x.wrapping_add(i) {
+                            x if x < shape.in_w => row.add(x * step),
+                            _ => line.zero(),
+                        })
                     };
-                    store(
-                        interleave([column(0), column(1), column(2), column(3)]),
-                        quads.add(4 * WIDTH * quad),
-                    );
+                    store(interleave(columns), quads.add(4 * WIDTH * quad));
                 }
             }
             self.run(Walk {
