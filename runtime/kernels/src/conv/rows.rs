@@ -411,6 +411,8 @@ fn point_run<const TAPS: usize>(
     rows: &mut [*const i8],
 ) {
     let mut corner = corner.expose_provenance();
+    // Copied, so that they need not be read again behind each store.
+    let offsets = *offsets;
     for row in rows.as_chunks_mut::<TAPS>().0 {
         *row = offsets.map(|offset| core::ptr::with_exposed_provenance(corner.wrapping_add(offset)));
         corner = corner.wrapping_add(step);
