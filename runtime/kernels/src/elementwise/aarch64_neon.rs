@@ -39,25 +39,21 @@ struct Constants {
 pub(crate) unsafe fn binary(args: &BinaryArgs, operands: Operands<'_>) {
     let args = args.merged();
     let (left_step, right_step) = (args.lhs_strides[3], args.rhs_strides[3]);
-    // What has zero points beyond int8 is none of the packager's, but has a definition.
-    let is_int8 = |value: i32| i8::try_from(value).is_ok();
-    if left_step != 1
-        || right_step > 1
-        || !is_int8(args.lhs_zero_point)
-        || !is_int8(args.rhs_zero_point)
-        || !is_int8(args.output.zero_point)
-    {
-        return super::binary(&args, operands);
-    }
     let (lhs_multiplier, rhs_multiplier, largest) = match args.op {
         BinaryOp::Add { lhs_multiplier: lhs, rhs_multiplier: rhs } => {
             (lhs, rhs, 255.0 * (lhs.abs() + rhs.abs()))
         }
         BinaryOp::Mul { multiplier } => (multiplier, 0.0, 255.0 * 255.0 * multiplier.abs()),
     };
-    // Nor is what is not a number.
-    let is_fitting = largest <= MOST;
-    if !is_fitting {
+    // Zero points beyond int8 are none of the packager's, but have a definition. Nor is what is not a number less
+    // than anything.
+    let zero_points = [args.lhs_zero_point, args.rhs_zero_point, args.output.zero_point];
+    let is_taken = left_step == 1
+        && right_step <= 1
+        && zero_points.iter().all(|&zero_point| i8::try_from(zero_point).is_ok())
+        && largest <= MOST;
+    // In one place, since the code for it is large.
+    if !is_taken {
         return super::binary(&args, operands);
     }
     let bounds = Bounds::new::<true>(args.output);
