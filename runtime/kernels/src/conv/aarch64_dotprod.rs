@@ -129,7 +129,7 @@ unsafe fn sweep_1(s: &Sweep) {
         sweep!(
             s, 8, [], [w0],
             start: start!("w0" [0 1 2 3] [4 5 6 7]),
-            sixteen: sixteen!("w0" [0 1 2 3] [4 5 6 7]),
+            wholes: by_16!(sixteen!("w0" [0 1 2 3] [4 5 6 7])),
             rest: rest!("w0" [0 1 2 3] [4 5 6 7]),
             store: concat!(
                 "ldp q24, q25, [{panel}, #32]\n",
@@ -152,7 +152,7 @@ unsafe fn sweep_2(s: &Sweep) {
         sweep!(
             s, 16, ["add {w1}, {w0}, {panel_bytes}"], [w0 w1],
             start: concat!(start!("w0" [0 1 2 3] [4 5 6 7]), start!("w1" [8 9 10 11] [12 13 14 15])),
-            sixteen: sixteen!("w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15]),
+            wholes: by_16!(sixteen!("w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15])),
             rest: rest!("w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15]),
             store: concat!(
                 "ldp q24, q25, [{panel}, #32]\n",
@@ -181,9 +181,9 @@ unsafe fn sweep_3(s: &Sweep) {
                 start!("w1" [8 9 10 11] [12 13 14 15]),
                 start!("w2" [16 17 18 19] [20 21 22 23]),
             ),
-            sixteen: sixteen!(
+            wholes: by_32!(sixteen!(
                 "w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15] "w2" [16 17 18 19] [20 21 22 23]
-            ),
+            )),
             rest: rest!(
                 "w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15] "w2" [16 17 18 19] [20 21 22 23]
             ),

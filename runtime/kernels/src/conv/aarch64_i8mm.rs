@@ -135,7 +135,7 @@ unsafe fn sweep_1(s: &Sweep) {
         sweep!(
             s, 8, [], [w0],
             start: concat!("mov {n}, #64\n", start!("w0" [0 1 2 3] [4 5 6 7])),
-            sixteen: sixteen!("w0" [0 1 2 3] [4 5 6 7]),
+            wholes: by_16!(sixteen!("w0" [0 1 2 3] [4 5 6 7])),
             rest: rest!("w0" [0 1 2 3] [4 5 6 7]),
             store: concat!(
                 "add {r0}, {panel}, #32\n",
@@ -159,7 +159,7 @@ unsafe fn sweep_2(s: &Sweep) {
         sweep!(
             s, 16, ["add {w1}, {w0}, {panel_bytes}"], [w0 w1],
             start: concat!("mov {n}, #64\n", start!("w0" [0 1 2 3] [4 5 6 7]), start!("w1" [8 9 10 11] [12 13 14 15])),
-            sixteen: sixteen!("w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15]),
+            wholes: by_16!(sixteen!("w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15])),
             rest: rest!("w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15]),
             store: concat!(
                 "add {r0}, {panel}, #32\n",
@@ -188,9 +188,9 @@ unsafe fn sweep_3(s: &Sweep) {
                 start!("w1" [8 9 10 11] [12 13 14 15]),
                 start!("w2" [16 17 18 19] [20 21 22 23]),
             ),
-            sixteen: sixteen!(
+            wholes: by_32!(sixteen!(
                 "w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15] "w2" [16 17 18 19] [20 21 22 23]
-            ),
+            )),
             rest: rest!(
                 "w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15] "w2" [16 17 18 19] [20 21 22 23]
             ),

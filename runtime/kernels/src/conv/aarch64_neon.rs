@@ -200,7 +200,7 @@ unsafe fn sweep_1(s: &Sweep) {
         sweep!(
             s, 8, [], [w0],
             start: start!("w0" [0 2 4 6] [1 3 5 7]),
-            sixteen: concat!(eight_1!(), eight_1!()),
+            wholes: by_16!(concat!(eight_1!(), eight_1!())),
             rest: rest!(eight_1!(), concat!(
                 "ldp q24, q25, [{w0}], #32\n",
                 four!("r0": 24 25 [0 1] 20 21), four!("r1": 24 25 [2 3] 20 21),
@@ -234,7 +234,7 @@ unsafe fn sweep_2(s: &Sweep) {
         sweep!(
             s, 16, ["add {w1}, {w0}, {panel_bytes}"], [w0 w1],
             start: concat!(start!("w0" [0 4 8 12] [1 5 9 13]), start!("w1" [2 6 10 14] [3 7 11 15])),
-            sixteen: concat!(eight_2!(), eight_2!()),
+            wholes: by_16!(concat!(eight_2!(), eight_2!())),
             rest: rest!(eight_2!(), concat!(
                 "ldp q24, q25, [{w0}], #32\n", "ldp q28, q29, [{w1}], #32\n",
                 four!("r0": 24 25 [0 1] 20 21, 28 29 [2 3] 22 23),

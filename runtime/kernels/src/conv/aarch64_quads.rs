@@ -241,7 +241,8 @@ unsafe fn partly_live(tile: &Tile, isa: &Isa, sweep: &Sweep, quads: core::ops::R
 /// between ISAs:
 ///
 /// - `start`: the sums from the biases, whose panel is at `{w0}` …, which go on to the weights;
-/// - `sixteen`, `rest`: the products of 16 values of each row, and of the rest of a tap, less than 16;
+/// - `wholes`: the products of 16 values of each row after another, by `by_16` or `by_32`;
+/// - `rest`: those of the rest of a tap, less than 16;
 /// - `store`: from the sums to bytes, at `{out_q}`, `{r1}`, `{r2}`, `{r3}`, the panels being at `{panel}` …;
 ///   may overwrite `{r0}` to `{r3}`;
 /// - `aside`: what the store jumps to.
@@ -250,7 +251,7 @@ unsafe fn partly_live(tile: &Tile, isa: &Isa, sweep: &Sweep, quads: core::ops::R
 macro_rules! sweep {
     (
         $sweep:expr, $channels:literal, [$($step:literal)*], [$($w:ident)*],
-        start: $start:expr, sixteen: $sixteen:expr, rest: $rest:expr, store: $store:expr, aside: $aside:expr
+        start: $start:expr, wholes: $wholes:expr, rest: $rest:expr, store: $store:expr, aside: $aside:expr
     ) => {
         core::arch::asm!(
             // A group of panels.
@@ -273,13 +274,7 @@ macro_rules! sweep {
             "ldr {r1}, [{p1}], #8",
             "ldr {r2}, [{p2}], #8",
             "ldr {r3}, [{p3}], #8",
-            "subs {n}, {elems}, #16",
-            "b.lt 24f",
-            "23:",
-            $sixteen,
-            "subs {n}, {n}, #16",
-            "b.ge 23b",
-            "24:",
+            $wholes,
             "cbnz {rest}, 26f",
             "25:",
             "cmp {p0}, {end}",
@@ -328,6 +323,42 @@ macro_rules! sweep {
             out("v24") _, out("v25") _, out("v26") _, out("v27") _,
             out("v28") _, out("v29") _, out("v30") _, out("v31") _,
             options(nostack),
+        )
+    };
+}
+
+/// A loop of the products of 16 values of each row.
+#[rustfmt::skip]
+macro_rules! by_16 {
+    ($sixteen:expr) => {
+        concat!(
+            "subs {n}, {elems}, #16\n",
+            "b.lt 24f\n",
+            "23:\n",
+            $sixteen,
+            "subs {n}, {n}, #16\n",
+            "b.ge 23b\n",
+            "24:\n",
+        )
+    };
+}
+
+/// The same, two after one another: for the groups that most of the panels are in.
+#[rustfmt::skip]
+macro_rules! by_32 {
+    ($sixteen:expr) => {
+        concat!(
+            "subs {n}, {elems}, #32\n",
+            "b.lt 34f\n",
+            "23:\n",
+            $sixteen,
+            $sixteen,
+            "subs {n}, {n}, #32\n",
+            "b.ge 23b\n",
+            "34:\n",
+            "tbz {elems}, #4, 24f\n",
+            $sixteen,
+            "24:\n",
         )
     };
 }
