@@ -12,6 +12,7 @@ global_asm!(
     include_str!("armv7/elementwise.s"),
     include_str!("armv7/lookup.s"),
     include_str!("armv7/pool.s"),
+    include_str!("armv7/winograd.s"),
     options(raw)
 );
 
@@ -23,6 +24,12 @@ pub(crate) struct Range {
     zero_point_less_magic: [i32; 4],
     min: [i8; 16],
     max: [i8; 16],
+}
+
+impl From<OutputRange> for Range {
+    fn from(range: OutputRange) -> Self {
+        Self::new(range)
+    }
 }
 
 impl Range {

@@ -7,6 +7,7 @@
 
 mod detect;
 pub(crate) mod memory;
+mod winograd;
 
 use core::fmt::Write;
 use std::string::{String, ToString};
@@ -216,12 +217,21 @@ fn every_combination(shape: ConvShape) -> Vec<Case> {
 }
 
 fn cases(row: &Row) -> Vec<Case> {
-    let mut cases = if row.depthwise { depthwise_cases() } else { conv_cases(row) };
+    let mut cases = match row {
+        _ if row.depthwise => depthwise_cases(),
+        _ if row.winograd => winograd::cases(),
+        _ => conv_cases(row),
+    };
     for case in &cases {
-        assert!(row.accepts(&case.shape), "{} and {case:?}", row.name);
+        assert!(computes(row, &case.shape), "{} and {case:?}", row.name);
     }
     cases.extend(edge_cases(row));
     cases
+}
+
+/// Whether a row can compute a convolution, where it is chosen or not: threads share one as smaller ones.
+fn computes(row: &Row, shape: &ConvShape) -> bool {
+    row.accepts(shape) || (row.winograd && crate::conv::winograd::is_possible(shape))
 }
 
 fn conv_cases(row: &Row) -> Vec<Case> {
@@ -319,7 +329,9 @@ fn depthwise_cases() -> Vec<Case> {
 /// Few and small, for the tests that run them at many places.
 fn edge_cases(row: &Row) -> Vec<Case> {
     let mut shapes = Vec::new();
-    if row.depthwise {
+    if row.winograd {
+        shapes.extend(winograd::edge_shapes());
+    } else if row.depthwise {
         for channels in [3, 8, 16, 21, 64, 77] {
             for window in [0, 2, 4, 7, 9, 13] {
                 shapes.push(WINDOWS[window].shape(1, (5, 6), (1, 1), channels));
@@ -336,7 +348,7 @@ fn edge_cases(row: &Row) -> Vec<Case> {
         }
     }
     // Two groups of one channel each are a depthwise convolution.
-    shapes.retain(|shape| row.accepts(shape));
+    shapes.retain(|shape| computes(row, shape));
     deal(&shapes)
 }
 
@@ -471,7 +483,7 @@ fn difference<T: ToString, B: PartialEq>(expected: &[T], got: &[T], bits: impl F
 /// What each kind of processor chooses: a snapshot, since the host plans for every device.
 #[test]
 fn select_over_shapes_and_processors_gives_these_rows() {
-    let conv = WINDOWS[2].shape(1, (14, 14), (64, 64), 1);
+    let conv = WINDOWS[4].shape(1, (14, 14), (64, 64), 1);
     let first = WINDOWS[4].shape(1, (224, 224), (3, 32), 1);
     let connected = product(1, 1280, 1000);
     let grouped = WINDOWS[2].shape(1, (14, 14), (8, 8), 4);

@@ -29,11 +29,15 @@ mod aarch64_i8mm;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_neon;
 #[cfg(target_arch = "aarch64")]
+mod aarch64_neon_winograd;
+#[cfg(target_arch = "aarch64")]
 mod aarch64_requantize;
 #[cfg(all(target_arch = "arm", target_os = "linux"))]
 mod armv7_depthwise;
 #[cfg(all(target_arch = "arm", target_os = "linux"))]
 mod armv7_neon;
+#[cfg(all(target_arch = "arm", target_os = "linux"))]
+mod armv7_winograd;
 #[cfg(test)]
 pub(crate) mod conformance;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -52,6 +56,7 @@ mod rows;
 mod split;
 mod table;
 mod unsigned_plane;
+mod winograd;
 
 #[cfg(target_arch = "x86_64")]
 mod x86_avx2;

@@ -2,7 +2,7 @@
 //! documentation iterate it: a new ISA is one file and its rows.
 
 use super::pack::{self, Layout};
-use super::{ConvArgs, ConvShape, Weights, reference};
+use super::{ConvArgs, ConvShape, Weights, reference, winograd};
 use crate::isa::IsaSet;
 
 /// A whole convolution.
@@ -21,6 +21,9 @@ pub struct Row {
     pub isa: IsaSet,
     /// Whether the row is for depthwise convolutions (and for nothing else).
     pub depthwise: bool,
+    /// Whether the row is for the 3 × 3 convolutions of stride 1 that Winograd's method makes fewer products of
+    /// (and for nothing else).
+    pub winograd: bool,
     /// How weights are packed; `None` where the row reads the canonical ones.
     pub layout: Option<&'static Layout>,
     /// Output pixels of one tile (1 where there are no tiles).
@@ -32,7 +35,7 @@ pub struct Row {
 impl Row {
     /// Whether the row computes convolutions of this shape.
     pub fn accepts(&self, shape: &ConvShape) -> bool {
-        self.depthwise == shape.is_depthwise()
+        self.depthwise == shape.is_depthwise() && (!self.winograd || winograd::pays(shape))
     }
 
     /// Whether the row was compiled for the architecture that this program runs on.
@@ -43,7 +46,11 @@ impl Row {
     /// Bytes of scratch memory for one run: the same on every architecture, so that a plan made on
     /// the host holds on the device.
     pub fn scratch_bytes(&self, shape: &ConvShape) -> usize {
-        self.layout.map_or(0, |layout| layout.scratch_bytes(shape, self.tile_pixels))
+        match self.layout {
+            _ if self.winograd => winograd::scratch_bytes(shape),
+            Some(layout) => layout.scratch_bytes(shape, self.tile_pixels),
+            None => 0,
+        }
     }
 
     /// Bytes of the packed weights; 0 where the row reads the canonical ones.
@@ -79,6 +86,7 @@ static ROWS: &[Row] = &[
         name: "conv_s8s8s32_12x64_avx512vnni",
         isa: IsaSet::AVX512_VNNI,
         depthwise: false,
+        winograd: false,
         layout: Some(&pack::NR16_KR4_XU8),
         tile_pixels: 12,
         run: compiled!(target_arch = "x86_64", super::x86_avx512vnni::conv),
@@ -87,6 +95,7 @@ static ROWS: &[Row] = &[
         name: "conv_s8s8s32_6x16_avxvnni",
         isa: IsaSet::AVX_VNNI,
         depthwise: false,
+        winograd: false,
         layout: Some(&pack::NR16_KR4_XU8),
         tile_pixels: 6,
         run: compiled!(target_arch = "x86_64", super::x86_avxvnni::conv),
@@ -95,6 +104,7 @@ static ROWS: &[Row] = &[
         name: "conv_s8s8s32_4x16_avx2",
         isa: IsaSet::AVX2,
         depthwise: false,
+        winograd: false,
         layout: Some(&pack::NR16_KR2),
         tile_pixels: 4,
         run: compiled!(target_arch = "x86_64", super::x86_avx2::conv),
@@ -103,6 +113,7 @@ static ROWS: &[Row] = &[
         name: "conv_s8s8s32_4x24_i8mm",
         isa: IsaSet::I8MM,
         depthwise: false,
+        winograd: false,
         layout: Some(&pack::NR8_KR8),
         tile_pixels: 16,
         run: compiled!(target_arch = "aarch64", super::aarch64_i8mm::conv),
@@ -111,22 +122,43 @@ static ROWS: &[Row] = &[
         name: "conv_s8s8s32_4x24_dotprod",
         isa: IsaSet::DOTPROD,
         depthwise: false,
+        winograd: false,
         layout: Some(&pack::NR8_KR4),
         tile_pixels: 16,
         run: compiled!(target_arch = "aarch64", super::aarch64_dotprod::conv),
     },
     Row {
+        name: "conv_s8s8s32_winograd_neon",
+        isa: IsaSet::NEON,
+        depthwise: false,
+        winograd: true,
+        layout: Some(&pack::NR8_KR2),
+        tile_pixels: 16,
+        run: compiled!(target_arch = "aarch64", super::aarch64_neon_winograd::conv),
+    },
+    Row {
         name: "conv_s8s8s32_4x16_neon",
         isa: IsaSet::NEON,
         depthwise: false,
+        winograd: false,
         layout: Some(&pack::NR8_KR2),
         tile_pixels: 16,
         run: compiled!(target_arch = "aarch64", super::aarch64_neon::conv),
     },
     Row {
+        name: "conv_s8s8s32_winograd_neon32",
+        isa: IsaSet::NEON32,
+        depthwise: false,
+        winograd: true,
+        layout: Some(&pack::NR8_KR2),
+        tile_pixels: 12,
+        run: compiled!(all(target_arch = "arm", target_os = "linux"), super::armv7_winograd::conv),
+    },
+    Row {
         name: "conv_s8s8s32_4x8_neon32",
         isa: IsaSet::NEON32,
         depthwise: false,
+        winograd: false,
         layout: Some(&pack::NR8_KR2),
         tile_pixels: 12,
         run: compiled!(all(target_arch = "arm", target_os = "linux"), super::armv7_neon::conv),
@@ -135,6 +167,7 @@ static ROWS: &[Row] = &[
         name: "conv_s8s8s32_scalar",
         isa: IsaSet::SCALAR,
         depthwise: false,
+        winograd: false,
         layout: None,
         tile_pixels: 1,
         run: Some(reference::conv_scalar),
@@ -143,6 +176,7 @@ static ROWS: &[Row] = &[
         name: "depthwise_s8s8s32_1x64_avx512vnni",
         isa: IsaSet::AVX512_VNNI,
         depthwise: true,
+        winograd: false,
         layout: None,
         tile_pixels: 1,
         run: compiled!(target_arch = "x86_64", super::x86_avx512vnni_depthwise::depthwise),
@@ -151,6 +185,7 @@ static ROWS: &[Row] = &[
         name: "depthwise_s8s8s32_1x32_avxvnni",
         isa: IsaSet::AVX_VNNI,
         depthwise: true,
+        winograd: false,
         layout: None,
         tile_pixels: 1,
         run: compiled!(target_arch = "x86_64", super::x86_avx2_depthwise::depthwise_vnni),
@@ -159,6 +194,7 @@ static ROWS: &[Row] = &[
         name: "depthwise_s8s8s32_1x32_avx2",
         isa: IsaSet::AVX2,
         depthwise: true,
+        winograd: false,
         layout: None,
         tile_pixels: 1,
         run: compiled!(target_arch = "x86_64", super::x86_avx2_depthwise::depthwise),
@@ -167,6 +203,7 @@ static ROWS: &[Row] = &[
         name: "depthwise_s8s8s32_1x16_dotprod",
         isa: IsaSet::DOTPROD,
         depthwise: true,
+        winograd: false,
         layout: None,
         tile_pixels: 1,
         run: compiled!(target_arch = "aarch64", super::aarch64_dotprod_depthwise::depthwise),
@@ -175,6 +212,7 @@ static ROWS: &[Row] = &[
         name: "depthwise_s8s8s32_1x16_neon",
         isa: IsaSet::NEON,
         depthwise: true,
+        winograd: false,
         layout: None,
         tile_pixels: 1,
         run: compiled!(target_arch = "aarch64", super::aarch64_depthwise::depthwise),
@@ -183,6 +221,7 @@ static ROWS: &[Row] = &[
         name: "depthwise_s8s8s32_4x8_neon32",
         isa: IsaSet::NEON32,
         depthwise: true,
+        winograd: false,
         layout: None,
         tile_pixels: 1,
         run: compiled!(all(target_arch = "arm", target_os = "linux"), super::armv7_depthwise::depthwise),
@@ -191,6 +230,7 @@ static ROWS: &[Row] = &[
         name: "depthwise_s8s8s32_scalar",
         isa: IsaSet::SCALAR,
         depthwise: true,
+        winograd: false,
         layout: None,
         tile_pixels: 1,
         run: Some(reference::depthwise_scalar),
