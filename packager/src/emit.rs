@@ -59,6 +59,8 @@ pub struct Emission<'a> {
     pub lowered: &'a Lowered,
     /// Their places.
     pub plan: &'a MemoryPlan,
+    /// The same without strips, where there are some: it must give the same outputs.
+    pub whole: Option<(&'a Lowered, &'a MemoryPlan)>,
     /// Where they come from; the steps are filled in here.
     pub provenance: Provenance,
     /// Keys of the layouts to prepack.
@@ -75,18 +77,22 @@ const GOLDEN_SEED: u64 = 1;
 /// # Errors
 /// The file cannot be written, or the package does not survive its own test.
 pub fn emit(path: &Path, emission: &Emission<'_>) -> Result<u64> {
-    let mut sections = PackageWriter::new().section(SectionKind::Plan, "", encode(emission)).section(
-        SectionKind::Weights,
-        "",
-        emission.lowered.constants.clone(),
-    );
+    let mut sections = sections(emission.lowered, emission.plan);
     for key in emission.prepack {
         let layout = Layout::by_key(key)
             .ok_or_else(|| PackError::SelfTest { reason: format!("no layout is called `{key}`") })?;
         sections = sections.section(SectionKind::Prepacked, key, prepack(emission.lowered, layout));
     }
     // The golden outputs are those of the scalar kernels: they are the definition.
-    let golden = golden(&sections.finish(), &emission.first)?;
+    let golden = golden(&sections.finish(), &emission.first, Some(IsaSet::SCALAR))?;
+    if let Some((lowered, plan)) = emission.whole {
+        let whole = self::golden(&self::sections(lowered, plan).finish(), &emission.first, None)?;
+        if whole != golden {
+            let reason =
+                "strips give other outputs than whole tensors: pack with --l2-kib 0, and report it".into();
+            return Err(PackError::SelfTest { reason });
+        }
+    }
     let mut provenance = emission.provenance.clone();
     provenance.steps = emission.lowered.steps.iter().map(|step| step.nodes.clone()).collect();
     let json = serde_json::to_vec(&provenance).map_err(|error| failed(&error))?;
@@ -107,9 +113,15 @@ fn failed(error: &dyn std::error::Error) -> PackError {
     PackError::SelfTest { reason: error.to_string() }
 }
 
+/// Plan and weights.
+fn sections(lowered: &Lowered, plan: &MemoryPlan) -> PackageWriter {
+    let writer = PackageWriter::new().section(SectionKind::Plan, "", encode(lowered, plan));
+    writer.section(SectionKind::Weights, "", lowered.constants.clone())
+}
+
 /// The plan with every buffer at its place.
-fn encode(emission: &Emission<'_>) -> Vec<u8> {
-    let (lowered, places) = (emission.lowered, &emission.plan.offsets);
+fn encode(lowered: &Lowered, memory: &MemoryPlan) -> Vec<u8> {
+    let places = &memory.offsets;
     let place = |span: plan::Span| places[span.offset as usize];
     let placed = |span: plan::Span| plan::Span { offset: place(span), bytes: span.bytes };
     let inputs: Vec<plan::Input<'_>> = (lowered.inputs.iter())
@@ -139,13 +151,8 @@ fn encode(emission: &Emission<'_>) -> Vec<u8> {
             plan::Step { name: &step.name, scratch, op }
         })
         .collect();
-    let head = plan::Head {
-        arena_bytes: emission.plan.arena_bytes,
-        inputs: 0,
-        outputs: 0,
-        steps: 0,
-        macs: lowered.macs,
-    };
+    let head =
+        plan::Head { arena_bytes: memory.arena_bytes, inputs: 0, outputs: 0, steps: 0, macs: lowered.macs };
     encode_plan(head, &inputs, &outputs, &steps)
 }
 
@@ -155,6 +162,7 @@ fn prepack(lowered: &Lowered, layout: &Layout) -> Vec<u8> {
     let mut section = Vec::new();
     for step in &lowered.steps {
         let [weights, bias, multiplier] = match &step.op {
+            plan::Op::Conv(conv) if conv.same_weights_as.is_some() => continue,
             plan::Op::Conv(conv) => [conv.weights, conv.bias, conv.multiplier],
             plan::Op::Recurrent(op) => [op.weights, op.bias, op.multiplier],
             _ => continue,
@@ -173,11 +181,12 @@ fn prepack(lowered: &Lowered, layout: &Layout) -> Vec<u8> {
     section
 }
 
-/// A real sample and a pseudo-random one, with what the scalar kernels make of them.
-fn golden(package: &[u8], first: &[Vec<f32>]) -> Result<Vec<(GoldenSample, Hash)>> {
+/// A real sample and a pseudo-random one, with what the kernels of `isa`, or the best there are, make of
+/// them.
+fn golden(package: &[u8], first: &[Vec<f32>], isa: Option<IsaSet>) -> Result<Vec<(GoldenSample, Hash)>> {
     let model = Model::from_bytes(package).map_err(|error| failed(&error))?;
-    let scalar = SessionOptions { isa: Some(IsaSet::SCALAR), ..Default::default() };
-    let mut session = model.session(&scalar).map_err(|error| failed(&error))?;
+    let options = SessionOptions { isa, ..Default::default() };
+    let mut session = model.session(&options).map_err(|error| failed(&error))?;
     let mut stored = Vec::new();
     for (index, values) in first.iter().enumerate() {
         session.set_input(index, InputData::F32(values)).map_err(|error| failed(&error))?;

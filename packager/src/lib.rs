@@ -25,4 +25,5 @@ pub mod memory;
 pub mod pack;
 pub mod passes;
 pub mod quantize;
+pub mod strips;
 pub mod unary;

@@ -10,8 +10,10 @@ use crate::emit::{self, Emission, Provenance};
 use crate::error::{PackError, Result};
 use crate::graph::Graph;
 use crate::import::{Model, import};
-use crate::lower::{PixelSource, lower};
+use crate::lower::{Lowered, PixelSource, lower};
+use crate::memory::MemoryPlan;
 use crate::quantize::choose_scheme;
+use crate::strips::in_strips;
 use crate::{memory, passes};
 
 /// Where the samples for calibration come from.
@@ -47,7 +49,13 @@ pub struct PackOptions {
     pub target: Option<String>,
     /// Keys of the layouts that prepacked sections are added for.
     pub prepack: Vec<String>,
+    /// Second-level cache of a core in KiB: tensors beyond half of it are computed in strips where that can
+    /// be. 0 for none.
+    pub l2_kib: u32,
 }
+
+/// Second-level cache of a core where nobody says, in KiB: that of most 64-bit boards.
+pub const L2_KIB: u32 = 512;
 
 /// What came of it.
 #[derive(Clone, Debug, Serialize)]
@@ -64,8 +72,10 @@ pub struct PackReport {
     pub macs: u64,
     /// ONNX nodes.
     pub nodes: usize,
-    /// Steps of the plan.
+    /// Steps, each over whole tensors.
     pub steps: usize,
+    /// Steps of the plan, where some compute a strip of a tensor.
+    pub steps_with_strips: usize,
     /// Samples of the calibration.
     pub calibration_samples: usize,
     /// Whether these were random numbers.
@@ -90,19 +100,29 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
     progress.start("quantizing and planning", 1);
     let ranges: Vec<_> = pixels.iter().map(|source| source.as_ref().map(PixelSource::range)).collect();
     let scheme = choose_scheme(&model.graph, &statistics, options.observer, &ranges);
-    let lowered = lower(&model.graph, &scheme, &pixels)?;
-    let plan = memory::plan(&lowered).ok_or_else(|| PackError::Quantize {
-        node: model.path.display().to_string(),
-        reason: "the arena would exceed 4 GiB: pack with smaller shapes".into(),
-    })?;
-    memory::check::check(&lowered, &plan).map_err(|reason| PackError::SelfTest { reason })?;
+    let whole = lower(&model.graph, &scheme, &pixels)?;
+    let (whole_plan, whole_steps) = (placed(&model, &whole)?, whole.steps.len());
+    let lowered = match options.l2_kib {
+        0 => whole.clone(),
+        // The other half is for what neighbours and the system keep there.
+        kib => in_strips(&whole, whole_plan.arena_bytes, kib.saturating_mul(1024 / 2)),
+    };
+    let plan = placed(&model, &lowered)?;
     let first = (data.iter().map(|data| data.get(0).map(|sample| sample.values)))
         .collect::<std::result::Result<Vec<_>, _>>()
         .map_err(|error| PackError::Calibration { reason: error.to_string() })?;
     progress.advance(1);
     progress.start("writing and testing the package", 1);
     let provenance = provenance(&model, options, &statistics);
-    let emission = Emission { lowered: &lowered, plan: &plan, provenance, prepack: &options.prepack, first };
+    let is_cut = lowered.steps.len() != whole_steps;
+    let emission = Emission {
+        lowered: &lowered,
+        plan: &plan,
+        whole: is_cut.then_some((&whole, &whole_plan)),
+        provenance,
+        prepack: &options.prepack,
+        first,
+    };
     let package_bytes = emit::emit(&options.output, &emission)?;
     progress.advance(1);
     Ok(PackReport {
@@ -112,11 +132,22 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         arena_bytes: plan.arena_bytes,
         macs: lowered.macs,
         nodes: model.nodes,
-        steps: lowered.steps.len(),
+        steps: whole_steps,
+        steps_with_strips: lowered.steps.len(),
         calibration_samples: statistics.samples,
         calibration_random: matches!(options.calibration, CalibrationSource::Random { .. }),
         observer: options.observer.to_string(),
     })
+}
+
+/// Places for the buffers of a lowered graph, proved.
+fn placed(model: &Model, lowered: &Lowered) -> Result<MemoryPlan> {
+    let plan = memory::plan(lowered).ok_or_else(|| PackError::Quantize {
+        node: model.path.display().to_string(),
+        reason: "the arena would exceed 4 GiB: pack with smaller shapes".into(),
+    })?;
+    memory::check::check(lowered, &plan).map_err(|reason| PackError::SelfTest { reason })?;
+    Ok(plan)
 }
 
 /// One data set for each input.

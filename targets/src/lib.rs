@@ -27,6 +27,8 @@ pub struct Board {
     pub cores: u32,
     /// Instruction sets that kernels may use, by commas: `neon`, `dotprod`, `i8mm`, `neon32`, …
     pub isa: String,
+    /// Second-level cache that one core can fill, in KiB.
+    pub l2_kib: Option<u32>,
     /// How to emulate it; without it, it is not emulated.
     pub qemu: Option<Qemu>,
 }

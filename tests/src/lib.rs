@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use edgepack_harness::{DataSet, PackageFacts, Preprocessing};
 use edgepack_packager::calibrate::Observer;
-use edgepack_packager::pack::{CalibrationSource, PackOptions, PackReport, pack};
+use edgepack_packager::pack::{CalibrationSource, L2_KIB, PackOptions, PackReport, pack};
 
 /// A model with its data.
 #[derive(Clone, Debug)]
@@ -128,6 +128,7 @@ impl Case {
             observer: Observer::default(),
             target: None,
             prepack,
+            l2_kib: L2_KIB,
         };
         pack(&options, &mut ()).unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }

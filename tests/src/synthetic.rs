@@ -10,13 +10,16 @@ use tract_onnx::pb::{self, attribute_proto::AttributeType, tensor_proto::DataTyp
 /// Makes the network of this name.
 type Build = fn(&mut Net);
 
-/// Names of the networks, with the shape of their input, `[1, C, H, W]`.
-const NETWORKS: [(&str, [i64; 4], Build); 5] = [
-    ("mobilenet", [1, 3, 64, 64], mobilenet),
-    ("resnet", [1, 3, 64, 64], resnet),
-    ("keywords", [1, 1, 49, 10], keywords),
-    ("autoencoder", [1, 640, 1, 1], autoencoder),
-    ("transformer", [1, 1, 32, 64], transformer),
+/// Names of the networks, with the shape of their input, `[1, C, H, W]`, and the cache in KiB that they are
+/// packed for: those of few make strips of them.
+const NETWORKS: [(&str, [i64; 4], Build, u32); 7] = [
+    ("mobilenet", [1, 3, 64, 64], mobilenet, 512),
+    ("mobilenet-strips", [1, 3, 64, 64], mobilenet, 48),
+    ("resnet", [1, 3, 64, 64], resnet, 512),
+    ("resnet-strips", [1, 3, 64, 64], resnet, 96),
+    ("keywords", [1, 1, 49, 10], keywords, 512),
+    ("autoencoder", [1, 640, 1, 1], autoencoder, 512),
+    ("transformer", [1, 1, 32, 64], transformer, 512),
 ];
 
 /// Packs every network into `folder`; gives their names and packages.
@@ -24,7 +27,7 @@ const NETWORKS: [(&str, [i64; 4], Build); 5] = [
 /// # Panics
 /// Where that fails.
 pub fn packages(folder: &Path) -> Vec<(&'static str, PathBuf)> {
-    let package = |(name, shape, build): (&'static str, [i64; 4], Build)| {
+    let package = |(name, shape, build, l2_kib): (&'static str, [i64; 4], Build, u32)| {
         let mut net = Net::new(shape);
         build(&mut net);
         let model = folder.join(format!("{name}.onnx"));
@@ -40,8 +43,10 @@ pub fn packages(folder: &Path) -> Vec<(&'static str, PathBuf)> {
             observer: Default::default(),
             target: None,
             prepack: Vec::new(),
+            l2_kib,
         };
         let report = pack(&options, &mut ()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(report.steps_with_strips > report.steps, l2_kib < 512, "{name}: {report:?}");
         (name, report.package)
     };
     NETWORKS.into_iter().map(package).collect()

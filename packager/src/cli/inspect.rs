@@ -261,22 +261,40 @@ fn print(path: &str, report: &Report) {
         let exact = if output.exact { "the same bits on every processor" } else { "not exact" };
         println!("output {} {:?}: {}, {exact}", output.name, output.shape, output.dtype);
     }
-    let mut steps =
-        table(&["#", "step", "op", "scheme", "M MACs", "weights", "arena: reads", "writes", "scratch"]);
+    let mut steps = table(&[
+        "#",
+        "step",
+        "op",
+        "scheme",
+        "M MACs",
+        "weights",
+        "arena: reads",
+        "writes",
+        "scratch",
+        "strips",
+    ]);
     let spans = |spans: &[[u32; 2]]| {
         spans.iter().map(|[offset, bytes]| format!("{offset}+{bytes}")).collect::<Vec<_>>().join(" ")
     };
+    // The strips of a layer are one line, with the places of the first.
+    let same = |a: &StepLine, b: &StepLine| (&a.name, a.op) == (&b.name, b.op);
     for (i, step) in report.steps.iter().enumerate() {
+        let strips: Vec<&StepLine> = report.steps.iter().filter(|other| same(step, other)).collect();
+        if !std::ptr::eq(strips[0], step) {
+            continue;
+        }
+        let macs: u64 = strips.iter().map(|strip| strip.macs).sum();
         steps.add_row([
             i.to_string(),
             short(&step.name, 32),
             step.op.into(),
             step.scheme.clone(),
-            if step.macs > 0 { format!("{:.3}", step.macs as f64 / 1e6) } else { String::new() },
+            if macs > 0 { format!("{:.3}", macs as f64 / 1e6) } else { String::new() },
             if step.weight_bytes > 0 { step.weight_bytes.to_string() } else { String::new() },
             spans(&step.reads),
             spans(&step.writes),
             if step.scratch[1] > 0 { spans(&[step.scratch]) } else { String::new() },
+            if strips.len() > 1 { strips.len().to_string() } else { String::new() },
         ]);
     }
     println!("\n{steps}\n");

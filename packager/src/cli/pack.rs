@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use edgepack_kernels::conv;
 use edgepack_packager::calibrate::Observer;
-use edgepack_packager::pack::{CalibrationSource, PackOptions, PackReport, pack};
+use edgepack_packager::pack::{CalibrationSource, L2_KIB, PackOptions, PackReport, pack};
 use edgepack_targets::Board;
 
 use super::options::{Format, PreprocessingArgs, human_bytes, parse_shape};
@@ -43,6 +43,10 @@ pub(super) struct Args {
     /// Add weights prepacked in this layout (`edgepack kernels` lists them); may be repeated
     #[arg(long, value_name = "LAYOUT")]
     prepack: Vec<String>,
+    /// Second-level cache of a core: layers around a tensor that is larger than half of it run in strips of
+    /// lines, and it is never stored. 0 for none [default: the target's, or 512]
+    #[arg(long, value_name = "KIB")]
+    l2_kib: Option<u32>,
     #[command(flatten)]
     preprocessing: PreprocessingArgs,
 }
@@ -64,7 +68,8 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
             anyhow::bail!("--prepack {key}: no kernel has this layout; `edgepack kernels` lists them");
         }
     }
-    if let Some(key) = args.target.as_deref().map(layout_of).transpose()?.flatten()
+    let board = args.target.as_deref().map(Board::find).transpose()?;
+    if let Some(key) = board.as_ref().map(layout_of).transpose()?.flatten()
         && !prepack.iter().any(|given| given == key)
     {
         prepack.push(key.into());
@@ -83,6 +88,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
         observer: args.observer,
         target: args.target.clone(),
         prepack,
+        l2_kib: args.l2_kib.or(board.and_then(|board| board.l2_kib)).unwrap_or(L2_KIB),
     };
     let report = pack(&options, &mut Shown::new(context))?;
     match context.format {
@@ -93,15 +99,15 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
 }
 
 /// The layout of the weights of the convolutions that a board chooses.
-fn layout_of(target: &str) -> anyhow::Result<Option<&'static str>> {
-    let isa = super::kernels::board_isa(&Board::find(target)?)?;
+fn layout_of(board: &Board) -> anyhow::Result<Option<&'static str>> {
+    let isa = super::kernels::board_isa(board)?;
     let row = conv::rows().iter().find(|row| !row.depthwise && isa.contains(row.isa));
     Ok(row.and_then(|row| row.layout).map(|layout| layout.key))
 }
 
 pub(super) fn print(report: &PackReport) {
     println!(
-        "{}: {} ({:.1} % of the model's {}), arena {}, {:.1} M multiply-adds, {} steps for {} nodes",
+        "{}: {} ({:.1} % of the model's {}), arena {}, {:.1} M multiply-adds, {} steps for {} nodes{}",
         report.package.display(),
         human_bytes(report.package_bytes),
         100.0 * report.package_bytes as f64 / report.model_bytes.max(1) as f64,
@@ -110,6 +116,10 @@ pub(super) fn print(report: &PackReport) {
         report.macs as f64 / 1e6,
         report.steps,
         report.nodes,
+        match report.steps_with_strips {
+            steps if steps == report.steps => String::new(),
+            steps => format!(", {steps} with strips"),
+        },
     );
     if report.calibration_random {
         println!("calibrated with random numbers: good for latency, its outputs mean nothing");

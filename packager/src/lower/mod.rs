@@ -17,6 +17,7 @@ use crate::graph::{Graph, Node, ValueId};
 use crate::quantize::{Quant, Scheme};
 pub use io::PixelSource;
 use layout::Order;
+pub use products::scratch_bytes;
 
 /// A step before its buffers have places.
 #[derive(Clone, Debug)]
@@ -51,11 +52,20 @@ pub struct LoweredOutput {
     pub output: plan::Output<'static>,
 }
 
+/// A virtual buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buffer {
+    /// Its size.
+    pub bytes: u32,
+    /// The buffer that it is a part of, which is none itself, and where it begins there.
+    pub part_of: Option<(u32, u32)>,
+}
+
 /// A lowered graph.
 #[derive(Clone, Debug, Default)]
 pub struct Lowered {
-    /// Bytes of every virtual buffer.
-    pub buffers: Vec<u32>,
+    /// The virtual buffers.
+    pub buffers: Vec<Buffer>,
     /// The steps in order.
     pub steps: Vec<LoweredStep>,
     /// The inputs.
@@ -66,6 +76,29 @@ pub struct Lowered {
     pub constants: Vec<u8>,
     /// Multiply-adds of one inference.
     pub macs: u64,
+}
+
+impl Lowered {
+    /// A new buffer.
+    pub fn buffer(&mut self, bytes: u32) -> Span {
+        self.buffers.push(Buffer { bytes, part_of: None });
+        Span { offset: self.buffers.len() as u32 - 1, bytes }
+    }
+
+    /// So many bytes of a buffer, from `start` on.
+    pub fn part(&mut self, buffer: u32, start: u32, bytes: u32) -> Span {
+        let (whole, base) = self.home(buffer);
+        if start == 0 && bytes == self.buffers[buffer as usize].bytes {
+            return Span { offset: buffer, bytes };
+        }
+        self.buffers.push(Buffer { bytes, part_of: Some((whole, base + start)) });
+        Span { offset: self.buffers.len() as u32 - 1, bytes }
+    }
+
+    /// The buffer that a buffer is a part of, or itself, and where it begins there.
+    pub fn home(&self, buffer: u32) -> (u32, u32) {
+        self.buffers[buffer as usize].part_of.unwrap_or((buffer, 0))
+    }
 }
 
 /// A stored copy of a value.
@@ -142,8 +175,7 @@ impl<'a> Lowering<'a> {
     /// A new buffer for so many bytes.
     fn buffer(&mut self, name: &str, bytes: usize) -> Result<Span> {
         let bytes = u32::try_from(bytes).map_err(|_| self.too_large(name))?;
-        self.lowered.buffers.push(bytes);
-        Ok(Span { offset: self.lowered.buffers.len() as u32 - 1, bytes })
+        Ok(self.lowered.buffer(bytes))
     }
 
     /// A new buffer for a value.

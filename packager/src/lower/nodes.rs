@@ -7,6 +7,7 @@ use super::{Lowering, Stored};
 use crate::error::Result;
 use crate::evaluate::broadcast_strides;
 use crate::graph::{BinaryKind, Node, Op, PoolKind, ValueId, Window, as_nchw};
+use crate::memory::{Access, arena_spans};
 use crate::quantize::{Quant, factor};
 use crate::unary::Unary;
 
@@ -101,10 +102,11 @@ impl Lowering<'_> {
             BinaryKind::Sub => [ratio(of_first), -ratio(of_second)],
         };
         // What is broadcast stands on the right: the other one may then be overwritten, and kernels need
-        // to know one case. Sum and product are the same bits either way.
+        // to know one case. Of two whole ones, what the step before has made stands on the left: it is
+        // still at hand. Sum and product are the same bits either way.
         let is_whole = |id: ValueId| self.dims(id) == output_dims && self.graph.value(id).constant.is_none();
         let (mut lhs, mut rhs) = (first, second);
-        if is_whole(node.inputs[1]) && !is_whole(node.inputs[0]) {
+        if is_whole(node.inputs[1]) && (!is_whole(node.inputs[0]) || self.is_newest(&rhs.operand)) {
             (lhs, rhs) = (rhs, lhs);
             multipliers.reverse();
         }
@@ -135,6 +137,13 @@ impl Lowering<'_> {
         self.node_step(node, plan::Op::Binary(binary));
         self.store(node.output, binary.output, order);
         Ok(())
+    }
+
+    /// Whether the last step has written an operand.
+    fn is_newest(&self, operand: &Operand) -> bool {
+        let Operand::Arena(read) = operand else { return false };
+        let written = self.lowered.steps.last().map(|step| arena_spans(&step.op)).unwrap_or_default();
+        written.iter().any(|(access, span)| *access == Access::Write && span.offset == read.offset)
     }
 
     fn operand(&mut self, node: &Node, id: ValueId) -> Result<BinaryOperand> {

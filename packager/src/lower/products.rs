@@ -9,6 +9,13 @@ use crate::error::{PackError, Result};
 use crate::graph::{Conv, FullyConnected, Node, as_nchw};
 use crate::quantize::quantize_weights;
 
+/// Scratch memory of a convolution: the most that any kernel of any processor asks for, so that one plan
+/// serves them all.
+pub fn scratch_bytes(shape: &ConvShape) -> usize {
+    let accepting = rows().iter().filter(|row| row.accepts(shape));
+    accepting.map(|row| row.scratch_bytes(shape)).max().unwrap_or(0)
+}
+
 /// A product ready to be a step: the geometry, and the weights in canonical order.
 struct Product {
     shape: ConvShape,
@@ -119,15 +126,9 @@ impl Lowering<'_> {
             weights: self.i8_constant(weights),
             bias: self.constant(quantized.bias.iter().flat_map(|b| b.to_le_bytes()).collect()),
             range: (!wide).then(|| self.range(node)),
+            same_weights_as: None,
         };
-        // The most that any kernel of any processor asks for: one plan serves them all.
-        let scratch = rows()
-            .iter()
-            .filter(|row| row.accepts(&shape))
-            .map(|row| row.scratch_bytes(&shape))
-            .max()
-            .unwrap_or(0);
-        let scratch = self.buffer(&node.name, scratch)?;
+        let scratch = self.buffer(&node.name, scratch_bytes(&shape))?;
         self.lowered.macs += shape.macs();
         self.node_step(node, plan::Op::Conv(op));
         if let Some(step) = self.lowered.steps.last_mut() {

@@ -1,5 +1,5 @@
-//! The independent check of a memory plan: the steps are played through, and every block of the
-//! arena remembers which buffer was written to it last. A step that reads a block which another
+//! The independent check of a memory plan: the steps are played through, and every byte of the
+//! arena remembers which buffer was written to it last. A step that reads a byte which another
 //! buffer has overwritten since would compute garbage on the device.
 
 use edgepack_format::plan::Span;
@@ -12,8 +12,7 @@ use crate::lower::Lowered;
 /// # Errors
 /// The first step that would read what is no longer there, or reach beyond the arena.
 pub fn check(lowered: &Lowered, plan: &MemoryPlan) -> Result<(), String> {
-    let blocks = (plan.arena_bytes as usize).div_ceil(ALIGN as usize);
-    let mut arena = Arena { holds: vec![None; blocks], plan };
+    let mut arena = Arena { holds: vec![None; plan.arena_bytes as usize], lowered, plan };
     for input in &lowered.inputs {
         arena.write("the inputs", input.input.buffer)?;
     }
@@ -52,30 +51,39 @@ fn same_place(spans: &[(Access, Span)], read: Span, plan: &MemoryPlan) -> bool {
 }
 
 struct Arena<'a> {
-    /// By block of the arena: the buffer written last.
+    /// By byte of the arena: the buffer written last, of which that may have been a part.
     holds: Vec<Option<u32>>,
+    lowered: &'a Lowered,
     plan: &'a MemoryPlan,
 }
 
 impl Arena<'_> {
-    fn blocks(&self, step: &str, span: Span) -> Result<std::ops::Range<usize>, String> {
-        let start = self.plan.offsets[span.offset as usize];
-        let end = start as u64 + span.bytes as u64;
-        if !start.is_multiple_of(ALIGN) || end > self.plan.arena_bytes as u64 {
+    /// The bytes of a span, and the buffer whose they are.
+    fn bytes(&self, step: &str, span: Span) -> Result<(std::ops::Range<usize>, u32), String> {
+        let (whole, within) = self.lowered.home(span.offset);
+        let start = self.plan.offsets[whole as usize];
+        let place = start as u64 + within as u64;
+        let end = place + span.bytes as u64;
+        let is_inside =
+            within as u64 + span.bytes as u64 <= self.lowered.buffers[whole as usize].bytes as u64;
+        if !start.is_multiple_of(ALIGN) || end > self.plan.arena_bytes as u64 || !is_inside {
             return Err(format!("step `{step}`: buffer {} lies outside the arena", span.offset));
         }
-        Ok((start / ALIGN) as usize..end.div_ceil(ALIGN as u64) as usize)
+        if place != self.plan.offsets[span.offset as usize] as u64 {
+            return Err(format!("step `{step}`: buffer {} is not where its whole is", span.offset));
+        }
+        Ok((place as usize..end as usize, whole))
     }
 
     fn write(&mut self, step: &str, span: Span) -> Result<(), String> {
-        let blocks = self.blocks(step, span)?;
-        self.holds[blocks].fill(Some(span.offset));
+        let (bytes, whole) = self.bytes(step, span)?;
+        self.holds[bytes].fill(Some(whole));
         Ok(())
     }
 
     fn read(&self, step: &str, span: Span) -> Result<(), String> {
-        let blocks = self.blocks(step, span)?;
-        match self.holds[blocks].iter().find(|holds| **holds != Some(span.offset)) {
+        let (bytes, whole) = self.bytes(step, span)?;
+        match self.holds[bytes].iter().find(|holds| **holds != Some(whole)) {
             None => Ok(()),
             Some(holds) => {
                 Err(format!("step `{step}` reads buffer {}, where now {holds:?} lies", span.offset))

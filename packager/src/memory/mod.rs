@@ -25,14 +25,14 @@ pub struct MemoryPlan {
     /// By virtual buffer: its offset in the arena.
     pub offsets: Vec<u32>,
     /// By virtual buffer: the first and the last step during which it holds something. Inputs begin
-    /// before step 0, outputs end after the last.
+    /// before step 0, outputs end after the last. What nothing touches begins after its end.
     pub lives: Vec<Life>,
     /// Size of the arena.
     pub arena_bytes: u32,
 }
 
 /// When a buffer is in use: from the writing of step `first - 1` (0 for inputs) to the reading of
-/// step `last - 1`, both included.
+/// step `last - 1`, both included. Parts of a buffer count as the whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Life {
     /// Step that writes first, plus 1.
@@ -53,14 +53,20 @@ pub fn plan(lowered: &Lowered) -> Option<MemoryPlan> {
     let merged = merge_in_place(lowered, &lives);
     // One block for each set of buffers that share a place.
     let mut blocks: Vec<Block> = Vec::new();
-    for root in (0..lives.len()).filter(|&buffer| merged[buffer] == buffer) {
+    let is_whole = |buffer: usize| lowered.buffers[buffer].part_of.is_none();
+    for root in (0..lives.len()).filter(|&buffer| merged[buffer] == buffer && is_whole(buffer)) {
         let members = || (0..lives.len()).filter(|&buffer| merged[buffer] == root);
-        let Some(bytes) = members().map(|buffer| lowered.buffers[buffer]).max().filter(|&bytes| bytes > 0)
+        let Some(bytes) =
+            members().map(|buffer| lowered.buffers[buffer].bytes).max().filter(|&bytes| bytes > 0)
         else {
             continue;
         };
         let first = members().map(|buffer| lives[buffer].first).min().unwrap_or(0);
         let last = members().map(|buffer| lives[buffer].last).max().unwrap_or(0);
+        // What nothing touches needs no place, and neither does what only strips of are stored.
+        if first > last {
+            continue;
+        }
         blocks.push(Block {
             root,
             bytes: bytes.checked_next_multiple_of(ALIGN)?,
@@ -87,6 +93,10 @@ pub fn plan(lowered: &Lowered) -> Option<MemoryPlan> {
         for buffer in (0..lives.len()).filter(|&buffer| merged[buffer] == root) {
             offsets[buffer] = offset;
         }
+    }
+    for buffer in 0..lives.len() {
+        let (whole, start) = lowered.home(buffer as u32);
+        offsets[buffer] = offsets[whole as usize] + start;
     }
     Some(MemoryPlan { offsets, lives, arena_bytes: arena_bytes.max(ALIGN) })
 }
@@ -124,7 +134,7 @@ fn place(blocks: &[Block]) -> Option<(u32, Vec<(usize, u32)>)> {
 fn lives(lowered: &Lowered) -> Vec<Life> {
     let mut lives = vec![Life { first: usize::MAX, last: 0 }; lowered.buffers.len()];
     let mut touch = |buffer: u32, time: usize| {
-        let life = &mut lives[buffer as usize];
+        let life = &mut lives[lowered.home(buffer).0 as usize];
         life.first = life.first.min(time);
         life.last = life.last.max(time);
     };
@@ -142,8 +152,6 @@ fn lives(lowered: &Lowered) -> Vec<Life> {
     for output in &lowered.outputs {
         touch(output.output.buffer.offset, lowered.steps.len() + 1);
     }
-    // Buffers that nothing touches need no place.
-    lives.iter_mut().filter(|life| life.first == usize::MAX).for_each(|life| life.first = life.last);
     lives
 }
 
@@ -153,9 +161,10 @@ fn merge_in_place(lowered: &Lowered, lives: &[Life]) -> Vec<usize> {
     for (index, step) in lowered.steps.iter().enumerate() {
         let Some((input, output)) = in_place_pair(&step.op) else { continue };
         let (input, output) = (input as usize, output as usize);
+        let are_whole = [input, output].iter().all(|&buffer| lowered.buffers[buffer].part_of.is_none());
         let dies_here = lives[input].last == index + 1;
         let is_born_here = lives[output].first == index + 1;
-        if dies_here && is_born_here && lowered.buffers[input] == lowered.buffers[output] {
+        if are_whole && dies_here && is_born_here && lowered.buffers[input] == lowered.buffers[output] {
             merged[output] = merged[input];
         }
     }

@@ -1,7 +1,7 @@
 use edgepack_format::plan::{self, Span};
 
 use super::*;
-use crate::lower::{LoweredInput, LoweredOutput, LoweredStep};
+use crate::lower::{Buffer, LoweredInput, LoweredOutput, LoweredStep};
 
 /// A chain of lookups over buffers of these sizes; `reads[i]` is the buffer that step `i` reads to
 /// make buffer `i + 1`.
@@ -22,7 +22,7 @@ fn chain(bytes: &[u32], reads: &[u32]) -> Lowered {
     let dtype = plan::OutputType::I8;
     let output = plan::Output { name: "", dims, buffer: last, dtype, quant: None, exact: true };
     Lowered {
-        buffers: bytes.to_vec(),
+        buffers: bytes.iter().map(|&bytes| Buffer { bytes, part_of: None }).collect(),
         steps: steps.collect(),
         inputs: vec![LoweredInput { name: "x".into(), from_image: None, input }],
         outputs: vec![LoweredOutput { name: "y".into(), output }],

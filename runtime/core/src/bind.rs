@@ -153,8 +153,16 @@ impl<'p> Sections<'p> {
 
 /// The bytes of a step in the prepacked section of a layout.
 fn packs_in(op: &Op, layout: &Layout) -> Option<usize> {
-    let shape = product_shape(op).filter(|shape| !shape.is_depthwise())?;
+    let shape = product_shape(op).filter(|shape| !shape.is_depthwise() && same_weights_as(op).is_none())?;
     Some(layout.packed_bytes(&shape))
+}
+
+/// The earlier step whose packed weights are also this one's.
+fn same_weights_as(op: &Op) -> Option<usize> {
+    match op {
+        Op::Conv(conv) => conv.same_weights_as.map(|step| step as usize),
+        _ => None,
+    }
 }
 
 /// What a package needs on a processor that `token` vouches for.
@@ -164,7 +172,7 @@ pub fn requirements(package: &Package<'_>, token: IsaToken) -> Requirements {
     for step in package.steps() {
         let shape = product_shape(&step.op);
         let layout = shape.and_then(|shape| select(&shape, token.set()).layout);
-        let carried = sections.advance(&step.op, layout).is_some();
+        let carried = sections.advance(&step.op, layout).is_some() || same_weights_as(&step.op).is_some();
         if let (Some(shape), Some(layout), false) = (shape, layout, carried) {
             packed_bytes += layout.packed_bytes(&shape);
         }
@@ -203,9 +211,9 @@ pub fn bind<'p>(
     unused.fill(None);
     let mut binder = Binder { package: *package, token, sections: Sections::new(package), packed, used: 0 };
     let kernels = BoundVariant::new(token);
-    for (index, (slot, step)) in steps.iter_mut().zip(package.steps()).enumerate() {
-        let op = binder.op(index, &step)?;
-        *slot = Some(BoundStep { scratch: step.scratch, kernels, op });
+    for (index, step) in package.steps().take(steps.len()).enumerate() {
+        let op = binder.op(index, &step, steps)?;
+        steps[index] = Some(BoundStep { scratch: step.scratch, kernels, op });
     }
     Ok(())
 }
@@ -236,9 +244,15 @@ impl<'p> Binder<'p, '_> {
         self.constants(span).try_into().map_err(|_| BindError::Scratch { step: index })
     }
 
-    fn op(&mut self, index: usize, step: &plan::Step<'_>) -> Result<BoundOp<'p>, BindError> {
+    /// `bound` has the steps before `index`.
+    fn op(
+        &mut self,
+        index: usize,
+        step: &plan::Step<'_>,
+        bound: &[Option<BoundStep<'p>>],
+    ) -> Result<BoundOp<'p>, BindError> {
         Ok(match step.op {
-            Op::Conv(conv) => BoundOp::Conv(self.conv(index, step, &conv)?),
+            Op::Conv(conv) => BoundOp::Conv(self.conv(index, step, &conv, bound)?),
             Op::Binary(binary) => BoundOp::Binary {
                 args: BinaryArgs {
                     op: match binary.op {
@@ -344,6 +358,7 @@ impl<'p> Binder<'p, '_> {
         index: usize,
         step: &plan::Step<'_>,
         conv: &plan::Conv,
+        steps: &[Option<BoundStep<'p>>],
     ) -> Result<BoundConv<'p>, BindError> {
         let shape = conv_shape(conv);
         let row = select(&shape, self.token.set());
@@ -353,7 +368,18 @@ impl<'p> Binder<'p, '_> {
             return Err(BindError::Scratch { step: index });
         }
         let canonical = self.canonical(conv.weights, conv.bias, conv.multiplier);
-        let weights = self.weights(&step.op, row, &shape, canonical)?;
+        let weights = match (same_weights_as(&step.op), row.layout) {
+            (Some(earlier), Some(layout)) => match steps.get(earlier).and_then(Option::as_ref) {
+                Some(BoundStep { op: BoundOp::Conv(other), .. })
+                    if other.row.row().layout == row.layout
+                        && layout.packed_bytes(&other.shape) == layout.packed_bytes(&shape) =>
+                {
+                    other.weights
+                }
+                _ => return Err(BindError::SameWeights { step: index }),
+            },
+            _ => self.weights(&step.op, row, &shape, canonical)?,
+        };
         Ok(BoundConv {
             row: bound,
             shape,

@@ -28,6 +28,11 @@ pub enum BindError {
         /// The step.
         step: usize,
     },
+    /// A step is to have the packed weights of another one, which has none that fit.
+    SameWeights {
+        /// The step.
+        step: usize,
+    },
 }
 
 /// Why a run, an input or an output is refused.
@@ -77,6 +82,10 @@ impl fmt::Display for BindError {
             Self::Scratch { step } => write!(
                 f,
                 "step {step} has too little scratch memory for this build's kernel: pack the model again"
+            ),
+            Self::SameWeights { step } => write!(
+                f,
+                "step {step} has the weights of an earlier step that does not have such: pack the model again"
             ),
         }
     }

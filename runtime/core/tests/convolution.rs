@@ -201,6 +201,7 @@ fn add(
         bias: model.i32s(&constants.folded_bias(case)),
         multiplier: model.f32s(&constants.multiplier),
         range,
+        same_weights_as: None,
     };
     model.step(Op::Conv(conv));
     conv

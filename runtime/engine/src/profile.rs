@@ -7,22 +7,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, InputData, Session, kernel_name, step_macs, step_type};
 
-/// The time of each step, in their order.
+/// The time of each layer, in their order: of its step, or of its strips together.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
     /// Runs that were measured.
     pub runs: u64,
-    /// The steps.
+    /// The layers.
     pub steps: Vec<StepProfile>,
     /// The same by kernel, the one that takes longest first.
     pub kernels: Vec<KernelProfile>,
 }
 
-/// One step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// One layer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepProfile {
     /// The node of the user's model.
     pub name: String,
+    /// How many steps compute it by the same kernel: more than one where it runs in strips.
+    pub parts: u64,
     /// Median over the runs, in microseconds.
     pub median_us: f64,
     /// The shortest, in microseconds.
@@ -65,30 +67,38 @@ pub struct KernelProfile {
 pub fn profile(session: &mut Session<'_>, input: InputData<'_>, runs: u64) -> Result<Profile, Error> {
     let package = session.package();
     let runs = runs.max(1);
-    let mut samples = vec![Vec::new(); package.head().steps as usize];
-    let mut nanoseconds = vec![0; samples.len()];
-    for _ in 0..runs {
+    let isa = session.isa();
+    // By layer, and by step the layer that it is of.
+    let mut layers: Vec<StepProfile> = Vec::new();
+    let mut layer_of = Vec::new();
+    let mut known = BTreeMap::new();
+    for step in package.steps() {
+        let kernel = kernel_name(&step.op, isa);
+        let layer = *known.entry((step.name, kernel)).or_insert(layers.len());
+        if layer == layers.len() {
+            let (name, types, kernel) = (step.name.into(), step_type(&step.op).into(), kernel.into());
+            layers.push(StepProfile { name, types, kernel, ..StepProfile::default() });
+        }
+        layers[layer].parts += 1;
+        layers[layer].macs += step_macs(&step.op);
+        layer_of.push(layer);
+    }
+    let mut samples = vec![vec![0; runs as usize]; layers.len()];
+    let mut nanoseconds = vec![0; layer_of.len()];
+    for run in 0..runs as usize {
         session.set_input(0, input)?;
         session.run_profiled(&mut nanoseconds)?;
-        samples.iter_mut().zip(&nanoseconds).for_each(|(all, &one)| all.push(one));
-    }
-    let isa = session.isa();
-    let steps = package.steps().zip(&mut samples).map(|(step, samples)| {
-        samples.sort_unstable();
-        let median = samples[samples.len() / 2];
-        let macs = step_macs(&step.op);
-        StepProfile {
-            name: step.name.into(),
-            median_us: median as f64 / 1e3,
-            min_us: samples[0] as f64 / 1e3,
-            share_percent: 0.0,
-            macs,
-            gop_per_s: gop_per_s(macs, median as f64 / 1e3),
-            types: step_type(&step.op).into(),
-            kernel: kernel_name(&step.op, isa).into(),
+        for (&layer, &time) in layer_of.iter().zip(&nanoseconds) {
+            samples[layer][run] += time;
         }
-    });
-    Ok(Profile::new(runs, steps.collect()))
+    }
+    for (layer, samples) in layers.iter_mut().zip(&mut samples) {
+        samples.sort_unstable();
+        layer.median_us = samples[samples.len() / 2] as f64 / 1e3;
+        layer.min_us = samples[0] as f64 / 1e3;
+        layer.gop_per_s = gop_per_s(layer.macs, layer.median_us);
+    }
+    Ok(Profile::new(runs, layers))
 }
 
 /// Two operations a multiply-add; 0 where there is nothing to multiply, or no time was seen.
@@ -107,7 +117,7 @@ impl Profile {
         }
         for step in &steps {
             let (count, us, macs) = kernels.entry(&step.kernel).or_default();
-            (*count, *us, *macs) = (*count + 1, *us + step.median_us, *macs + step.macs);
+            (*count, *us, *macs) = (*count + step.parts, *us + step.median_us, *macs + step.macs);
         }
         let kernel = |(name, (steps, us, macs)): (&str, (u64, f64, u64))| KernelProfile {
             kernel: name.into(),
@@ -141,15 +151,16 @@ impl fmt::Display for Profile {
         writeln!(f, "median of {} runs, each step timed:", self.runs)?;
         writeln!(
             f,
-            "{:>4}  {:NAME$} {:>9} {:>9} {:>6} {:>8} {:>7}  {:10}  kernel",
-            "#", "step", "µs", "min µs", "%", "M MACs", "GOP/s", "type"
+            "{:>4}  {:NAME$} {:>6} {:>9} {:>9} {:>6} {:>8} {:>7}  {:10}  kernel",
+            "#", "step", "strips", "µs", "min µs", "%", "M MACs", "GOP/s", "type"
         )?;
         for (index, step) in self.steps.iter().enumerate() {
             let skipped = step.name.chars().count().saturating_sub(NAME);
             let name: String = step.name.chars().skip(skipped).collect();
             writeln!(
                 f,
-                "{index:>4}  {name:NAME$} {:>9.2} {:>9.2} {:>6.1} {:>8} {:>7}  {:10}  {}",
+                "{index:>4}  {name:NAME$} {:>6} {:>9.2} {:>9.2} {:>6.1} {:>8} {:>7}  {:10}  {}",
+                Some0(if step.parts > 1 { step.parts as f64 } else { 0.0 }, 0).to_string(),
                 step.median_us,
                 step.min_us,
                 step.share_percent,
@@ -178,7 +189,7 @@ impl fmt::Display for Profile {
         }
         let total: f64 = self.kernels.iter().map(|kernel| kernel.median_us).sum();
         let macs = self.kernels.iter().map(|kernel| kernel.macs).sum();
-        let steps = self.steps.len();
+        let steps: u64 = self.kernels.iter().map(|kernel| kernel.steps).sum();
         let gop = gop(gop_per_s(macs, total));
         write!(f, "{:36} {steps:>5} {total:>9.2} {:>6.1} {:>8} {gop:>7}", "all", 100.0, mega(macs))
     }
@@ -191,6 +202,7 @@ mod tests {
     fn step(kernel: &str, us: f64, macs: u64) -> StepProfile {
         StepProfile {
             name: "x".repeat(50) + "/end",
+            parts: 1,
             median_us: us,
             min_us: us,
             share_percent: 0.0,

@@ -213,6 +213,10 @@ pub struct Conv {
     pub multiplier: Span,
     /// The int8 result; `None` gives `accumulator * multiplier` in f32.
     pub range: Option<Range>,
+    /// An earlier step with the same weights, bias, multiplier, kernel, channels and groups, whose packed
+    /// weights are this one's too: both compute lines of one layer. The later parts of a layer have it, the
+    /// first has not.
+    pub same_weights_as: Option<u32>,
 }
 
 /// Where an operand lies.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::container::Package;
 use crate::error::{Error, Place};
-use crate::plan::{Dims, Head, Input, MAX_RANK, Output, OutputType, Quant, Span, Step};
+use crate::plan::{Conv, Dims, Head, Input, MAX_RANK, Op, Output, OutputType, Quant, Span, Step};
 
 /// Postcard values after each other.
 #[derive(Clone, Copy)]
@@ -86,6 +86,11 @@ pub(crate) fn plan(package: &Package<'_>) -> Result<Head, Error> {
         let place = Place::Step(index);
         let value: Step<'_> = stream.next().ok_or(malformed(place, "its encoding"))?;
         ops::step(&value, &bounds).map_err(|field| malformed(place, field))?;
+        if let Op::Conv(Conv { same_weights_as: Some(earlier), .. }) = value.op
+            && earlier >= index
+        {
+            return Err(malformed(place, "same_weights_as"));
+        }
     }
     if !stream.0.is_empty() {
         return Err(malformed(Place::Head, "what follows the last step"));

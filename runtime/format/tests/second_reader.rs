@@ -84,7 +84,7 @@ fn u64_at(bytes: &[u8], at: usize) -> usize {
 /// The sections by kind, hashes checked.
 fn sections(package: &[u8]) -> Vec<(usize, &[u8])> {
     assert_eq!(&package[..8], b"EDGEPACK");
-    assert_eq!((u32_at(package, 8), u32_at(package, 12), u64_at(package, 16)), (2, 64, package.len()));
+    assert_eq!((u32_at(package, 8), u32_at(package, 12), u64_at(package, 16)), (3, 64, package.len()));
     let count = u32_at(package, 24);
     let mut header = package[..64 + 80 * count].to_vec();
     header[32..64].fill(0);

@@ -340,6 +340,7 @@ impl RandomPlan {
             bias: self.bytes(out_channels * 4, 4),
             multiplier: self.floats(out_channels),
             range,
+            same_weights_as: None,
         }
     }
 

@@ -177,6 +177,7 @@ impl Parts {
             bias: constants.ints([1, -2, i32::MAX]),
             multiplier: constants.floats([0.5, 0.25, 1e-6]),
             range: Some(FULL),
+            same_weights_as: None,
         };
         let depthwise = Conv {
             output: span(128, 32),
