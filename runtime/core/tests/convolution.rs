@@ -3,12 +3,14 @@
 
 mod common;
 
-use common::{Model, Values, packing_tokens, quantize, range, size, span, tokens, values, with_program};
+use common::{
+    Aligned, Model, Values, packing_tokens, quantize, range, size, span, tokens, values, with_program,
+};
 use edgepack_core::format::Package;
 use edgepack_core::format::plan::{Conv, Op, Range};
 use edgepack_core::kernels::conv::{Layout, Weights, select};
 use edgepack_core::kernels::isa::IsaSet;
-use edgepack_core::{InputData, conv_row, conv_shape, kernel_name, requirements, step_macs};
+use edgepack_core::{BindError, InputData, bind, conv_row, conv_shape, kernel_name, requirements, step_macs};
 
 /// One convolution; sizes as in the plan, `pads` above, left, below, right.
 #[derive(Clone, Copy, Debug)]
@@ -307,6 +309,59 @@ fn prepacked_sections_are_read_in_place_of_packing() {
         let package = model.package();
         assert_eq!(requirements(&Package::parse(package.get()).unwrap(), token).packed_bytes, 0);
         assert_eq!(model.run(token, &[&input]), [Values::I8(expected.clone())], "on {}", token.set());
+    }
+}
+
+/// Two steps over the same input, the second with the weights of the first.
+fn twice(of_second: Case) -> (Model, Vec<(Case, Constants, Conv)>) {
+    let first = Case { input: [1, 5, 5, 3], out_channels: 6, ..BASE };
+    let mut model = Model::default();
+    let input = model.input(size(&first.input));
+    let mut convs = Vec::new();
+    for case in [first, of_second] {
+        let constants = Constants::new(&case, 900);
+        let output = model.output_i8(size(&case.output()));
+        let conv = add(&mut model, &case, &constants, [input, output], Some(range(3, -128, 127)));
+        convs.push((case, constants, conv));
+    }
+    let Op::Conv(conv) = &mut model.steps[1].op else { unreachable!() };
+    conv.same_weights_as = Some(0);
+    (model, convs)
+}
+
+#[test]
+fn weights_of_one_layer_are_packed_once() {
+    let (mut model, convs) = twice(Case { input: [1, 5, 5, 3], out_channels: 6, ..BASE });
+    let input = values(2, size(&convs[0].0.input));
+    let once = chain_expected(&convs[..1], &input);
+    let expected = [once.clone(), once].map(Values::I8);
+    for token in tokens() {
+        assert_eq!(model.run(token, &[&input]), expected, "on {}", token.set());
+    }
+    for token in packing_tokens() {
+        let layout = select(&conv_shape(&convs[0].2), token.set()).layout.unwrap();
+        let one = section(layout, &convs[..1]);
+        let package = model.package();
+        assert_eq!(requirements(&Package::parse(package.get()).unwrap(), token).packed_bytes, one.len());
+        // A section has them once, too.
+        model.prepacked = vec![(layout.key, one)];
+        let package = model.package();
+        assert_eq!(requirements(&Package::parse(package.get()).unwrap(), token).packed_bytes, 0);
+        assert_eq!(model.run(token, &[&input]), expected, "on {}", token.set());
+        model.prepacked.clear();
+    }
+}
+
+#[test]
+fn weights_of_another_layer_are_refused() {
+    for token in packing_tokens() {
+        let (model, _) = twice(Case { input: [1, 5, 5, 3], out_channels: 60, ..BASE });
+        let package = model.package();
+        let package = Package::parse(package.get()).unwrap();
+        let needed = requirements(&package, token);
+        let (mut steps, mut packed) = (vec![None; needed.steps], Aligned::new(needed.packed_bytes));
+        let bound = bind(&package, token, &mut steps, packed.get_mut());
+        assert_eq!(bound, Err(BindError::SameWeights { step: 1 }), "on {}", token.set());
     }
 }
 

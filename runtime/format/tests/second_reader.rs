@@ -207,6 +207,8 @@ fn the_page_is_enough_to_read_convolutions() {
         let [weights, bias, multiplier] = std::array::from_fn(|_| conv.varints());
         assert_eq!((weights, bias, multiplier), ([512, 54], [568, 12], [580, 12]));
         assert_eq!((conv.byte(), conv.i8s()), (1, [-3, -128, 127]));
+        // Weights of its own.
+        assert_eq!(conv.byte(), 0);
     });
     read_step("dense", [0, 0], 0, |conv| {
         assert_eq!((conv.varints(), conv.varints()), ([64, 12], [192, 16]));
@@ -215,6 +217,7 @@ fn the_page_is_enough_to_read_convolutions() {
         assert_eq!((conv.varint(), conv.i8()), (1, 5));
         // No range: f32.
         assert_eq!((conv.varints(), conv.byte()), ([628, 48, 676, 16, 692, 16], 0));
+        assert_eq!(conv.byte(), 0);
     });
 }
 

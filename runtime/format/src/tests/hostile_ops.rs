@@ -114,6 +114,12 @@ fn convolutions_that_lie_are_refused() {
         ("int8 output without a range", at(CONV), "output", |p| conv(p, CONV).range = None),
         ("f32 output with a range", at(DENSE), "output", |p| conv(p, DENSE).range = Some(UNORDERED)),
         ("f32 output at an odd place", at(DENSE), "output", |p| conv(p, DENSE).output.offset += 2),
+        ("weights of its own step", at(CONV), "same_weights_as", |p| {
+            conv(p, CONV).same_weights_as = Some(CONV as u32);
+        }),
+        ("weights of a later step", at(CONV), "same_weights_as", |p| {
+            conv(p, CONV).same_weights_as = Some(u32::MAX);
+        }),
         ("depthwise of other weights", at(DEPTHWISE), "weights", |p| conv(p, DEPTHWISE).groups = 1),
     ]);
     check_allowed(&[
