@@ -14,7 +14,7 @@ type Build = fn(&mut Net);
 /// packed for: those of few make strips of them.
 const NETWORKS: [(&str, [i64; 4], Build, u32); 7] = [
     ("mobilenet", [1, 3, 64, 64], mobilenet, 512),
-    ("mobilenet-strips", [1, 3, 64, 64], mobilenet, 48),
+    ("mobilenet-strips", [1, 3, 64, 64], mobilenet, 80),
     ("resnet", [1, 3, 64, 64], resnet, 512),
     ("resnet-strips", [1, 3, 64, 64], resnet, 96),
     ("keywords", [1, 1, 49, 10], keywords, 512),
