@@ -20,6 +20,7 @@ pub mod error;
 pub mod evaluate;
 pub mod graph;
 pub mod import;
+pub mod in_place;
 pub mod lower;
 pub mod memory;
 pub mod pack;

@@ -14,7 +14,7 @@ use crate::lower::{Lowered, PixelSource, lower};
 use crate::memory::MemoryPlan;
 use crate::quantize::choose_scheme;
 use crate::strips::in_strips;
-use crate::{memory, passes};
+use crate::{in_place, memory, passes};
 
 /// Where the samples for calibration come from.
 #[derive(Clone, Debug, PartialEq)]
@@ -102,11 +102,12 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
     let scheme = choose_scheme(&model.graph, &statistics, options.observer, &ranges);
     let whole = lower(&model.graph, &scheme, &pixels)?;
     let (whole_plan, whole_steps) = (placed(&model, &whole)?, whole.steps.len());
-    let lowered = match options.l2_kib {
+    let mut lowered = match options.l2_kib {
         0 => whole.clone(),
         // The other half is for what neighbours and the system keep there.
         kib => in_strips(&whole, whole_plan.arena_bytes, kib.saturating_mul(1024 / 2)),
     };
+    let joined = in_place::concatenate(&mut lowered);
     let plan = placed(&model, &lowered)?;
     let first = (data.iter().map(|data| data.get(0).map(|sample| sample.values)))
         .collect::<std::result::Result<Vec<_>, _>>()
@@ -114,7 +115,7 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
     progress.advance(1);
     progress.start("writing and testing the package", 1);
     let provenance = provenance(&model, options, &statistics);
-    let is_cut = lowered.steps.len() != whole_steps;
+    let is_cut = joined > 0 || lowered.steps.len() != whole_steps;
     let emission = Emission {
         lowered: &lowered,
         plan: &plan,
@@ -132,7 +133,7 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         arena_bytes: plan.arena_bytes,
         macs: lowered.macs,
         nodes: model.nodes,
-        steps: whole_steps,
+        steps: whole_steps - joined,
         steps_with_strips: lowered.steps.len(),
         calibration_samples: statistics.samples,
         calibration_random: matches!(options.calibration, CalibrationSource::Random { .. }),

@@ -101,7 +101,29 @@ pub fn choose_scheme(
             };
         }
     }
+    share_scales_of_concatenations(graph, &mut quants);
     Scheme { quants, wide }
+}
+
+/// What is read by nothing but a concatenation takes its scale: its values are rounded once instead of
+/// twice, and may be written where they belong.
+fn share_scales_of_concatenations(graph: &Graph, quants: &mut [Option<Quant>]) {
+    // Backwards, for concatenations of concatenations.
+    for (index, node) in graph.nodes.iter().enumerate().rev() {
+        if !matches!(node.op, Op::Concat { .. }) {
+            continue;
+        }
+        for &input in &node.inputs {
+            let has_own_scale = graph.producer(input).is_some_and(|maker| {
+                let maker = &graph.nodes[maker];
+                !keeps_values(maker) && !matches!(maker.op, Op::Softmax { .. } | Op::Recurrent(_))
+            });
+            let read_here_alone = graph.consumers(input) == [index] && !graph.outputs.contains(&input);
+            if has_own_scale && read_here_alone && quants[input.0].is_some() {
+                quants[input.0] = quants[node.output.0];
+            }
+        }
+    }
 }
 
 /// Whether a node's int8 results are among the int8 values that it reads.
