@@ -83,14 +83,14 @@ pub fn profile(session: &mut Session<'_>, input: InputData<'_>, runs: u64) -> Re
         layers[layer].macs += step_macs(&step.op);
         layer_of.push(layer);
     }
-    let mut samples = vec![vec![0; runs as usize]; layers.len()];
+    let mut samples = vec![Vec::new(); layers.len()];
     let mut nanoseconds = vec![0; layer_of.len()];
-    for run in 0..runs as usize {
+    for _ in 0..runs {
         session.set_input(0, input)?;
         session.run_profiled(&mut nanoseconds)?;
-        for (&layer, &time) in layer_of.iter().zip(&nanoseconds) {
-            samples[layer][run] += time;
-        }
+        let mut times = vec![0; layers.len()];
+        layer_of.iter().zip(&nanoseconds).for_each(|(&layer, &time)| times[layer] += time);
+        samples.iter_mut().zip(times).for_each(|(all, one)| all.push(one));
     }
     for (layer, samples) in layers.iter_mut().zip(&mut samples) {
         samples.sort_unstable();
