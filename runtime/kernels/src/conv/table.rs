@@ -249,3 +249,42 @@ pub fn select(shape: &ConvShape, isa: IsaSet) -> &'static Row {
         .find(|row| row.accepts(shape) && isa.contains(row.isa))
         .expect("the scalar rows accept every shape and need no extension")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Strips of a layer share its packed weights, however many lines each has.
+    #[test]
+    fn the_layout_of_the_weights_depends_on_no_lines_columns_or_images() {
+        let sets: std::vec::Vec<IsaSet> =
+            IsaSet::names().filter_map(|name| IsaSet::parse(name).ok()).collect();
+        for (channels, outputs) in [(1, 16), (3, 16), (16, 16), (24, 144), (64, 64), (512, 512)] {
+            for (kernel, stride, groups) in [(1, 1, 1), (3, 1, 1), (3, 2, 1), (7, 2, 1), (3, 1, channels)] {
+                let outputs = if groups > 1 { channels } else { outputs };
+                let whole = ConvShape {
+                    in_h: 56,
+                    in_w: 56,
+                    out_h: 56 / stride,
+                    out_w: 56 / stride,
+                    kernel_h: kernel,
+                    kernel_w: kernel,
+                    stride_h: stride,
+                    stride_w: stride,
+                    pad_top: kernel / 2,
+                    pad_left: kernel / 2,
+                    groups,
+                    ..ConvShape::fully_connected(1, channels, outputs)
+                };
+                for set in &sets {
+                    let layout = select(&whole, *set).layout;
+                    for (out_h, out_w, batch) in [(1, 28, 1), (4, 28, 1), (5, 1, 1), (1, 1, 1), (28, 28, 3)] {
+                        let (in_h, in_w) = (out_h * stride, out_w * stride);
+                        let part = ConvShape { in_h, in_w, out_h, out_w, batch, pad_top: 0, ..whole };
+                        assert_eq!(select(&part, *set).layout, layout, "{set}: {whole:?} and {part:?}");
+                    }
+                }
+            }
+        }
+    }
+}
