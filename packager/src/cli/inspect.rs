@@ -261,43 +261,7 @@ fn print(path: &str, report: &Report) {
         let exact = if output.exact { "the same bits on every processor" } else { "not exact" };
         println!("output {} {:?}: {}, {exact}", output.name, output.shape, output.dtype);
     }
-    let mut steps = table(&[
-        "#",
-        "step",
-        "op",
-        "scheme",
-        "M MACs",
-        "weights",
-        "arena: reads",
-        "writes",
-        "scratch",
-        "strips",
-    ]);
-    let spans = |spans: &[[u32; 2]]| {
-        spans.iter().map(|[offset, bytes]| format!("{offset}+{bytes}")).collect::<Vec<_>>().join(" ")
-    };
-    // The strips of a layer are one line, with the places of the first.
-    let same = |a: &StepLine, b: &StepLine| (&a.name, a.op) == (&b.name, b.op);
-    for (i, step) in report.steps.iter().enumerate() {
-        let strips: Vec<&StepLine> = report.steps.iter().filter(|other| same(step, other)).collect();
-        if !std::ptr::eq(strips[0], step) {
-            continue;
-        }
-        let macs: u64 = strips.iter().map(|strip| strip.macs).sum();
-        steps.add_row([
-            i.to_string(),
-            short(&step.name, 32),
-            step.op.into(),
-            step.scheme.clone(),
-            if macs > 0 { format!("{:.3}", macs as f64 / 1e6) } else { String::new() },
-            if step.weight_bytes > 0 { step.weight_bytes.to_string() } else { String::new() },
-            spans(&step.reads),
-            spans(&step.writes),
-            if step.scratch[1] > 0 { spans(&[step.scratch]) } else { String::new() },
-            if strips.len() > 1 { strips.len().to_string() } else { String::new() },
-        ]);
-    }
-    println!("\n{steps}\n");
+    println!("\n{}\n", step_table(&report.steps));
     print_kernels(report);
     let mut sections = table(&["section", "layout", "offset", "bytes", "blake3"]);
     for section in &report.sections {
@@ -309,6 +273,46 @@ fn print(path: &str, report: &Report) {
         Some(provenance) => print_provenance(provenance),
         None => println!("no provenance"),
     }
+}
+
+/// The steps. Those of a layer that runs in strips are one line, with the places of the first and their number.
+fn step_table(all: &[StepLine]) -> comfy_table::Table {
+    let spans = |spans: &[[u32; 2]]| {
+        spans.iter().map(|[offset, bytes]| format!("{offset}+{bytes}")).collect::<Vec<_>>().join(" ")
+    };
+    let alike = |step: &StepLine| -> Vec<&StepLine> {
+        all.iter().filter(|other| (&other.name, other.op) == (&step.name, step.op)).collect()
+    };
+    // A concatenation is several copies, too, but these are no strips.
+    let runs_in_strips = |name: &str| all.iter().any(|s| s.name == name && s.macs > 0 && alike(s).len() > 1);
+    let with_strips = all.iter().any(|step| runs_in_strips(&step.name));
+    let mut columns =
+        vec!["#", "step", "op", "scheme", "M MACs", "weights", "arena: reads", "writes", "scratch"];
+    columns.extend(with_strips.then_some("strips"));
+    let mut steps = table(&columns);
+    for (i, step) in all.iter().enumerate() {
+        let strips = if runs_in_strips(&step.name) { alike(step) } else { vec![step] };
+        if !std::ptr::eq(strips[0], step) {
+            continue;
+        }
+        let macs: u64 = strips.iter().map(|strip| strip.macs).sum();
+        let mut row = vec![
+            i.to_string(),
+            short(&step.name, 32),
+            step.op.into(),
+            step.scheme.clone(),
+            if macs > 0 { format!("{:.3}", macs as f64 / 1e6) } else { String::new() },
+            if step.weight_bytes > 0 { step.weight_bytes.to_string() } else { String::new() },
+            spans(&step.reads),
+            spans(&step.writes),
+            if step.scratch[1] > 0 { spans(&[step.scratch]) } else { String::new() },
+        ];
+        row.extend(
+            with_strips.then(|| if strips.len() > 1 { strips.len().to_string() } else { String::new() }),
+        );
+        steps.add_row(row);
+    }
+    steps
 }
 
 /// Which kernels run the steps, and how many of them, on each instruction set; last, those that are

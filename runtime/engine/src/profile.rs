@@ -152,7 +152,7 @@ impl fmt::Display for Profile {
         writeln!(
             f,
             "{:>4}  {:NAME$} {:>6} {:>9} {:>9} {:>6} {:>8} {:>7}  {:10}  kernel",
-            "#", "step", "strips", "µs", "min µs", "%", "M MACs", "GOP/s", "type"
+            "#", "step", "steps", "µs", "min µs", "%", "M MACs", "GOP/s", "type"
         )?;
         for (index, step) in self.steps.iter().enumerate() {
             let skipped = step.name.chars().count().saturating_sub(NAME);
