@@ -124,7 +124,7 @@ fn packed(folder: &Path, l2_kib: u32) -> PackReport {
         preprocessing: Default::default(),
         observer: Default::default(),
         target: None,
-        prepack: vec!["nr16_kr4_wu8".into()],
+        prepack: vec!["nr16_kr4_xu8".into()],
         l2_kib,
     };
     pack(&options, &mut ()).unwrap()
