@@ -219,7 +219,7 @@ fn every_combination(shape: ConvShape) -> Vec<Case> {
 fn cases(row: &Row) -> Vec<Case> {
     let mut cases = match row {
         _ if row.depthwise => depthwise_cases(),
-        _ if row.winograd => winograd::cases(),
+        _ if row.winograd.is_some() => winograd::cases(row),
         _ => conv_cases(row),
     };
     for case in &cases {
@@ -231,7 +231,7 @@ fn cases(row: &Row) -> Vec<Case> {
 
 /// Whether a row can compute a convolution, where it is chosen or not: threads share one as smaller ones.
 fn computes(row: &Row, shape: &ConvShape) -> bool {
-    row.accepts(shape) || (row.winograd && crate::conv::winograd::is_possible(shape))
+    row.accepts(shape) || row.winograd.is_some_and(|method| (method.is_possible)(shape))
 }
 
 fn conv_cases(row: &Row) -> Vec<Case> {
@@ -329,8 +329,8 @@ fn depthwise_cases() -> Vec<Case> {
 /// Few and small, for the tests that run them at many places.
 fn edge_cases(row: &Row) -> Vec<Case> {
     let mut shapes = Vec::new();
-    if row.winograd {
-        shapes.extend(winograd::edge_shapes());
+    if row.winograd.is_some() {
+        shapes.extend(winograd::edge_shapes(row));
     } else if row.depthwise {
         for channels in [3, 8, 16, 21, 64, 77] {
             for window in [0, 2, 4, 7, 9, 13] {

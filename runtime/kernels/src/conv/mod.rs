@@ -71,6 +71,8 @@ mod x86_avx512vnni_depthwise;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx512vnni_plane;
 #[cfg(target_arch = "x86_64")]
+mod x86_avx512vnni_winograd;
+#[cfg(target_arch = "x86_64")]
 mod x86_avxvnni;
 
 pub use table::{Row, rows, select};

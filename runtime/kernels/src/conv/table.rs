@@ -21,9 +21,9 @@ pub struct Row {
     pub isa: IsaSet,
     /// Whether the row is for depthwise convolutions (and for nothing else).
     pub depthwise: bool,
-    /// Whether the row is for the 3 × 3 convolutions of stride 1 that Winograd's method makes fewer products of
-    /// (and for nothing else).
-    pub winograd: bool,
+    /// Where the row is for the 3 × 3 convolutions of stride 1 that are faster by Winograd's method (and for
+    /// nothing else): how that divides the work.
+    pub(super) winograd: Option<&'static winograd::Method>,
     /// How weights are packed; `None` where the row reads the canonical ones.
     pub layout: Option<&'static Layout>,
     /// Output pixels of one tile (1 where there are no tiles).
@@ -35,7 +35,7 @@ pub struct Row {
 impl Row {
     /// Whether the row computes convolutions of this shape.
     pub fn accepts(&self, shape: &ConvShape) -> bool {
-        self.depthwise == shape.is_depthwise() && (!self.winograd || winograd::pays(shape))
+        self.depthwise == shape.is_depthwise() && self.winograd.is_none_or(|method| (method.pays)(shape))
     }
 
     /// Whether the row was compiled for the architecture that this program runs on.
@@ -46,10 +46,10 @@ impl Row {
     /// Bytes of scratch memory for one run: the same on every architecture, so that a plan made on
     /// the host holds on the device.
     pub fn scratch_bytes(&self, shape: &ConvShape) -> usize {
-        match self.layout {
-            _ if self.winograd => winograd::scratch_bytes(shape),
-            Some(layout) => layout.scratch_bytes(shape, self.tile_pixels),
-            None => 0,
+        match (self.winograd, self.layout) {
+            (Some(method), _) => (method.scratch_bytes)(shape),
+            (None, Some(layout)) => layout.scratch_bytes(shape, self.tile_pixels),
+            (None, None) => 0,
         }
     }
 
@@ -83,10 +83,19 @@ macro_rules! compiled {
 /// Best first within one architecture; the scalar rows, which run everywhere, last.
 static ROWS: &[Row] = &[
     Row {
+        name: "conv_s8s8s32_winograd_avx512vnni",
+        isa: IsaSet::AVX512_VNNI,
+        depthwise: false,
+        winograd: Some(&winograd::WIDE),
+        layout: Some(&pack::NR16_KR4_XU8),
+        tile_pixels: 12,
+        run: compiled!(target_arch = "x86_64", super::x86_avx512vnni_winograd::conv),
+    },
+    Row {
         name: "conv_s8s8s32_12x64_avx512vnni",
         isa: IsaSet::AVX512_VNNI,
         depthwise: false,
-        winograd: false,
+        winograd: None,
         layout: Some(&pack::NR16_KR4_XU8),
         tile_pixels: 12,
         run: compiled!(target_arch = "x86_64", super::x86_avx512vnni::conv),
@@ -95,7 +104,7 @@ static ROWS: &[Row] = &[
         name: "conv_s8s8s32_6x16_avxvnni",
         isa: IsaSet::AVX_VNNI,
         depthwise: false,
-        winograd: false,
+        winograd: None,
         layout: Some(&pack::NR16_KR4_XU8),
         tile_pixels: 6,
         run: compiled!(target_arch = "x86_64", super::x86_avxvnni::conv),
@@ -104,7 +113,7 @@ static ROWS: &[Row] = &[
         name: "conv_s8s8s32_4x16_avx2",
         isa: IsaSet::AVX2,
         depthwise: false,
-        winograd: false,
+        winograd: None,
         layout: Some(&pack::NR16_KR2),
         tile_pixels: 4,
         run: compiled!(target_arch = "x86_64", super::x86_avx2::conv),
@@ -113,7 +122,7 @@ static ROWS: &[Row] = &[
         name: "conv_s8s8s32_4x24_i8mm",
         isa: IsaSet::I8MM,
         depthwise: false,
-        winograd: false,
+        winograd: None,
         layout: Some(&pack::NR8_KR8),
         tile_pixels: 16,
         run: compiled!(target_arch = "aarch64", super::aarch64_i8mm::conv),
@@ -122,7 +131,7 @@ static ROWS: &[Row] = &[
         name: "conv_s8s8s32_4x24_dotprod",
         isa: IsaSet::DOTPROD,
         depthwise: false,
-        winograd: false,
+        winograd: None,
         layout: Some(&pack::NR8_KR4),
         tile_pixels: 16,
         run: compiled!(target_arch = "aarch64", super::aarch64_dotprod::conv),
@@ -131,7 +140,7 @@ static ROWS: &[Row] = &[
         name: "conv_s8s8s32_winograd_neon",
         isa: IsaSet::NEON,
         depthwise: false,
-        winograd: true,
+        winograd: Some(&winograd::NARROW),
         layout: Some(&pack::NR8_KR2),
         tile_pixels: 16,
         run: compiled!(target_arch = "aarch64", super::aarch64_neon_winograd::conv),
@@ -140,7 +149,7 @@ static ROWS: &[Row] = &[
         name: "conv_s8s8s32_4x16_neon",
         isa: IsaSet::NEON,
         depthwise: false,
-        winograd: false,
+        winograd: None,
         layout: Some(&pack::NR8_KR2),
         tile_pixels: 16,
         run: compiled!(target_arch = "aarch64", super::aarch64_neon::conv),
@@ -149,7 +158,7 @@ static ROWS: &[Row] = &[
         name: "conv_s8s8s32_winograd_neon32",
         isa: IsaSet::NEON32,
         depthwise: false,
-        winograd: true,
+        winograd: Some(&winograd::NARROW),
         layout: Some(&pack::NR8_KR2),
         tile_pixels: 12,
         run: compiled!(all(target_arch = "arm", target_os = "linux"), super::armv7_winograd::conv),
@@ -158,7 +167,7 @@ static ROWS: &[Row] = &[
         name: "conv_s8s8s32_4x8_neon32",
         isa: IsaSet::NEON32,
         depthwise: false,
-        winograd: false,
+        winograd: None,
         layout: Some(&pack::NR8_KR2),
         tile_pixels: 12,
         run: compiled!(all(target_arch = "arm", target_os = "linux"), super::armv7_neon::conv),
@@ -167,7 +176,7 @@ static ROWS: &[Row] = &[
         name: "conv_s8s8s32_scalar",
         isa: IsaSet::SCALAR,
         depthwise: false,
-        winograd: false,
+        winograd: None,
         layout: None,
         tile_pixels: 1,
         run: Some(reference::conv_scalar),
@@ -176,7 +185,7 @@ static ROWS: &[Row] = &[
         name: "depthwise_s8s8s32_1x64_avx512vnni",
         isa: IsaSet::AVX512_VNNI,
         depthwise: true,
-        winograd: false,
+        winograd: None,
         layout: None,
         tile_pixels: 1,
         run: compiled!(target_arch = "x86_64", super::x86_avx512vnni_depthwise::depthwise),
@@ -185,7 +194,7 @@ static ROWS: &[Row] = &[
         name: "depthwise_s8s8s32_1x32_avxvnni",
         isa: IsaSet::AVX_VNNI,
         depthwise: true,
-        winograd: false,
+        winograd: None,
         layout: None,
         tile_pixels: 1,
         run: compiled!(target_arch = "x86_64", super::x86_avx2_depthwise::depthwise_vnni),
@@ -194,7 +203,7 @@ static ROWS: &[Row] = &[
         name: "depthwise_s8s8s32_1x32_avx2",
         isa: IsaSet::AVX2,
         depthwise: true,
-        winograd: false,
+        winograd: None,
         layout: None,
         tile_pixels: 1,
         run: compiled!(target_arch = "x86_64", super::x86_avx2_depthwise::depthwise),
@@ -203,7 +212,7 @@ static ROWS: &[Row] = &[
         name: "depthwise_s8s8s32_1x16_dotprod",
         isa: IsaSet::DOTPROD,
         depthwise: true,
-        winograd: false,
+        winograd: None,
         layout: None,
         tile_pixels: 1,
         run: compiled!(target_arch = "aarch64", super::aarch64_dotprod_depthwise::depthwise),
@@ -212,7 +221,7 @@ static ROWS: &[Row] = &[
         name: "depthwise_s8s8s32_1x16_neon",
         isa: IsaSet::NEON,
         depthwise: true,
-        winograd: false,
+        winograd: None,
         layout: None,
         tile_pixels: 1,
         run: compiled!(target_arch = "aarch64", super::aarch64_depthwise::depthwise),
@@ -221,7 +230,7 @@ static ROWS: &[Row] = &[
         name: "depthwise_s8s8s32_4x8_neon32",
         isa: IsaSet::NEON32,
         depthwise: true,
-        winograd: false,
+        winograd: None,
         layout: None,
         tile_pixels: 1,
         run: compiled!(all(target_arch = "arm", target_os = "linux"), super::armv7_depthwise::depthwise),
@@ -230,7 +239,7 @@ static ROWS: &[Row] = &[
         name: "depthwise_s8s8s32_scalar",
         isa: IsaSet::SCALAR,
         depthwise: true,
-        winograd: false,
+        winograd: None,
         layout: None,
         tile_pixels: 1,
         run: Some(reference::depthwise_scalar),

@@ -22,21 +22,57 @@
 //! gives `s[i] * s[j] * y` modulo 2^32, and a shift gives `y` itself where `64 * y` fits int32: that is so for
 //! [`K_BLOCK`] channels, since 64 · 9 · 128 · 128 · 127 < 2^31. The parts of more channels are added up.
 //!
+//! With the first and the last line of `G` times 6, `A` has 1 for 6, and the magnitudes still sum to 7.
+//!
 //! **Memory.** Transformed weights are eight times as large as the weights, so they are never all there: for
 //! eight output channels at a time they are made anew, which costs about as much as two tiles do, and a strip
-//! has many.
+//! has many. Where registers are wide, they are made line of points by line (see `wide`).
 
+#[cfg(any(
+    test,
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    all(target_arch = "arm", target_os = "linux")
+))]
+mod common;
 #[cfg(any(test, target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 mod driver;
 #[cfg(test)]
 mod scalar;
+pub(super) mod wide;
 
 use super::ConvShape;
 
+#[cfg(any(
+    test,
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    all(target_arch = "arm", target_os = "linux")
+))]
+pub(super) use common::*;
 #[cfg(any(test, target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 pub(super) use driver::*;
 #[cfg(test)]
 pub(super) use scalar::reference;
+
+/// A division of the work, by the width of registers, as the table of rows needs it.
+#[derive(Debug)]
+pub(super) struct Method {
+    /// Whether a convolution can be computed so: parts of one for which it pays can.
+    #[cfg_attr(not(test), allow(dead_code))]
+    pub(super) is_possible: fn(&ConvShape) -> bool,
+    /// Whether that is faster than the definition.
+    pub(super) pays: fn(&ConvShape) -> bool,
+    /// Bytes of scratch memory.
+    pub(super) scratch_bytes: fn(&ConvShape) -> usize,
+}
+
+/// For registers of eight int16.
+pub(super) static NARROW: Method = Method { is_possible, pays, scratch_bytes };
+
+/// For registers of 32 int16.
+pub(super) static WIDE: Method =
+    Method { is_possible: wide::is_possible, pays: wide::pays, scratch_bytes: wide::scratch_bytes };
 
 /// Lines, and columns, of a tile's outputs.
 pub(super) const TILE: usize = 4;
@@ -51,7 +87,7 @@ pub(super) const LANES: usize = 8;
 pub(super) const MAX_TILES: usize = 8;
 
 /// Input channels whose sums are transformed at once.
-const K_BLOCK: usize = 128;
+pub(super) const K_BLOCK: usize = 128;
 
 /// The most tiles of a strip: so many use what has been made of the weights.
 const STRIP_TILES: usize = 32;
@@ -60,7 +96,7 @@ const STRIP_TILES: usize = 32;
 const STRIP_BYTES: usize = 288 * 1024;
 
 /// Whether a convolution can be computed so.
-pub(super) fn is_possible(shape: &ConvShape) -> bool {
+fn is_possible(shape: &ConvShape) -> bool {
     (shape.kernel_h, shape.kernel_w) == (3, 3)
         && (shape.stride_h, shape.stride_w, shape.dilation_h, shape.dilation_w) == (1, 1, 1, 1)
         && shape.groups == 1
@@ -71,7 +107,7 @@ pub(super) fn is_possible(shape: &ConvShape) -> bool {
 /// Whether that takes fewer instructions than the definition does: what both take for a pair of channels of an
 /// image, in tenths, as counted on AArch64 and ARMv7. It does not for a few tiles, for which the weights are
 /// transformed in vain, nor where much of these is beyond the output.
-pub(super) fn pays(shape: &ConvShape) -> bool {
+fn pays(shape: &ConvShape) -> bool {
     if !is_possible(shape) {
         return false;
     }
@@ -81,12 +117,12 @@ pub(super) fn pays(shape: &ConvShape) -> bool {
 }
 
 /// Bytes of scratch memory.
-pub(super) fn scratch_bytes(shape: &ConvShape) -> usize {
+fn scratch_bytes(shape: &ConvShape) -> usize {
     Parts::new(shape).bytes().iter().sum()
 }
 
 /// Lines and columns of tiles of an image.
-fn tiles(shape: &ConvShape) -> [usize; 2] {
+pub(super) fn tiles(shape: &ConvShape) -> [usize; 2] {
     [shape.out_h.div_ceil(TILE), shape.out_w.div_ceil(TILE)]
 }
 
@@ -106,7 +142,7 @@ struct Parts {
     weights: usize,
     /// Sums of products, int32.
     products: usize,
-    /// Of each tile of a strip, where there is more than one block of input channels: [`Sums`], int32.
+    /// Of each tile of a strip, where there is more than one block of input channels: `Sums`, int32.
     sums: usize,
 }
 

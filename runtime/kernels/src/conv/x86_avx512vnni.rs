@@ -335,7 +335,13 @@ unsafe fn multiply<const M: usize, const P: usize, const Q: usize>(
 /// `out` has room for `live` bytes, 1 to `P * NR` and at most 64, of each pixel, `stride` apart.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline]
-unsafe fn store<const P: usize>(out: *mut i8, stride: usize, bytes: __m512i, live: usize, pixels: usize) {
+pub(super) unsafe fn store<const P: usize>(
+    out: *mut i8,
+    stride: usize,
+    bytes: __m512i,
+    live: usize,
+    pixels: usize,
+) {
     // SAFETY: whole registers only where all their bytes are live; masks leave only live bytes.
     unsafe {
         match P {

@@ -7,7 +7,7 @@ static REFERENCE: Row = Row {
     name: "conv_s8s8s32_winograd_reference",
     isa: IsaSet::SCALAR,
     depthwise: false,
-    winograd: true,
+    winograd: Some(&crate::conv::winograd::NARROW),
     layout: Some(&crate::conv::pack::NR8_KR2),
     tile_pixels: 16,
     run: Some(crate::conv::winograd::reference),
@@ -26,7 +26,9 @@ fn scratch_of_parts_is_no_more_than_that_of_the_whole() {
     for lines in 1..60 {
         let whole = same((lines + 1, 23), (64, 8));
         let part = ConvShape { in_h: lines, out_h: lines, ..whole };
-        assert!(REFERENCE.scratch_bytes(&part) <= REFERENCE.scratch_bytes(&whole), "{lines}");
+        for row in rows().iter().chain([&REFERENCE]).filter(|row| row.winograd.is_some()) {
+            assert!(row.scratch_bytes(&part) <= row.scratch_bytes(&whole), "{}: {lines}", row.name);
+        }
     }
 }
 
@@ -42,8 +44,8 @@ fn select_of_winograd_over_shapes_and_processors_gives_these_rows() {
         same((8, 8), (8, 8)),
     ] {
         assert_eq!(select(&shape, neon).name, "conv_s8s8s32_winograd_neon", "{shape:?}");
-        for other in [IsaSet::DOTPROD, IsaSet::I8MM, IsaSet::AVX512_VNNI, IsaSet::SCALAR] {
-            assert!(!select(&shape, other).winograd, "{other}");
+        for other in [IsaSet::DOTPROD, IsaSet::I8MM, IsaSet::AVX2, IsaSet::SCALAR] {
+            assert!(select(&shape, other).winograd.is_none(), "{other}");
         }
     }
     let whole = same((8, 8), (32, 32));
@@ -63,12 +65,44 @@ fn select_of_winograd_over_shapes_and_processors_gives_these_rows() {
     }
 }
 
+/// On AVX512-VNNI it takes more tiles, since the dot product is as fast for half of the products.
+#[test]
+fn select_of_winograd_on_avx512vnni_gives_these_rows() {
+    let vnni = IsaSet::AVX512_VNNI;
+    for shape in [same((56, 56), (64, 64)), same((28, 28), (128, 128)), same((112, 112), (64, 32))] {
+        assert_eq!(select(&shape, vnni).name, "conv_s8s8s32_winograd_avx512vnni", "{shape:?}");
+    }
+    let whole = same((56, 56), (64, 64));
+    for shape in [
+        same((14, 14), (256, 256)),
+        same((7, 7), (512, 512)),
+        same((56, 56), (32, 64)),
+        same((56, 56), (96, 64)),
+        same((56, 56), (64, 40)),
+        same((1, 500), (64, 64)),
+        ConvShape { groups: 2, ..whole },
+        ConvShape { stride_h: 2, out_h: 28, ..whole },
+    ] {
+        assert_eq!(select(&shape, vnni).name, "conv_s8s8s32_12x64_avx512vnni", "{shape:?}");
+    }
+}
+
 /// Padded to outputs as large as the inputs.
 fn same(input: (usize, usize), channels: (usize, usize)) -> ConvShape {
     WINDOWS[2].shape(1, input, channels, 1)
 }
 
-pub fn cases() -> Vec<Case> {
+/// For the rows of wide registers, each shape has as many input channels as these take, or several times so many.
+fn widened(row: &Row, shape: ConvShape) -> ConvShape {
+    let computes = |shape: &ConvShape| row.winograd.is_some_and(|method| (method.is_possible)(shape));
+    if computes(&shape) {
+        shape
+    } else {
+        ConvShape { in_channels: shape.in_channels.next_multiple_of(64), ..shape }
+    }
+}
+
+pub fn cases(row: &Row) -> Vec<Case> {
     let mut shapes = Vec::new();
     // Outputs of every height and width about whole tiles, tiles in groups of every size.
     for input in [
@@ -84,7 +118,10 @@ pub fn cases() -> Vec<Case> {
         (9, 10),
         (11, 11),
         (13, 14),
+        (4, 26),
+        (4, 37),
         (4, 43),
+        (4, 46),
         (12, 33),
         (3, 70),
     ] {
@@ -92,7 +129,8 @@ pub fn cases() -> Vec<Case> {
             shapes.push(same(input, channels));
         }
     }
-    for (in_channels, out_channels) in [(16, 16), (32, 9), (40, 31), (64, 64), (72, 10), (120, 24)] {
+    for (in_channels, out_channels) in [(16, 16), (32, 9), (40, 31), (64, 64), (64, 37), (72, 10), (120, 24)]
+    {
         shapes.push(same((7, 8), (in_channels, out_channels)));
     }
     // No padding, padding on one side, and more than the kernel has.
@@ -110,15 +148,16 @@ pub fn cases() -> Vec<Case> {
     shapes.push(same((30, 62), (32, 8)));
     shapes.push(same((26, 9), (136, 8)));
     shapes.push(same((3, 230), (16, 8)));
+    let shapes: Vec<_> = shapes.into_iter().map(|shape| widened(row, shape)).collect();
     let mut cases = deal(&shapes);
-    cases.extend(every_combination(same((5, 7), (16, 12))));
+    cases.extend(every_combination(widened(row, same((5, 7), (16, 12)))));
     // The largest sums of a block of channels, and of all.
     cases.extend(every_combination(same((4, 4), (128, 8))));
-    cases.extend(every_combination(same((3, 4), (264, 8))));
+    cases.extend(every_combination(widened(row, same((3, 4), (264, 8)))));
     cases
 }
 
-pub fn edge_shapes() -> Vec<ConvShape> {
+pub fn edge_shapes(row: &Row) -> Vec<ConvShape> {
     let mut shapes = Vec::new();
     for out_channels in [8, 11, 20] {
         for input in [(4, 4), (7, 7), (4, 22)] {
@@ -127,5 +166,5 @@ pub fn edge_shapes() -> Vec<ConvShape> {
         }
     }
     shapes.push(same((4, 4), (136, 8)));
-    shapes
+    shapes.into_iter().map(|shape| widened(row, shape)).collect()
 }

@@ -8,16 +8,6 @@ use crate::conv::pack::NR8_KR2;
 use crate::conv::{ConvArgs, Output, WeightSource};
 use crate::requantize::OutputRange;
 
-/// Lines, and columns, of the inputs that a tile reads.
-pub(crate) const PATCH: usize = TILE + 2;
-
-/// The inverse of 9 modulo 2^32.
-pub(crate) const INVERSE_OF_9: i32 = 0x38e3_8e39;
-
-/// The binary logarithms of `s`: `y[i][j]` is what is left after a shift by `i`'s and `j`'s.
-#[cfg_attr(target_arch = "arm", allow(dead_code))]
-pub(crate) const SHIFTS: [i32; TILE] = [3, 2, 1, 1];
-
 /// Tiles whose columns are transformed together.
 const SEGMENT: usize = 8;
 
@@ -479,10 +469,4 @@ impl Block {
         let first = channel / K_BLOCK * K_BLOCK;
         Self { first, len: K_BLOCK.min(channels - first) }
     }
-}
-
-/// Cuts into stretches of about the same length, at most `most`.
-fn stretches(all: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
-    let each = all.div_ceil(all.div_ceil(most));
-    (0..all).step_by(each).map(move |start| start..(start + each).min(all))
 }
