@@ -49,7 +49,7 @@ fn piece(lowered: &Lowered, index: usize) -> Option<(u32, u32, u32)> {
     }
     // Others may write the target, too, but elsewhere (a border that is filled later would be filled over
     // what is there by then), and not what they read of the source (a step may not do both in one tensor).
-    for (_, step) in lowered.steps.iter().enumerate().filter(|(other, _)| *other != index) {
+    for step in lowered.steps[..index].iter().chain(&lowered.steps[index + 1..]) {
         let spans = arena_spans(&step.op);
         let of = |access: Access, buffer: u32| {
             let home = move |span: u32| lowered.home(span).0 == buffer;

@@ -163,7 +163,7 @@ impl Board {
             _ => "",
         };
         format!(
-            "RUSTFLAGS='-C target-feature=+crt-static' {linker}\
+            "RUSTFLAGS='-C target-feature=+crt-static -C force-unwind-tables=no' {linker}\
              cargo build --profile device -p edgepack-agent --target {}",
             self.triple
         )
