@@ -7,7 +7,7 @@ use super::Lowering;
 use super::layout::Order;
 use crate::error::{PackError, Result};
 use crate::graph::{Conv, FullyConnected, Node, as_nchw};
-use crate::quantize::quantize_weights;
+use crate::quantize::QuantizedWeights;
 
 /// Scratch memory of a convolution: the most that any kernel of any processor asks for, so that one plan
 /// serves them all.
@@ -16,14 +16,7 @@ pub fn scratch_bytes(shape: &ConvShape) -> usize {
     accepting.map(|row| row.scratch_bytes(shape)).max().unwrap_or(0)
 }
 
-/// A product ready to be a step: the geometry, and the weights in canonical order.
-struct Product {
-    shape: ConvShape,
-    /// `[out_channels, kh, kw, in_channels / groups]`, also for depthwise ones.
-    weights: Vec<f32>,
-}
-
-impl Lowering<'_> {
+impl<'a> Lowering<'a> {
     pub(super) fn conv(&mut self, node: &Node, conv: &Conv) -> Result<()> {
         let input = node.inputs[0];
         let order = Order::channels_last(self.dims(input).len());
@@ -51,16 +44,7 @@ impl Lowering<'_> {
             pad_left: w.pads[1],
             groups: conv.groups,
         };
-        // ONNX has [out, in, kh, kw]; the device wants the channels of a tap together.
-        let (k, taps) = (shape.group_in_channels(), shape.taps());
-        let data = &conv.weights.data;
-        let mut weights = Vec::with_capacity(data.len());
-        for n in 0..out_channels {
-            for tap in 0..taps {
-                weights.extend((0..k).map(|c| data[(n * k + c) * taps + tap]));
-            }
-        }
-        self.product(node, from, Product { shape, weights }, &conv.bias, order)
+        self.product(node, from, shape, order)
     }
 
     pub(super) fn fully_connected(&mut self, node: &Node, fc: &FullyConnected) -> Result<()> {
@@ -77,39 +61,26 @@ impl Lowering<'_> {
         let (out_channels, in_channels) = (fc.weights.dims[0], fc.weights.dims[1]);
         let rows = self.elems(input) / in_channels;
         let shape = ConvShape::fully_connected(rows, in_channels, out_channels);
-        self.product(node, from, Product { shape, weights: fc.weights.data.to_vec() }, &fc.bias, order)
+        self.product(node, from, shape, order)
     }
 
-    fn product(
-        &mut self,
-        node: &Node,
-        input: plan::Span,
-        product: Product,
-        bias: &[f32],
-        order: Order,
-    ) -> Result<()> {
-        let shape = product.shape;
+    fn product(&mut self, node: &Node, input: plan::Span, shape: ConvShape, order: Order) -> Result<()> {
         let from = self.quant(node.inputs[0]);
-        let quantized = quantize_weights(&product.weights, bias, from);
-        if let Some(channel) = quantized.overflow() {
-            return Err(PackError::Quantize {
-                node: node.name.clone(),
-                reason: format!(
-                    "output channel {channel} sums {} products, which could overflow 32 bits: split the layer",
-                    shape.taps() * shape.group_in_channels()
-                ),
-            });
-        }
+        let quantized = self.weights(node)?;
+        let bias =
+            quantized.folded_bias(from.zero_point).map_err(|channel| overflow(node, channel, quantized))?;
         let wide = self.is_wide(node.output);
         let to = if wide { 1.0 } else { self.quant(node.output).scale as f64 };
         let multiplier = (quantized.scales.iter())
             .map(|&scale| (from.scale as f64 * scale as f64 / to).max(f32::MIN_POSITIVE as f64) as f32);
-        let weights = if shape.is_depthwise() {
-            // [C, taps] to [taps, C].
-            let (channels, taps) = (shape.out_channels, shape.taps());
+        // ONNX has [out, in, kh, kw]; the device wants the channels of a tap together, and a depthwise
+        // step the taps of a channel apart.
+        let (channels, k, taps) = (shape.out_channels, shape.group_in_channels(), shape.taps());
+        let weights: Vec<i8> = if shape.is_depthwise() {
             (0..taps * channels).map(|i| quantized.weights[i % channels * taps + i / channels]).collect()
         } else {
-            quantized.weights
+            let position = |i: usize| (i / (taps * k) * k + i % k) * taps + i / k % taps;
+            (0..quantized.weights.len()).map(|i| quantized.weights[position(i)]).collect()
         };
         let op = plan::Conv {
             input,
@@ -124,7 +95,7 @@ impl Lowering<'_> {
             input_zero_point: from.zero_point as i8,
             multiplier: self.f32_constant(multiplier),
             weights: self.i8_constant(weights),
-            bias: self.constant(quantized.bias.iter().flat_map(|b| b.to_le_bytes()).collect()),
+            bias: self.constant(bias.iter().flat_map(|b| b.to_le_bytes()).collect()),
             range: (!wide).then(|| self.range(node)),
             same_weights_as: None,
         };
@@ -136,5 +107,25 @@ impl Lowering<'_> {
         }
         self.store(node.output, op.output, order);
         Ok(())
+    }
+
+    /// The quantized constants of a product.
+    pub(super) fn weights(&self, node: &Node) -> Result<&'a QuantizedWeights> {
+        self.scheme.weights[node.output.0].as_ref().ok_or_else(|| PackError::Quantize {
+            node: node.name.clone(),
+            reason: "its weights were not quantized, since what it reads is not int8; please report this"
+                .into(),
+        })
+    }
+}
+
+/// The error of a product some channel of which could overflow.
+pub(super) fn overflow(node: &Node, channel: usize, weights: &QuantizedWeights) -> PackError {
+    let products = weights.k();
+    PackError::Quantize {
+        node: node.name.clone(),
+        reason: format!(
+            "output channel {channel} sums {products} products, which could overflow 32 bits: split the layer"
+        ),
     }
 }

@@ -6,9 +6,9 @@ use edgepack_kernels::recurrent::{self, RecurrentShape};
 
 use super::Lowering;
 use super::layout::Order;
+use super::products::overflow;
 use crate::error::{PackError, Result};
 use crate::graph::{Cell, Node, Recurrent};
-use crate::quantize::quantize_weights;
 
 impl Lowering<'_> {
     pub(super) fn recurrent(&mut self, node: &Node, layer: &Recurrent) -> Result<()> {
@@ -27,17 +27,9 @@ impl Lowering<'_> {
             reverse: layer.reverse,
         };
         let quant = self.quant(node.output);
-        let quantized = quantize_weights(&layer.weights.data, &layer.bias, quant);
-        if let Some(channel) = quantized.overflow() {
-            return Err(PackError::Quantize {
-                node: node.name.clone(),
-                reason: format!(
-                    "recurrent gate {channel} sums {} products, which could overflow 32 bits: use fewer \
-                     hidden units",
-                    shape.hidden
-                ),
-            });
-        }
+        let quantized = self.weights(node)?;
+        let bias =
+            quantized.folded_bias(quant.zero_point).map_err(|channel| overflow(node, channel, quantized))?;
         let multiplier = (quantized.scales.iter())
             .map(|&scale| (quant.scale as f64 * scale as f64).max(f32::MIN_POSITIVE as f64) as f32);
         let initial_state = match layer.cell {
@@ -58,7 +50,7 @@ impl Lowering<'_> {
             hidden: shape.hidden as u32,
             reverse: shape.reverse,
             weights: self.i8_constant(quantized.weights.iter().copied()),
-            bias: self.constant(quantized.bias.iter().flat_map(|b| b.to_le_bytes()).collect()),
+            bias: self.constant(bias.iter().flat_map(|b| b.to_le_bytes()).collect()),
             multiplier: self.f32_constant(multiplier),
             initial_hidden: self.i8_constant(layer.initial_hidden.iter().map(|&h| quant.quantize(h))),
             initial_state: self.f32_constant(initial_state.iter().map(|&c| c.clamp(-limit, limit))),

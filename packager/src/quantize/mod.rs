@@ -7,7 +7,7 @@
 
 mod weights;
 
-pub use weights::{QuantizedWeights, quantize_weights};
+pub use weights::{QuantizedWeights, product_constants, quantize_weights};
 
 use crate::calibrate::{Observer, Statistics};
 use crate::graph::{Clamp, Graph, Node, Op, PoolKind, ValueId};
@@ -59,6 +59,21 @@ pub struct Scheme {
     /// By value: whether it stays f32. These are results that nothing multiplies any more: what a
     /// last layer's accumulators say, and the softmax of it.
     pub wide: Vec<bool>,
+    /// By the value that a product with constants makes: these constants, quantized. Methods that choose
+    /// them better than by rounding to nearest replace them here; lowering writes them down.
+    pub weights: Vec<Option<QuantizedWeights>>,
+}
+
+impl Scheme {
+    /// The int8 representation of what a node multiplies its constants by.
+    pub fn multiplicand(&self, node: &Node) -> Option<Quant> {
+        let id = match node.op {
+            // The product of a recurrent layer reads its own hidden states.
+            Op::Recurrent(_) => node.output,
+            _ => node.inputs[0],
+        };
+        self.quants[id.0]
+    }
 }
 
 /// Chooses the representation of every value. `input_ranges` overrides what was seen of the inputs
@@ -102,7 +117,13 @@ pub fn choose_scheme(
         }
     }
     share_scales_of_concatenations(graph, &mut quants);
-    Scheme { quants, wide }
+    let mut scheme = Scheme { quants, wide, weights: vec![None; graph.values.len()] };
+    for node in &graph.nodes {
+        if let (Some((weights, bias)), Some(input)) = (product_constants(node), scheme.multiplicand(node)) {
+            scheme.weights[node.output.0] = Some(quantize_weights(&weights.data, bias, input));
+        }
+    }
+    scheme
 }
 
 /// What is read by nothing but a concatenation takes its scale: its values are rounded once instead of

@@ -1,16 +1,28 @@
 //! Weights and biases of a product.
 
 use super::Quant;
+use crate::graph::{Node, Op, Tensor};
 
 /// The constants of a product over int8.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QuantizedWeights {
-    /// In [-127, 127], in the order in which they were given.
+    /// In [-127, 127], `[channels, k]` in the order in which the graph has them.
     pub weights: Vec<i8>,
-    /// One for each output channel, with the input's zero point folded in.
+    /// One for each output channel, at `input.scale * scale`; what the input's zero point adds is not in it
+    /// (see [`QuantizedWeights::folded_bias`]).
     pub bias: Vec<i32>,
     /// Weight scale of each output channel.
     pub scales: Vec<f32>,
+}
+
+/// The constant matrix of a node that multiplies by one, and its bias: `[channels, k]` and `[channels]`.
+pub fn product_constants(node: &Node) -> Option<(&Tensor, &[f32])> {
+    match &node.op {
+        Op::Conv(conv) => Some((&conv.weights, &conv.bias)),
+        Op::FullyConnected(fc) => Some((&fc.weights, &fc.bias)),
+        Op::Recurrent(layer) => Some((&layer.weights, &layer.bias)),
+        _ => None,
+    }
 }
 
 /// Accumulators stay below this, for every possible input: half of i32's range, so that a kernel
@@ -31,9 +43,7 @@ pub fn quantize_weights(weights: &[f32], bias: &[f32], input: Quant) -> Quantize
         let for_bias = bias.abs() as f64 / input.scale as f64 / (ACCUMULATOR_LIMIT / 2.0);
         let scale = for_weights.max(for_bias).max(f32::MIN_POSITIVE as f64 * 1e6) as f32;
         let row: Vec<i8> = row.iter().map(|&w| quantize_weight(w, scale)).collect();
-        let sum: i64 = row.iter().map(|&w| w as i64).sum();
-        let bias = (bias as f64 / (input.scale as f64 * scale as f64)).round_ties_even() as i64;
-        quantized.bias.push((bias - input.zero_point as i64 * sum) as i32);
+        quantized.bias.push((bias as f64 / (input.scale as f64 * scale as f64)).round_ties_even() as i32);
         quantized.weights.extend(row);
         quantized.scales.push(scale);
     }
@@ -45,14 +55,31 @@ fn quantize_weight(weight: f32, scale: f32) -> i8 {
 }
 
 impl QuantizedWeights {
+    /// Weights of one output channel.
+    pub fn k(&self) -> usize {
+        self.weights.len() / self.bias.len()
+    }
+
+    /// The bias as the device adds it, to products with int8 values that have a zero point.
+    ///
+    /// # Errors
     /// The first output channel whose accumulator some int8 input could drive beyond i32.
-    pub fn overflow(&self) -> Option<usize> {
-        let k = self.weights.len() / self.bias.len();
-        self.weights.chunks_exact(k).zip(&self.bias).position(|(row, &bias)| {
+    pub fn folded_bias(&self, zero_point: i32) -> Result<Vec<i32>, usize> {
+        let rows = self.weights.chunks_exact(self.k()).zip(&self.bias).enumerate();
+        rows.map(|(channel, (row, &bias))| {
+            let sum: i64 = row.iter().map(|&w| w as i64).sum();
+            let bias = bias as i64 - zero_point as i64 * sum;
             // The worst input has 127 or -128 where the weight is positive or negative.
             let reach: i64 = row.iter().map(|&w| (w as i64).abs() * 128).sum();
-            reach + (bias as i64).abs() > i32::MAX as i64
+            if reach + bias.abs() > i32::MAX as i64 { Err(channel) } else { Ok(bias as i32) }
         })
+        .collect()
+    }
+
+    /// The real numbers that the weights stand for.
+    pub fn dequantized(&self) -> impl Iterator<Item = f32> + '_ {
+        let rows = self.weights.chunks_exact(self.k()).zip(&self.scales);
+        rows.flat_map(|(row, &scale)| row.iter().map(move |&w| w as f32 * scale))
     }
 }
 
@@ -67,10 +94,11 @@ mod tests {
         let weights = [0.5, -1.0, 0.25, 3.0, 2.0, -1.5];
         let bias = [0.7, -20.0];
         let q = quantize_weights(&weights, &bias, INPUT);
+        let folded = q.folded_bias(INPUT.zero_point).unwrap();
         let x = [100, -128, 5];
         for channel in 0..2 {
             let row = &q.weights[channel * 3..][..3];
-            let acc: i32 = q.bias[channel] + row.iter().zip(x).map(|(&w, x)| w as i32 * x).sum::<i32>();
+            let acc: i32 = folded[channel] + row.iter().zip(x).map(|(&w, x)| w as i32 * x).sum::<i32>();
             let got = acc as f32 * INPUT.scale * q.scales[channel];
             let real: f32 = bias[channel]
                 + (0..3).map(|i| weights[channel * 3 + i] * INPUT.dequantize(x[i])).sum::<f32>();
@@ -83,13 +111,13 @@ mod tests {
         let q = quantize_weights(&[0.0, 1e-30, 1.0, 1.0], &[5.0, 0.0], INPUT);
         let bias = q.bias[0] as f32 * INPUT.scale * q.scales[0];
         assert!((bias - 5.0).abs() < 1e-5, "{bias}");
-        assert_eq!(q.overflow(), None);
+        assert!(q.folded_bias(INPUT.zero_point).is_ok());
     }
 
     #[test]
     fn overflow_is_found() {
         let row = vec![127; 200_000];
         let q = QuantizedWeights { weights: row, bias: vec![0], scales: vec![1.0] };
-        assert_eq!(q.overflow(), Some(0));
+        assert_eq!(q.folded_bias(0), Err(0));
     }
 }
