@@ -223,6 +223,9 @@ pub enum Op {
     MatMul,
     /// Layer normalization.
     LayerNorm(LayerNorm),
+    /// The same values, for nodes that compute with another [`Precision`] than the one that made them;
+    /// the cast's own precision is theirs.
+    Cast,
 }
 
 /// `(x - mean) / sqrt(variance + epsilon) * gamma + beta`, over all axes from one on.
@@ -236,6 +239,16 @@ pub struct LayerNorm {
     pub beta: Vec<f32>,
     /// What is added to the variance.
     pub epsilon: f32,
+}
+
+/// What a node computes with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// int8, on the device as cheap as can be.
+    #[default]
+    Int8,
+    /// f32, as the model has it.
+    F32,
 }
 
 /// One node.
@@ -253,6 +266,8 @@ pub struct Node {
     pub output: ValueId,
     /// What its result is clamped to.
     pub clamp: Clamp,
+    /// What it computes with.
+    pub precision: Precision,
     /// Names of the ONNX nodes that passes have merged into it.
     pub merged: Vec<String>,
 }

@@ -103,7 +103,7 @@ fn run_node(graph: &Graph, node: &Node, operands: &[&[f32]]) -> Vec<f32> {
             }
             result
         }
-        Op::Reshape => input.to_vec(),
+        Op::Reshape | Op::Cast => input.to_vec(),
         Op::Transpose { perm } => {
             let from = strides(dims);
             let permuted: Vec<usize> = perm.iter().map(|&axis| from[axis]).collect();

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use tract_onnx::pb;
 
 use crate::error::{PackError, Result};
-use crate::graph::{Clamp, Graph, Node, Op, Tensor, Value, ValueId};
+use crate::graph::{Clamp, Graph, Node, Op, Precision, Tensor, Value, ValueId};
 use attributes::Attributes;
 use facts::Facts;
 
@@ -151,6 +151,7 @@ impl Importer {
             inputs: vec![id],
             output,
             clamp: Clamp::NONE,
+            precision: Precision::Int8,
             merged: Vec::new(),
         });
         output
@@ -252,8 +253,8 @@ impl Importer {
     ) -> ValueId {
         let output = self.graph.add_value(name, dims);
         let (name, onnx_op) = (context.name.clone(), context.node.op_type.clone());
-        let (clamp, merged) = (Clamp::NONE, Vec::new());
-        self.graph.nodes.push(Node { name, onnx_op, op, inputs, output, clamp, merged });
+        let (clamp, precision, merged) = (Clamp::NONE, Precision::Int8, Vec::new());
+        self.graph.nodes.push(Node { name, onnx_op, op, inputs, output, clamp, precision, merged });
         output
     }
 

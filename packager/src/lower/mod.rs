@@ -2,6 +2,7 @@
 //! buffer until [`crate::memory`] gives every buffer its place.
 
 mod attention;
+mod float;
 mod io;
 pub mod layout;
 mod nodes;
@@ -165,11 +166,11 @@ impl<'a> Lowering<'a> {
     }
 
     fn quant(&self, id: ValueId) -> Quant {
-        self.scheme.quants[id.0].unwrap_or(Quant { scale: 1.0, zero_point: 0 })
+        self.scheme.quant(id).unwrap_or(Quant { scale: 1.0, zero_point: 0 })
     }
 
     fn is_wide(&self, id: ValueId) -> bool {
-        self.scheme.wide[id.0]
+        self.scheme.is_f32(id)
     }
 
     /// A new buffer for so many bytes.

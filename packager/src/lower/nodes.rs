@@ -59,6 +59,7 @@ impl Lowering<'_> {
             Op::Recurrent(layer) => self.recurrent(node, layer),
             Op::FinalCell(_) => self.final_cell(node),
             Op::Slice { starts, steps } => self.slice(node, starts, steps),
+            Op::Cast => self.cast(node),
         }
     }
 

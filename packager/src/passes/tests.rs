@@ -40,7 +40,16 @@ impl Build {
         let output = self.graph.add_value(&name, dims.to_vec());
         let (inputs, onnx_op) = (inputs.to_vec(), "Test".to_string());
         let clamp = Clamp::NONE;
-        self.graph.nodes.push(Node { name, onnx_op, op, inputs, output, clamp, merged: vec![] });
+        self.graph.nodes.push(Node {
+            name,
+            onnx_op,
+            op,
+            inputs,
+            output,
+            clamp,
+            precision: Precision::Int8,
+            merged: vec![],
+        });
         output
     }
 

@@ -5,12 +5,14 @@
 //! Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", 2018; Nagel et al.,
 //! "A White Paper on Neural Network Quantization", 2021, section 2).
 
+mod casts;
 mod weights;
 
+pub use casts::{insert_casts, moves_values};
 pub use weights::{QuantizedWeights, product_constants, quantize_weights};
 
 use crate::calibrate::{Observer, Statistics};
-use crate::graph::{Clamp, Graph, Node, Op, PoolKind, ValueId};
+use crate::graph::{Clamp, Graph, Node, Op, PoolKind, Precision, ValueId};
 
 /// `real = (q - zero_point) * scale`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,20 +53,34 @@ impl Quant {
     }
 }
 
+/// How a value is represented on the device.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Repr {
+    /// int8 with a scale and a zero point.
+    I8(Quant),
+    /// f32.
+    F32,
+}
+
 /// How the values of a graph are represented on the device.
 #[derive(Clone, Debug)]
 pub struct Scheme {
-    /// By value: the int8 representation; `None` for f32 values, constants and what is not used.
-    pub quants: Vec<Option<Quant>>,
-    /// By value: whether it stays f32. These are results that nothing multiplies any more: what a
-    /// last layer's accumulators say, and the softmax of it.
-    pub wide: Vec<bool>,
+    /// By value; `None` for constants and what is not used.
+    pub reprs: Vec<Option<Repr>>,
     /// By the value that a product with constants makes: these constants, quantized. Methods that choose
     /// them better than by rounding to nearest replace them here; lowering writes them down.
     pub weights: Vec<Option<QuantizedWeights>>,
 }
 
 impl Scheme {
+    /// The scale and zero point of a value of int8.
+    pub fn quant(&self, id: ValueId) -> Option<Quant> {
+        match self.reprs[id.0] {
+            Some(Repr::I8(quant)) => Some(quant),
+            _ => None,
+        }
+    }
+
     /// The int8 representation of what a node multiplies its constants by.
     pub fn multiplicand(&self, node: &Node) -> Option<Quant> {
         let id = match node.op {
@@ -72,26 +88,39 @@ impl Scheme {
             Op::Recurrent(_) => node.output,
             _ => node.inputs[0],
         };
-        self.quants[id.0]
+        self.quant(id)
+    }
+
+    /// Whether a value is f32.
+    pub fn is_f32(&self, id: ValueId) -> bool {
+        self.reprs[id.0] == Some(Repr::F32)
     }
 }
 
-/// Chooses the representation of every value. `input_ranges` overrides what was seen of the inputs
-/// (where pixels have known bounds).
+/// Chooses the representation of every value: f32 of what nodes of that precision make, and of results
+/// that nothing multiplies any more (what a last layer's accumulators say, and the softmax of it), else
+/// int8. Between nodes of different precisions there are casts ([`insert_casts`]), whose values need no
+/// statistics. `input_ranges` overrides what was seen of the inputs (where pixels have known bounds).
 pub fn choose_scheme(
     graph: &Graph,
     statistics: &Statistics,
     observer: Observer,
     input_ranges: &[Option<[f32; 2]>],
 ) -> Scheme {
-    let wide = wide_values(graph);
+    let mut wide = wide_values(graph);
     let symmetric = symmetric_values(graph);
     let mut quants: Vec<Option<Quant>> = vec![None; graph.values.len()];
     let over = |id: ValueId, range| {
         if symmetric[id.0] { Quant::symmetric_over(range) } else { Quant::over(range) }
     };
     let range = |id: ValueId| over(id, observer.range(&statistics.histograms[id.0]));
+    let computes_in_f32 = |index: usize| {
+        let node = &graph.nodes[index];
+        node.precision == Precision::F32 && !matches!(node.op, Op::Cast)
+    };
     for (index, &id) in graph.inputs.iter().enumerate() {
+        let readers = graph.consumers(id);
+        wide[id.0] = !readers.is_empty() && readers.into_iter().all(computes_in_f32);
         let known = input_ranges.get(index).copied().flatten();
         quants[id.0] = Some(known.map_or_else(|| range(id), |known| over(id, known)));
     }
@@ -107,6 +136,8 @@ pub fn choose_scheme(
                     let initial = recurrent.initial_hidden.iter();
                     Some(over(output, initial.fold(seen, |[min, max], &h| [min.min(h), max.max(h)])))
                 }
+                // What it casts has been observed, what it makes has not.
+                Op::Cast => Some(over(output, observer.range(&statistics.histograms[node.inputs[0].0]))),
                 // Probabilities: the whole of [0, 1), whatever calibration saw. Attention's are small
                 // where there are many, and only factors.
                 Op::Softmax { .. } if !feeds_products(graph, output) => {
@@ -117,8 +148,11 @@ pub fn choose_scheme(
         }
     }
     share_scales_of_concatenations(graph, &mut quants);
-    let mut scheme = Scheme { quants, wide, weights: vec![None; graph.values.len()] };
-    for node in &graph.nodes {
+    let repr =
+        |(quant, wide): (Option<Quant>, bool)| if wide { Some(Repr::F32) } else { quant.map(Repr::I8) };
+    let reprs = quants.into_iter().zip(wide).map(repr).collect();
+    let mut scheme = Scheme { reprs, weights: vec![None; graph.values.len()] };
+    for node in graph.nodes.iter().filter(|node| node.precision == Precision::Int8) {
         if let (Some((weights, bias)), Some(input)) = (product_constants(node), scheme.multiplicand(node)) {
             scheme.weights[node.output.0] = Some(quantize_weights(&weights.data, bias, input));
         }
@@ -203,8 +237,14 @@ fn wide_values(graph: &Graph) -> Vec<bool> {
     // Backwards, so that a value's readers are decided before it is.
     for (index, node) in graph.nodes.iter().enumerate().rev() {
         let readers = graph.consumers(node.output);
+        if node.precision == Precision::F32 {
+            wide[node.output.0] = true;
+            continue;
+        }
         let takes_wide = |i: &usize| {
-            matches!(graph.nodes[*i].op, Op::Softmax { .. } | Op::Recurrent(_) | Op::FinalCell(_))
+            let reader = &graph.nodes[*i];
+            reader.precision == Precision::F32
+                || matches!(reader.op, Op::Softmax { .. } | Op::Recurrent(_) | Op::FinalCell(_))
         };
         let moved = |i: &usize| {
             matches!(graph.nodes[*i].op, Op::Reshape | Op::Transpose { .. }) && wide[graph.nodes[*i].output.0]
@@ -226,7 +266,8 @@ fn wide_values(graph: &Graph) -> Vec<bool> {
     // A change of shape is wide only if what it reads is; the loop above asked its maker, which may
     // have turned out to have other readers.
     for node in &graph.nodes {
-        if matches!(node.op, Op::Reshape | Op::Transpose { .. }) && !wide[node.inputs[0].0] {
+        let moves = matches!(node.op, Op::Reshape | Op::Transpose { .. });
+        if moves && node.precision == Precision::Int8 && !wide[node.inputs[0].0] {
             wide[node.output.0] = false;
         }
     }
@@ -237,6 +278,7 @@ fn made_wide(graph: &Graph, index: usize) -> bool {
     let Some(before) = graph.producer(graph.nodes[index].inputs[0]) else { return false };
     let node = &graph.nodes[before];
     match node.op {
+        _ if node.precision == Precision::F32 => true,
         Op::Conv(_) | Op::FullyConnected(_) => node.clamp == Clamp::NONE,
         Op::Unary(_) => factor(node).is_none(),
         Op::Softmax { .. } | Op::FinalCell(_) => true,

@@ -1,0 +1,126 @@
+//! Casts between nodes of int8 and nodes of f32, so that every value has one representation.
+
+use std::collections::HashMap;
+
+use crate::graph::{Clamp, Graph, Node, Op, Precision, ValueId};
+
+/// Whether a node only moves or selects values: it then has the precision of what it reads, since a cast
+/// behind it costs no more than one before.
+pub fn moves_values(op: &Op) -> bool {
+    matches!(op, Op::Reshape | Op::Transpose { .. } | Op::Slice { .. })
+}
+
+/// The graph with a cast wherever a node reads what one of another precision made. The values of the given
+/// graph keep their numbers; those of casts come after them.
+///
+/// What only nodes of f32 read of the application's is given in f32. A softmax, and the gates of a
+/// recurrent layer, take f32 as it is.
+pub fn insert_casts(graph: &Graph) -> Graph {
+    let mut casts = Casts { graph: graph.clone(), cast: HashMap::new() };
+    casts.graph.nodes.clear();
+    // By value: what made it.
+    let mut made = vec![Precision::Int8; graph.values.len()];
+    for &input in &graph.inputs {
+        let readers = graph.consumers(input);
+        if !readers.is_empty() && readers.iter().all(|&i| graph.nodes[i].precision == Precision::F32) {
+            made[input.0] = Precision::F32;
+        }
+    }
+    for node in &graph.nodes {
+        let mut node = node.clone();
+        if moves_values(&node.op) {
+            node.precision = made[node.inputs[0].0];
+        }
+        let takes_f32 = matches!(node.op, Op::Softmax { .. } | Op::Recurrent(_) | Op::FinalCell(_));
+        for input in &mut node.inputs {
+            let id = *input;
+            let differs = made[id.0] != node.precision && graph.value(id).constant.is_none();
+            if differs && !(takes_f32 && node.precision == Precision::Int8) {
+                *input = casts.cast(id, node.precision);
+            }
+        }
+        made[node.output.0] = node.precision;
+        casts.graph.nodes.push(node);
+    }
+    casts.graph
+}
+
+struct Casts {
+    graph: Graph,
+    /// By value: it, cast to what it was not made in.
+    cast: HashMap<ValueId, ValueId>,
+}
+
+impl Casts {
+    fn cast(&mut self, id: ValueId, precision: Precision) -> ValueId {
+        if let Some(&cast) = self.cast.get(&id) {
+            return cast;
+        }
+        let to = match precision {
+            Precision::Int8 => "int8",
+            Precision::F32 => "f32",
+        };
+        let name = format!("{} ({to})", self.graph.value(id).name);
+        let dims = self.graph.dims(id).to_vec();
+        let output = self.graph.add_value(&name, dims);
+        let (onnx_op, clamp) = ("Cast".into(), Clamp::NONE);
+        let node =
+            Node { name, onnx_op, op: Op::Cast, inputs: vec![id], output, clamp, precision, merged: vec![] };
+        self.graph.nodes.push(node);
+        self.cast.insert(id, output);
+        output
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unary::Unary;
+
+    /// `input -> functions…`, of these precisions, and a concatenation of all their results.
+    fn graph(precisions: &[Precision]) -> Graph {
+        let mut graph = Graph::default();
+        let input = graph.add_value("input", vec![4]);
+        graph.inputs.push(input);
+        let mut inputs = vec![];
+        for (i, &precision) in precisions.iter().enumerate() {
+            let output = graph.add_value(format!("y{i}"), vec![4]);
+            let (name, onnx_op, clamp) = (format!("n{i}"), "Tanh".to_string(), Clamp::NONE);
+            let (op, merged) = (Op::Unary(Unary::Tanh), vec![]);
+            graph.nodes.push(Node {
+                name,
+                onnx_op,
+                op,
+                inputs: vec![input],
+                output,
+                clamp,
+                precision,
+                merged,
+            });
+            inputs.push(output);
+        }
+        let output = graph.add_value("all", vec![4 * precisions.len()]);
+        let (name, onnx_op, clamp) = ("concat".to_string(), "Concat".to_string(), Clamp::NONE);
+        let (op, precision, merged) = (Op::Concat { axis: 0 }, Precision::Int8, vec![]);
+        graph.nodes.push(Node { name, onnx_op, op, inputs, output, clamp, precision, merged });
+        graph.outputs.push(output);
+        graph
+    }
+
+    #[test]
+    fn a_value_is_cast_once_for_all_its_readers() {
+        use Precision::{F32, Int8};
+        let cast = insert_casts(&graph(&[Int8, F32, F32]));
+        let names: Vec<&str> = cast.nodes.iter().map(|node| node.name.as_str()).collect();
+        assert_eq!(names, ["n0", "input (f32)", "n1", "n2", "y1 (int8)", "y2 (int8)", "concat"]);
+        assert_eq!(cast.nodes[2].inputs, cast.nodes[3].inputs);
+    }
+
+    #[test]
+    fn nothing_is_cast_where_all_is_of_one_precision() {
+        assert_eq!(insert_casts(&graph(&[Precision::Int8; 2])).nodes.len(), 3);
+        let mut graph = graph(&[Precision::F32; 2]);
+        graph.nodes[2].precision = Precision::F32;
+        assert_eq!(insert_casts(&graph).nodes.len(), 3);
+    }
+}
