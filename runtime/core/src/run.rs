@@ -26,6 +26,9 @@ pub trait Observer {
     fn before(&mut self, step: usize);
     /// Step `step` has ended.
     fn after(&mut self, step: usize);
+    /// What the arena holds at the end of step `step`, right after [`Observer::after`]: the place to look
+    /// at what the step has written, before later steps use its memory again.
+    fn look(&mut self, _step: usize, _arena: &[u8]) {}
 }
 
 impl Observer for () {
@@ -69,6 +72,7 @@ impl Program<'_, '_> {
             observer.before(index);
             run_step(step, self.packed, arena, team).ok_or(RunError::Step { step: index })?;
             observer.after(index);
+            observer.look(index, arena);
         }
         Ok(())
     }

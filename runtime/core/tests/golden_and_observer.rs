@@ -4,7 +4,7 @@ mod common;
 
 use common::{Model, range, values, with_program};
 use edgepack_core::format::plan::{
-    Binary, BinaryOp, Fill, Lookup, Op, Operand, OutputType, Softmax, SoftmaxInput, SoftmaxOutput,
+    self, Binary, BinaryOp, Fill, Lookup, Op, Operand, OutputType, Softmax, SoftmaxInput, SoftmaxOutput,
 };
 use edgepack_core::format::writer::GoldenSample;
 use edgepack_core::format::{GoldenInput, Hash, Package, SeededBytes};
@@ -148,6 +148,31 @@ fn observers_hear_once_before_and_once_after_each_step_in_order() {
         });
         assert_eq!(heard, expected);
     }
+}
+
+#[test]
+fn observers_see_what_each_step_has_written() {
+    struct Look(plan::Span, Vec<u8>);
+    impl Observer for Look {
+        fn before(&mut self, _step: usize) {}
+        fn after(&mut self, _step: usize) {}
+        fn look(&mut self, step: usize, arena: &[u8]) {
+            assert_eq!(step, self.1.len());
+            let tensor = &arena[self.0.offset as usize..][..self.0.bytes as usize];
+            assert!(tensor.iter().all(|&byte| byte == tensor[0]));
+            self.1.push(tensor[0]);
+        }
+    }
+    let mut model = Model::default();
+    let tensor = model.input(8);
+    for value in [3, -7, 120] {
+        model.step(Op::Fill(Fill { output: tensor, value }));
+    }
+    with_program(&model.package(), IsaToken::scalar(), |program, arena| {
+        let mut look = Look(tensor, Vec::new());
+        program.run_with(arena, &mut look, &mut Team::new(&mut (), &mut [], 0)).unwrap();
+        assert_eq!(look.1, [3, 249, 120]);
+    });
 }
 
 #[test]

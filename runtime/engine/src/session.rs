@@ -143,6 +143,24 @@ impl<'m> Session<'m> {
         Ok(program.run_with(arena, &mut Clock { nanoseconds, start: Instant::now() }, &mut team)?)
     }
 
+    /// Runs the package and shows `look` the arena after every step, with the step's number: what each has
+    /// computed, for those who hold it against a reference.
+    ///
+    /// # Errors
+    /// None on a validated package.
+    pub fn run_observed(&mut self, look: impl FnMut(usize, &[u8])) -> Result<(), Error> {
+        struct Look<F>(F);
+        impl<F: FnMut(usize, &[u8])> Observer for Look<F> {
+            fn before(&mut self, _step: usize) {}
+            fn after(&mut self, _step: usize) {}
+            fn look(&mut self, step: usize, arena: &[u8]) {
+                (self.0)(step, arena);
+            }
+        }
+        let (program, arena, mut team) = self.parts();
+        Ok(program.run_with(arena, &mut Look(look), &mut team)?)
+    }
+
     /// An output of the last run.
     ///
     /// # Errors
