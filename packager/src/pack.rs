@@ -132,7 +132,7 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         model_bytes: model.file_bytes,
         arena_bytes: plan.arena_bytes,
         macs: lowered.macs,
-        nodes: model.nodes,
+        nodes: model.nodes.len(),
         steps: whole_steps - joined,
         steps_with_strips: lowered.steps.len(),
         calibration_samples: statistics.samples,
@@ -217,7 +217,7 @@ fn provenance(model: &Model, options: &PackOptions, statistics: &Statistics) -> 
         model_bytes: model.file_bytes,
         model_producer: model.producer.clone(),
         opset: model.opset,
-        onnx_nodes: model.nodes,
+        onnx_nodes: model.nodes.len(),
         shapes: model.shapes.iter().cloned().collect(),
         calibration: match &options.calibration {
             CalibrationSource::Data(path) => file_name(path),

@@ -7,6 +7,7 @@ mod attributes;
 mod convolution;
 mod facts;
 pub mod nodes;
+mod onnx_nodes;
 mod recurrent;
 mod reshape;
 mod slice;
@@ -19,6 +20,8 @@ use crate::error::{PackError, Result};
 use crate::graph::{Clamp, Graph, Node, Op, Precision, Tensor, Value, ValueId};
 use attributes::Attributes;
 use facts::Facts;
+pub(crate) use onnx_nodes::full_op;
+pub use onnx_nodes::{Became, OnnxNode};
 
 /// A model as it was read: the graph, and where it came from.
 #[derive(Debug)]
@@ -35,8 +38,8 @@ pub struct Model {
     pub opset: i64,
     /// What wrote the file.
     pub producer: String,
-    /// Number of nodes in the file.
-    pub nodes: usize,
+    /// The nodes of the file, and what became of each.
+    pub nodes: Vec<OnnxNode>,
     /// The shapes that every input was bound to.
     pub shapes: Vec<(String, Vec<usize>)>,
 }
@@ -46,28 +49,69 @@ pub struct Model {
 /// # Errors
 /// Every way in which the file may be unusable, naming the node, input or initializer and what to do.
 pub fn import(path: &Path, shapes: &[(String, Vec<usize>)]) -> Result<Model> {
-    let bytes = std::fs::read(path).map_err(|source| PackError::Io { path: path.into(), source })?;
-    let proto = parse(path, &bytes)?;
-    let Some(onnx_graph) = &proto.graph else {
-        return Err(PackError::NotOnnx { path: path.into(), reason: "it holds no graph".into() });
-    };
-    let opset = opset(&proto);
-    let external_bytes = facts::check_external_data(path, onnx_graph)?;
-    nodes::check_supported(onnx_graph, opset)?;
-    let shapes = facts::bind_shapes(onnx_graph, shapes)?;
-    let facts = Facts::new(path, &proto, &shapes)?;
-    let mut importer = Importer { facts, opset, graph: Graph::default(), names: Default::default() };
-    importer.run(onnx_graph)?;
-    Ok(Model {
+    let file = OnnxFile::read(path)?;
+    facts::check_external_data(path, file.graph())?;
+    nodes::check_supported(file.graph(), file.opset)?;
+    let Survey { model, refusals } = survey(&file, shapes)?;
+    refusals.into_iter().next().map_or(Ok(model), Err)
+}
+
+/// An ONNX file, parsed.
+pub(crate) struct OnnxFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// What they say.
+    pub proto: pb::ModelProto,
+    /// Version of ONNX's own operator set.
+    pub opset: i64,
+}
+
+impl OnnxFile {
+    /// # Errors
+    /// The file cannot be read, or is no ONNX model.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|source| PackError::Io { path: path.into(), source })?;
+        let proto = parse(path, &bytes)?;
+        let opset = opset(&proto);
+        Ok(Self { path: path.into(), bytes, proto, opset })
+    }
+
+    /// The model's graph.
+    pub fn graph(&self) -> &pb::GraphProto {
+        self.proto.graph.as_ref().expect("`parse` gives no model without a graph")
+    }
+}
+
+/// A model, and all that is wrong with its nodes: the graph is whole where that is nothing.
+pub(crate) struct Survey {
+    pub model: Model,
+    pub refusals: Vec<PackError>,
+}
+
+/// Converts every node that can be.
+///
+/// # Errors
+/// Inputs without a shape, and what keeps tract from analysing the model at all.
+pub(crate) fn survey(file: &OnnxFile, shapes: &[(String, Vec<usize>)]) -> Result<Survey> {
+    let shapes = facts::bind_shapes(file.graph(), shapes)?;
+    let facts = Facts::new(&file.path, &file.proto, &shapes)?;
+    let mut importer = Importer::new(facts, file.opset);
+    importer.run(file.graph());
+    let producer = format!("{} {}", file.proto.producer_name, file.proto.producer_version);
+    let external_bytes = facts::check_external_data(&file.path, file.graph()).unwrap_or(0);
+    let model = Model {
         graph: importer.graph,
-        path: path.into(),
-        file_bytes: bytes.len() as u64 + external_bytes,
-        hash: blake3::hash(&bytes).to_hex().to_string(),
-        opset,
-        producer: format!("{} {}", proto.producer_name, proto.producer_version).trim().to_string(),
-        nodes: onnx_graph.node.len(),
+        path: file.path.clone(),
+        file_bytes: file.bytes.len() as u64 + external_bytes,
+        hash: blake3::hash(&file.bytes).to_hex().to_string(),
+        opset: file.opset,
+        producer: producer.trim().to_string(),
+        nodes: importer.nodes,
         shapes,
-    })
+    };
+    Ok(Survey { model, refusals: importer.refusals })
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<pb::ModelProto> {
@@ -105,36 +149,79 @@ struct Importer {
     graph: Graph,
     /// ONNX value name to value.
     names: std::collections::HashMap<String, ValueId>,
+    /// What became of each node so far.
+    nodes: Vec<OnnxNode>,
+    /// What is wrong with nodes and outputs. The graph is whole where this is empty.
+    refusals: Vec<PackError>,
 }
 
 impl Importer {
-    fn run(&mut self, onnx: &pb::GraphProto) -> Result<()> {
+    fn new(facts: Facts, opset: i64) -> Self {
+        let (graph, names) = (Graph::default(), Default::default());
+        Self { facts, opset, graph, names, nodes: Vec::new(), refusals: Vec::new() }
+    }
+
+    /// Converts every node, also behind those that are refused, so that all that is wrong is known at once.
+    fn run(&mut self, onnx: &pb::GraphProto) {
         for input in facts::real_inputs(onnx) {
             let dims = self.facts.dims(&input.name).unwrap_or_default();
             let id = self.graph.add_value(&input.name, dims);
             self.names.insert(input.name.clone(), id);
             self.graph.inputs.push(id);
         }
-        for node in &onnx.node {
-            let known = |name: &String| name.is_empty() || self.facts.constant(name).is_some();
-            // What tract could compute is a constant from here on.
-            if !node.output.iter().all(known) {
-                self.convert(node)?;
-            }
+        for (node, name) in onnx.node.iter().zip(onnx_nodes::unique_names(onnx)) {
+            let became = self.import(node, &name);
+            self.nodes.push(OnnxNode { name, op: full_op(node), became });
         }
+        onnx_nodes::find_readers(onnx, &mut self.nodes);
         for output in &onnx.output {
             let id = self.names.get(&output.name).copied();
-            let Some(id) = id.filter(|id| self.graph.value(*id).constant.is_none()) else {
-                return Err(PackError::Invalid {
+            let known = id.filter(|id| self.graph.value(*id).constant.is_none());
+            if let Some(id) = known {
+                let id = self.under_name(id, &output.name);
+                self.graph.outputs.push(id);
+            } else if self.refusals.is_empty() {
+                self.refusals.push(PackError::Invalid {
                     node: output.name.clone(),
                     op: "output".into(),
                     reason: "this output does not depend on any input; remove it from the model".into(),
                 });
-            };
-            let id = self.under_name(id, &output.name);
-            self.graph.outputs.push(id);
+            }
         }
-        Ok(())
+    }
+
+    fn import(&mut self, node: &pb::NodeProto, name: &str) -> Became {
+        let known = |name: &String| name.is_empty() || self.facts.constant(name).is_some();
+        // What tract could compute is a constant from here on.
+        if node.output.iter().all(known) {
+            return Became::Constant(None);
+        }
+        let graph_nodes = self.graph.nodes.len();
+        match self.convert(node, name) {
+            Ok(()) if self.graph.nodes.len() > graph_nodes => Became::GraphNodes,
+            Ok(()) => Became::Alias,
+            Err(refusal) => {
+                if !self.reads_refused(node) {
+                    self.refusals.push(refusal);
+                }
+                // What follows is converted as if this node were not the trouble.
+                for output in node.output.iter().filter(|name| !name.is_empty()) {
+                    if let Some(dims) = self.facts.dims(output) {
+                        let id = self.graph.add_value(output, dims);
+                        self.names.insert(output.clone(), id);
+                    }
+                }
+                Became::Refused
+            }
+        }
+    }
+
+    /// Whether a node reads what is not there because its maker was refused: the maker is the trouble then.
+    fn reads_refused(&self, node: &pb::NodeProto) -> bool {
+        let is_there = |name: &String| {
+            name.is_empty() || self.names.contains_key(name) || self.facts.constant(name).is_some()
+        };
+        !self.refusals.is_empty() && !node.input.iter().all(is_there)
     }
 
     /// An output has the name that the user gave it, also where it is only another name of a value
@@ -157,8 +244,8 @@ impl Importer {
         output
     }
 
-    fn convert(&mut self, node: &pb::NodeProto) -> Result<()> {
-        let context = Context { node, name: node_name(node), opset: self.opset };
+    fn convert(&mut self, node: &pb::NodeProto, name: &str) -> Result<()> {
+        let context = Context { node, name: name.into(), opset: self.opset };
         let converter = nodes::converter(&node.op_type)
             .ok_or_else(|| context.unsupported("is not supported", nodes::REMEDY))?;
         converter(self, &context)
@@ -290,11 +377,7 @@ impl<'a> Context<'a> {
     fn unsupported(&self, reason: &str, remedy: &str) -> PackError {
         PackError::Unsupported {
             node: self.name.clone(),
-            op: if self.node.domain.is_empty() {
-                self.node.op_type.clone()
-            } else {
-                format!("{}.{}", self.node.domain, self.node.op_type)
-            },
+            op: full_op(self.node),
             opset: self.opset,
             reason: reason.into(),
             remedy: remedy.into(),

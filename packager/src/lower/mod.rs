@@ -62,6 +62,21 @@ pub struct Buffer {
     pub part_of: Option<(u32, u32)>,
 }
 
+/// Where a value of the graph lies when the step that makes it has ended.
+#[derive(Clone, Debug)]
+pub struct StepResult {
+    /// The step.
+    pub step: usize,
+    /// The index of the graph's node.
+    pub node: usize,
+    /// Its buffer. It has one byte an element for int8, and four for f32.
+    pub buffer: Span,
+    /// By axis of the value: the distance in elements.
+    pub strides: Vec<usize>,
+    /// Of integers.
+    pub quant: Quant,
+}
+
 /// A lowered graph.
 #[derive(Clone, Debug, Default)]
 pub struct Lowered {
@@ -69,6 +84,8 @@ pub struct Lowered {
     pub buffers: Vec<Buffer>,
     /// The steps in order.
     pub steps: Vec<LoweredStep>,
+    /// What the steps make, as [`lower`] left them: strips and concatenations in place know nothing of it.
+    pub results: Vec<StepResult>,
     /// The inputs.
     pub inputs: Vec<LoweredInput>,
     /// The outputs.
@@ -138,8 +155,10 @@ pub fn lower(graph: &Graph, scheme: &Scheme, pixels: &[Option<PixelSource>]) -> 
     for (index, &input) in graph.inputs.iter().enumerate() {
         lowering.input(input, pixels.get(index).and_then(Option::as_ref))?;
     }
-    for node in &graph.nodes {
+    for (index, node) in graph.nodes.iter().enumerate() {
+        let steps_before = lowering.lowered.steps.len();
         lowering.node(node)?;
+        lowering.note_result(index, steps_before)?;
     }
     for &output in &graph.outputs {
         lowering.output(output)?;
@@ -148,6 +167,18 @@ pub fn lower(graph: &Graph, scheme: &Scheme, pixels: &[Option<PixelSource>]) -> 
 }
 
 impl<'a> Lowering<'a> {
+    /// Notes where a node's value is, if steps beyond the first `steps_before` have made it.
+    fn note_result(&mut self, node: usize, steps_before: usize) -> Result<()> {
+        let steps = self.lowered.steps.len();
+        let id = self.graph.nodes[node].output;
+        if steps > steps_before {
+            let Stored { buffer, order } = self.any(id)?;
+            let (strides, quant) = (order.strides(self.dims(id)), self.quant(id));
+            self.lowered.results.push(StepResult { step: steps - 1, node, buffer, strides, quant });
+        }
+        Ok(())
+    }
+
     fn too_large(&self, name: &str) -> PackError {
         PackError::Quantize {
             node: name.into(),
