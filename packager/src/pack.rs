@@ -166,10 +166,20 @@ fn open_data(model: &Model, options: &PackOptions) -> Result<Vec<DataSet>> {
                 .map(|data| vec![data])
                 .map_err(|error| PackError::Calibration { reason: error.to_string() })
         }
+        // Several inputs: one array of an archive each, under the input's name.
+        (CalibrationSource::Data(path), specs) if path.extension().is_some_and(|e| e == "npz") => {
+            let limit = Some(options.calibration_limit);
+            let array = |spec: &InputSpec| {
+                let path = PathBuf::from(format!("{}:{}", path.display(), spec.name));
+                DataSet::open(&path, spec, &options.preprocessing, limit)
+                    .map_err(|error| PackError::Calibration { reason: error.to_string() })
+            };
+            specs.iter().map(array).collect()
+        }
         (CalibrationSource::Data(_), specs) => Err(PackError::Calibration {
             reason: format!(
-                "the model has {} inputs ({}); calibration data is for models of one input. \
-                 Use --calibration random for work on latency",
+                "the model has {} inputs ({}): give an .npz with an array of each name, samples along the first \
+                 axis, or --calibration random for work on latency",
                 specs.len(),
                 specs.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>().join(", ")
             ),

@@ -1,0 +1,354 @@
+//! One of ONNX's tests of an operator: a model, its inputs, and the outputs that ONNX expects.
+
+use std::fmt;
+use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use edgepack_engine::{InputData, Model, OutputData, SessionOptions};
+use edgepack_harness::Preprocessing;
+use edgepack_packager::calibrate::Observer;
+use edgepack_packager::error::PackError;
+use edgepack_packager::evaluate::evaluate;
+use edgepack_packager::graph::Graph;
+use edgepack_packager::import::import;
+use edgepack_packager::pack::{CalibrationSource, PackOptions, pack};
+use edgepack_packager::passes;
+use edgepack_packager::quantize::Quant;
+use prost::Message as _;
+use tract_onnx::pb::{self, tensor_proto::DataType};
+
+use crate::common::{npy, write_model};
+
+/// In what numbers a package computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// int8.
+    Int8,
+}
+
+/// What came of a test.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The outputs are those that ONNX expects; how the model was given.
+    Passed(&'static str),
+    /// The model's f32 function is right, and so is the package within eight bits a tensor; but those are
+    /// too few to say anything of this data.
+    TooCoarse(String),
+    /// Refused with a message that names operation, node and remedy.
+    Refused(String),
+    /// Refused with a message that does not.
+    Unclear(String),
+    /// Other outputs than ONNX expects.
+    Wrong(String),
+    /// A panic.
+    Panicked(String),
+}
+
+impl Outcome {
+    /// Its place in the table.
+    pub fn column(&self) -> usize {
+        match self {
+            Self::Passed(_) => 0,
+            Self::TooCoarse(_) => 1,
+            Self::Refused(_) => 2,
+            Self::Unclear(_) => 3,
+            Self::Wrong(_) => 4,
+            Self::Panicked(_) => 5,
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Passed(how) => write!(f, "passed, {how}"),
+            Self::TooCoarse(why) => write!(f, "too coarse: {why}"),
+            Self::Refused(why) => write!(f, "refused: {why}"),
+            Self::Unclear(why) => write!(f, "unclear: {why}"),
+            Self::Wrong(why) => write!(f, "wrong: {why}"),
+            Self::Panicked(why) => write!(f, "panicked: {why}"),
+        }
+    }
+}
+
+/// The folder of the tests, if there is one.
+pub fn folder() -> Option<PathBuf> {
+    let given = std::env::var_os("EDGEPACK_ONNX_NODE_TESTS").map(PathBuf::from);
+    let installed = || {
+        let script = "import onnx, os; print(os.path.dirname(onnx.__file__))";
+        let output = std::process::Command::new("python3").args(["-c", script]).output().ok()?;
+        let package = String::from_utf8(output.stdout).ok()?;
+        Some(Path::new(package.trim()).join("backend/test/data/node"))
+    };
+    given.or_else(installed).filter(|folder| folder.is_dir())
+}
+
+/// The tests of a folder, by name.
+pub fn tests(folder: &Path) -> impl Iterator<Item = NodeTest> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.into_iter().filter(|path| path.join("model.onnx").is_file()).map(|path| NodeTest::read(&path))
+}
+
+/// A test.
+pub struct NodeTest {
+    /// Its folder's name.
+    pub name: String,
+    /// The operation, or what it is a test of where there are several.
+    pub operation: String,
+    model: pb::ModelProto,
+    /// By input and output of the model: the tensor, if it is one.
+    inputs: Vec<Option<pb::TensorProto>>,
+    outputs: Vec<Option<pb::TensorProto>>,
+}
+
+/// An f32 tensor.
+struct Tensor {
+    dims: Vec<usize>,
+    data: Vec<f32>,
+}
+
+impl NodeTest {
+    fn read(path: &Path) -> Self {
+        let model = pb::ModelProto::decode(&std::fs::read(path.join("model.onnx")).unwrap()[..]).unwrap();
+        let graph = model.graph.as_ref().unwrap();
+        let tensors = |kind: &str, values: &[pb::ValueInfoProto]| {
+            let read = |index: usize| std::fs::read(path.join(format!("test_data_set_0/{kind}_{index}.pb"))).ok();
+            let tensor = |(index, value): (usize, &pb::ValueInfoProto)| {
+                let is_tensor = matches!(
+                    value.r#type.as_ref().and_then(|kind| kind.value.as_ref()),
+                    Some(pb::type_proto::Value::TensorType(_))
+                );
+                read(index).filter(|_| is_tensor).and_then(|bytes| pb::TensorProto::decode(&bytes[..]).ok())
+            };
+            values.iter().enumerate().map(tensor).collect::<Vec<_>>()
+        };
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let first = &graph.node[0].op_type;
+        let operation = if graph.node.iter().all(|node| node.op_type == *first) {
+            first.clone()
+        } else {
+            // Of functions, which ONNX defines by other operations.
+            "(of several operations)".into()
+        };
+        let (inputs, outputs) = (tensors("input", &graph.input), tensors("output", &graph.output));
+        Self { name, operation, inputs, outputs, model }
+    }
+
+    /// Packs and runs the model as it is. Where that is refused because parameters are inputs (every
+    /// operand of these tests is one), again with those as initializers that are no f32, and at last with
+    /// all but the first f32 input.
+    pub fn run(&self, precision: Precision) -> Outcome {
+        let is_f32 = |index: usize| {
+            self.inputs[index].as_ref().is_some_and(|tensor| tensor.data_type == DataType::Float as i32)
+        };
+        let count = self.inputs.len();
+        let data: Vec<usize> = (0..count).filter(|&index| is_f32(index)).collect();
+        let mut ways = vec![("as it is", (0..count).collect::<Vec<_>>())];
+        if !data.is_empty() && data.len() < count {
+            ways.push(("integers as initializers", data.clone()));
+        }
+        if data.len() > 1 {
+            ways.push(("parameters as initializers", data[..1].to_vec()));
+        }
+        let mut first = None;
+        for (how, inputs) in ways {
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.attempt(&inputs, how, precision)));
+            let outcome = outcome.unwrap_or_else(|panic| {
+                let text = panic.downcast_ref::<String>().cloned();
+                Outcome::Panicked(text.or(panic.downcast_ref::<&str>().map(|s| s.to_string())).unwrap_or_default())
+            });
+            if !matches!(outcome, Outcome::Refused(_)) {
+                return outcome;
+            }
+            // The last message is of the form that a user would have.
+            first = Some(outcome);
+        }
+        first.unwrap_or_else(|| Outcome::Refused("no form".into()))
+    }
+
+    fn attempt(&self, inputs: &[usize], how: &'static str, _: Precision) -> Outcome {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.onnx");
+        let model = self.with_inputs(inputs);
+        write_model(&path, &model);
+        let given: Vec<Tensor> =
+            inputs.iter().filter_map(|&index| self.inputs[index].as_ref().and_then(tensor)).collect();
+        let names: Vec<String> =
+            model.graph.iter().flat_map(|graph| &graph.input).map(|input| input.name.clone()).collect();
+        let shapes: Vec<_> = if given.len() == names.len() {
+            names.iter().cloned().zip(given.iter().map(|tensor| tensor.dims.clone())).collect()
+        } else {
+            vec![]
+        };
+        let mut graph = match import(&path, &shapes) {
+            Ok(imported) => imported.graph,
+            Err(error) => return refusal(&model, &error),
+        };
+        let expected: Option<Vec<Tensor>> =
+            self.outputs.iter().map(|output| output.as_ref().and_then(tensor)).collect();
+        let Some(expected) = expected else {
+            return Outcome::Unclear("packed, but ONNX expects outputs that are no f32".into());
+        };
+        let data: Vec<&[f32]> = given.iter().map(|tensor| &tensor.data[..]).collect();
+        if let Some(why) = is_other(&expected, &graph, &evaluate(&graph, &data, |_, _| {})) {
+            return Outcome::Wrong(format!("imported, in f32, {how}: {why}"));
+        }
+        passes::run(&mut graph);
+        let exact = evaluate(&graph, &data, |_, _| {});
+        if let Some(why) = is_other(&expected, &graph, &exact) {
+            return Outcome::Wrong(format!("after the passes, in f32, {how}: {why}"));
+        }
+        let archive = folder.path().join("data.npz");
+        write_npz(&archive, &names, &given);
+        let options = PackOptions {
+            model: path,
+            output: folder.path().join("model.epk"),
+            shapes,
+            calibration: CalibrationSource::Data(archive),
+            calibration_limit: 1,
+            preprocessing: Preprocessing::default(),
+            // The one sample is all that there is: nothing of it is to be cut off.
+            observer: Observer::MinMax,
+            target: None,
+            prepack: vec![],
+            l2_kib: 0,
+        };
+        if let Err(error) = pack(&options, &mut ()) {
+            return refusal(&model, &error);
+        }
+        let outputs = outputs(&options.output, &data);
+        judge(&graph, &data, &exact, &outputs, how)
+    }
+
+    /// The model with these inputs, and the others as initializers.
+    fn with_inputs(&self, inputs: &[usize]) -> pb::ModelProto {
+        let mut model = self.model.clone();
+        let graph = model.graph.as_mut().unwrap();
+        for index in (0..self.inputs.len()).rev().filter(|index| !inputs.contains(index)) {
+            let input = graph.input.remove(index);
+            if let Some(tensor) = &self.inputs[index] {
+                graph.initializer.push(pb::TensorProto { name: input.name, ..tensor.clone() });
+            }
+        }
+        model
+    }
+}
+
+/// An f32 tensor; `None` of another type.
+fn tensor(proto: &pb::TensorProto) -> Option<Tensor> {
+    if proto.data_type != DataType::Float as i32 {
+        return None;
+    }
+    let data = if proto.raw_data.is_empty() {
+        proto.float_data.clone()
+    } else {
+        proto.raw_data.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
+    };
+    Some(Tensor { dims: proto.dims.iter().map(|&dim| dim as usize).collect(), data })
+}
+
+/// One sample, an array for each input.
+fn write_npz(path: &Path, names: &[String], tensors: &[Tensor]) {
+    let mut archive = zip::ZipWriter::new(std::fs::File::create(path).unwrap());
+    for (name, tensor) in names.iter().zip(tensors) {
+        let mut dims = tensor.dims.clone();
+        if dims.first() != Some(&1) {
+            dims.insert(0, 1);
+        }
+        let bytes: Vec<u8> = tensor.data.iter().flat_map(|x| x.to_le_bytes()).collect();
+        archive.start_file(format!("{name}.npy"), zip::write::SimpleFileOptions::default()).unwrap();
+        archive.write_all(&npy("<f4", &dims, &bytes)).unwrap();
+    }
+    archive.finish().unwrap();
+}
+
+/// What the package makes of the inputs.
+fn outputs(package: &Path, inputs: &[&[f32]]) -> Vec<Vec<f32>> {
+    let model = Model::open(package).unwrap();
+    let mut session = model.session(&SessionOptions::default()).unwrap();
+    for (index, input) in inputs.iter().enumerate() {
+        session.set_input(index, InputData::F32(input)).unwrap();
+    }
+    session.run().unwrap();
+    let count = model.package().outputs().count();
+    let values = |index: usize| match session.output(index) {
+        Ok(OutputData::F32(values)) => values.to_vec(),
+        other => panic!("an output of another type than f32: {other:?}"),
+    };
+    (0..count).map(values).collect()
+}
+
+/// A refusal is clear if it says which node of the model, which operation, and what can be done.
+fn refusal(model: &pb::ModelProto, error: &PackError) -> Outcome {
+    let graph = model.graph.as_ref().unwrap();
+    let clear = match error {
+        PackError::Unsupported { node, op, remedy, .. } => {
+            let is_node = graph.node.iter().any(|known| {
+                (known.name == *node || known.output.first() == Some(node)) && op.ends_with(&known.op_type)
+            });
+            let is_end = graph.input.iter().chain(&graph.output).any(|end| end.name == *node);
+            (is_node || is_end) && !remedy.is_empty()
+        }
+        PackError::FreeDimension { .. } => true,
+        _ => false,
+    };
+    if clear { Outcome::Refused(error.to_string()) } else { Outcome::Unclear(error.to_string()) }
+}
+
+/// What is wrong with outputs in f32, by the bounds of ONNX's own tests.
+fn is_other(expected: &[Tensor], graph: &Graph, outputs: &[Vec<f32>]) -> Option<String> {
+    if expected.len() != outputs.len() {
+        return Some(format!("{} outputs instead of {}", outputs.len(), expected.len()));
+    }
+    for (index, (expected, values)) in expected.iter().zip(outputs).enumerate() {
+        let dims = graph.dims(graph.outputs[index]);
+        if dims != expected.dims {
+            return Some(format!("output {index} has the shape {dims:?} instead of {:?}", expected.dims));
+        }
+        let far = |&(&wanted, &got): &(&f32, &f32)| {
+            let same = wanted == got || wanted.is_nan() && got.is_nan();
+            !same && !((wanted - got).abs() <= 1e-7 + 1e-3 * wanted.abs())
+        };
+        if let Some((wanted, got)) = expected.data.iter().zip(values).find(far) {
+            return Some(format!("output {index} has {got} instead of {wanted}"));
+        }
+    }
+    None
+}
+
+/// Holds int8 outputs against the exact ones.
+///
+/// What eight bits can give is found by rounding every tensor of the graph to 256 levels over its own
+/// range, in f32: nothing that stores tensors in int8 can be expected to be nearer. The package may be
+/// three times as far off at its worst, and three levels of the output more, for it also rounds weights
+/// to eight bits, and each value not in the same direction. Where the outputs so rounded are off by a
+/// quarter of their range, eight bits say nothing of this data.
+fn judge(graph: &Graph, data: &[&[f32]], exact: &[Vec<f32>], got: &[Vec<f32>], how: &'static str) -> Outcome {
+    let rounded = evaluate(graph, data, |_, values| {
+        let range = values.iter().fold([0.0f32; 2], |[min, max], &x| [min.min(x), max.max(x)]);
+        let quant = Quant::over(range);
+        values.iter_mut().for_each(|x| *x = quant.dequantize(quant.quantize(*x) as i32));
+    });
+    for (index, (exact, got)) in exact.iter().zip(got).enumerate() {
+        let worst = |values: &[f32]| {
+            exact.iter().zip(values).map(|(a, b)| (a - b).abs()).fold(0.0, |m: f32, x| if x > m || x.is_nan() { x } else { m })
+        };
+        let range = exact.iter().fold([0.0f32; 2], |[min, max], &x| [min.min(x), max.max(x)]);
+        let (range, possible) = (range[1] - range[0], worst(&rounded[index]));
+        let bound = 3.0 * possible + 3.0 * range / 255.0;
+        let error = worst(got);
+        if !(error <= bound) {
+            return Outcome::Wrong(format!(
+                "output {index} is off by {error}, {:.1} % of its range {range}; eight bits allow {bound} ({how})",
+                100.0 * error / range
+            ));
+        }
+        if possible > range / 4.0 {
+            return Outcome::TooCoarse(format!("output {index} is off by {error} of {range} ({how})"));
+        }
+    }
+    Outcome::Passed(how)
+}
