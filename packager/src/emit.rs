@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{PackError, Result};
 use crate::lower::Lowered;
 use crate::memory::{MemoryPlan, relocate};
+use crate::node_map::{self, NodeRecord};
 
 /// Where a package comes from; it travels in the package as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,8 +49,12 @@ pub struct Provenance {
     pub preprocessing: Preprocessing,
     /// Board that it was made for.
     pub target: Option<String>,
-    /// By step: the ONNX nodes that it computes.
-    pub steps: Vec<Vec<String>>,
+    /// What became of every node of the model.
+    #[serde(default)]
+    pub nodes: Vec<NodeRecord>,
+    /// On how many samples the errors of the nodes were measured; 0 where they were not.
+    #[serde(default)]
+    pub error_samples: usize,
 }
 
 /// Everything that goes into a package.
@@ -61,7 +66,7 @@ pub struct Emission<'a> {
     pub plan: &'a MemoryPlan,
     /// The same without strips, where there are some: it must give the same outputs.
     pub whole: Option<(&'a Lowered, &'a MemoryPlan)>,
-    /// Where they come from; the steps are filled in here.
+    /// Where they come from.
     pub provenance: Provenance,
     /// Keys of the layouts to prepack.
     pub prepack: &'a [String],
@@ -94,7 +99,8 @@ pub fn emit(path: &Path, emission: &Emission<'_>) -> Result<u64> {
         }
     }
     let mut provenance = emission.provenance.clone();
-    provenance.steps = emission.lowered.steps.iter().map(|step| step.nodes.clone()).collect();
+    let names: Vec<&str> = emission.lowered.steps.iter().map(|step| step.name.as_str()).collect();
+    node_map::compact(&mut provenance.nodes, &names);
     let json = serde_json::to_vec(&provenance).map_err(|error| failed(&error))?;
     let bytes = sections
         .section(SectionKind::Golden, "", encode_golden(&golden))
@@ -111,6 +117,11 @@ pub fn emit(path: &Path, emission: &Emission<'_>) -> Result<u64> {
 
 fn failed(error: &dyn std::error::Error) -> PackError {
     PackError::SelfTest { reason: error.to_string() }
+}
+
+/// The bytes of a package that can be run, and no more.
+pub fn executable(lowered: &Lowered, plan: &MemoryPlan) -> Vec<u8> {
+    sections(lowered, plan).finish()
 }
 
 /// Plan and weights.
@@ -206,5 +217,8 @@ fn golden(package: &[u8], first: &[Vec<f32>], isa: Option<IsaSet>) -> Result<Vec
 
 /// What a package says of where it comes from; `None` where it was not written by this packager.
 pub fn provenance(package: &Package<'_>) -> Option<Provenance> {
-    serde_json::from_str(package.provenance()).ok()
+    let mut provenance: Provenance = serde_json::from_str(package.provenance()).ok()?;
+    let names: Vec<&str> = package.steps().map(|step| step.name).collect();
+    node_map::expand(&mut provenance.nodes, &names);
+    Some(provenance)
 }

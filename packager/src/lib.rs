@@ -23,6 +23,7 @@ pub mod import;
 pub mod in_place;
 pub mod lower;
 pub mod memory;
+pub mod node_map;
 pub mod pack;
 pub mod passes;
 pub mod quantize;

@@ -12,6 +12,7 @@ use crate::graph::Graph;
 use crate::import::{Model, import};
 use crate::lower::{Lowered, PixelSource, lower};
 use crate::memory::MemoryPlan;
+use crate::node_map::{self, NodeError};
 use crate::quantize::choose_scheme;
 use crate::strips::in_strips;
 use crate::{in_place, memory, passes};
@@ -113,8 +114,12 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         .collect::<std::result::Result<Vec<_>, _>>()
         .map_err(|error| PackError::Calibration { reason: error.to_string() })?;
     progress.advance(1);
+    let mut provenance = provenance(&model, options, &statistics);
+    let errors = errors(&model.graph, (&whole, &whole_plan), &data, options, progress)?;
+    let names: Vec<&str> = lowered.steps.iter().map(|step| step.name.as_str()).collect();
+    provenance.nodes = node_map::node_map(&model.nodes, &model.graph, &names, &errors.by_node);
+    provenance.error_samples = errors.samples;
     progress.start("writing and testing the package", 1);
-    let provenance = provenance(&model, options, &statistics);
     let is_cut = joined > 0 || lowered.steps.len() != whole_steps;
     let emission = Emission {
         lowered: &lowered,
@@ -238,6 +243,44 @@ fn provenance(model: &Model, options: &PackOptions, statistics: &Statistics) -> 
         observer: options.observer.to_string(),
         preprocessing: options.preprocessing.clone(),
         target: options.target.clone(),
-        steps: Vec::new(),
+        nodes: Vec::new(),
+        error_samples: 0,
     }
+}
+
+/// Errors of the nodes are measured on at most so many samples…
+const ERROR_SAMPLES: usize = 8;
+
+/// …and on fewer, at least one, where these are more multiply-adds.
+const ERROR_MACS: u64 = 4_000_000_000;
+
+#[derive(Default)]
+struct Errors {
+    by_node: Vec<Option<NodeError>>,
+    samples: usize,
+}
+
+/// What int8 costs at every node, on samples from the whole of the calibration set. Nothing where these are
+/// random numbers: they tell nothing of it.
+fn errors(
+    graph: &Graph,
+    (lowered, plan): (&Lowered, &MemoryPlan),
+    data: &[DataSet],
+    options: &PackOptions,
+    progress: &mut dyn Progress,
+) -> Result<Errors> {
+    if matches!(options.calibration, CalibrationSource::Random { .. }) {
+        return Ok(Errors::default());
+    }
+    let available = data.iter().map(DataSet::len).min().unwrap_or(0);
+    let affordable = (ERROR_MACS / lowered.macs.max(1)).max(1);
+    let samples = available.min(ERROR_SAMPLES).min(affordable as usize);
+    progress.start("measuring the error of every node", samples as u64);
+    let sample = |k: usize| -> Result<Vec<Vec<f32>>> {
+        (data.iter().map(|data| data.get(k * available / samples).map(|sample| sample.values)))
+            .collect::<std::result::Result<_, _>>()
+            .map_err(|error| PackError::Calibration { reason: error.to_string() })
+    };
+    let by_node = node_map::measure(graph, lowered, plan, (0..samples).map(sample), || progress.advance(1))?;
+    Ok(Errors { by_node, samples })
 }

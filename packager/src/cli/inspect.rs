@@ -7,6 +7,7 @@ use edgepack_engine::kernels::isa::IsaSet;
 use edgepack_engine::{Model, kernel_name, step_macs};
 use edgepack_packager::emit::{Provenance, provenance};
 use edgepack_packager::memory::arena_spans;
+use edgepack_packager::node_map::{Fate, NodeRecord};
 use serde::Serialize;
 
 use super::options::{Format, human_bytes, table};
@@ -105,9 +106,10 @@ fn hex(hash: &[u8]) -> String {
 
 fn report(package: &Package<'_>) -> Report {
     let provenance = provenance(package);
-    let nodes = |i: usize| provenance.as_ref().and_then(|p| p.steps.get(i).cloned()).unwrap_or_default();
+    let records = provenance.as_ref().map_or(&[][..], |provenance| &provenance.nodes);
+    let names: Vec<&str> = package.steps().map(|step| step.name).collect();
     let steps: Vec<StepLine> =
-        package.steps().enumerate().map(|(i, step)| step_line(&step, nodes(i))).collect();
+        package.steps().map(|step| step_line(&step, nodes_of(step.name, &names, records))).collect();
     let head = package.head();
     // Products take int8 and int8 weights; `head.macs` counts every step, whatever it takes.
     let int8_macs: u64 = (package.steps())
@@ -134,6 +136,17 @@ fn report(package: &Package<'_>) -> Report {
         steps,
         provenance,
     }
+}
+
+/// The nodes of the model that a step computes, the one that it is named after first.
+fn nodes_of(name: &str, names: &[&str], records: &[NodeRecord]) -> Vec<String> {
+    let is_in = |record: &&NodeRecord| match &record.fate {
+        Fate::Steps(first) => first.iter().any(|&step| names.get(step) == Some(&name)),
+        _ => false,
+    };
+    let mut nodes: Vec<&NodeRecord> = records.iter().filter(is_in).collect();
+    nodes.sort_by_key(|record| record.name != name);
+    nodes.iter().map(|record| record.name.clone()).collect()
 }
 
 fn input_line(input: &plan::Input<'_>) -> InputLine {

@@ -1,0 +1,201 @@
+//! Where every node of the user's model runs, in what precision, by which kernel, and why.
+
+use std::collections::BTreeSet;
+
+use edgepack_engine::kernels::isa::IsaSet;
+use edgepack_engine::{kernel_name, step_macs, step_type};
+use edgepack_format::plan::{Op, Operand, SoftmaxInput};
+use serde::Serialize;
+
+use super::{Fate, NodeRecord};
+
+/// A step of a plan, with or without places.
+#[derive(Clone, Copy, Debug)]
+pub struct StepFacts<'a> {
+    /// The node that it is named after.
+    pub name: &'a str,
+    /// What it does.
+    pub op: Op,
+}
+
+/// The int8 truth of a model.
+#[derive(Clone, Debug, Serialize)]
+pub struct Truth {
+    /// Multiply-adds of one inference.
+    pub macs: u64,
+    /// Those of them that int8 operands go into.
+    pub int8_macs: u64,
+    /// Their share; 100 where there are no multiply-adds.
+    pub int8_macs_percent: f64,
+    /// Every node of the file, in its order.
+    pub nodes: Vec<NodeLine>,
+}
+
+/// One node.
+#[derive(Clone, Debug, Serialize)]
+pub struct NodeLine {
+    /// Its name.
+    pub node: String,
+    /// The ONNX operation.
+    pub op: String,
+    /// Where it went, in words.
+    pub went: String,
+    /// The steps that compute it.
+    pub steps: Vec<usize>,
+    /// What its steps compute with; empty where there are none.
+    pub precision: String,
+    /// The kernels of its steps, where a step is named after it.
+    pub kernels: Vec<&'static str>,
+    /// Multiply-adds, where a step is named after it.
+    pub macs: u64,
+    /// Of them, those that int8 operands go into.
+    pub int8_macs: u64,
+    /// Bytes of the constants of its steps, where one is named after it.
+    pub weight_bytes: u64,
+    /// Against the FP32 model, at the output of its last step.
+    pub sqnr_db: Option<f32>,
+    /// What its steps alone cost.
+    pub own_sqnr_db: Option<f32>,
+    /// Why it is not int8 throughout.
+    pub why: Option<&'static str>,
+    /// What to do about it.
+    pub remedy: Option<&'static str>,
+}
+
+/// Tells of every node, with the kernels of a processor with these extensions.
+pub fn truth(records: &[NodeRecord], steps: &[StepFacts<'_>], isa: IsaSet) -> Truth {
+    let names: Vec<&str> = steps.iter().map(|step| step.name).collect();
+    let nodes = records.iter().map(|record| line(record, records, steps, &names, isa)).collect();
+    let macs = steps.iter().map(|step| step_macs(&step.op)).sum();
+    let int8_macs = steps.iter().map(|step| int8_macs(&step.op)).sum();
+    let int8_macs_percent = if macs == 0 { 100.0 } else { 100.0 * int8_macs as f64 / macs as f64 };
+    Truth { macs, int8_macs, int8_macs_percent, nodes }
+}
+
+/// Multiply-adds of int8 operands.
+fn int8_macs(op: &Op) -> u64 {
+    if step_type(op).starts_with("int8") { step_macs(op) } else { 0 }
+}
+
+fn line(
+    record: &NodeRecord,
+    records: &[NodeRecord],
+    steps: &[StepFacts<'_>],
+    names: &[&str],
+    isa: IsaSet,
+) -> NodeLine {
+    let first_steps = match &record.fate {
+        Fate::Steps(first) => first.as_slice(),
+        _ => &[],
+    };
+    let is_own = |name: &str| first_steps.iter().any(|&first| names.get(first) == Some(&name));
+    let own: Vec<usize> = (0..steps.len()).filter(|&step| is_own(names[step])).collect();
+    // What multiplies says what the node computes with; where nothing does, every step says it.
+    let multiplies = own.iter().any(|&step| step_macs(&steps[step].op) > 0);
+    let telling = || own.iter().map(|&step| &steps[step].op).filter(|op| !multiplies || step_macs(op) > 0);
+    let types: BTreeSet<&str> = telling().map(step_type).collect();
+    let is_head = record.names_step(names);
+    let counted = |count: &dyn Fn(&Op) -> u64| match is_head {
+        true => own.iter().map(|&step| count(&steps[step].op)).sum(),
+        false => 0,
+    };
+    let kernels: BTreeSet<&str> = telling().filter(|_| is_head).map(|op| kernel_name(op, isa)).collect();
+    let (why, remedy) = match &record.fate {
+        Fate::Refused => (Some("there are no steps for it"), None),
+        _ => telling().find_map(reason).unzip(),
+    };
+    NodeLine {
+        node: record.name.clone(),
+        op: record.op.clone(),
+        went: went(record, records, names),
+        precision: types.into_iter().collect::<Vec<_>>().join(", "),
+        kernels: kernels.into_iter().collect(),
+        macs: counted(&step_macs),
+        int8_macs: counted(&int8_macs),
+        weight_bytes: counted(&constant_bytes),
+        sqnr_db: record.error.map(|error| error.sqnr_db),
+        own_sqnr_db: record.error.map(|error| error.own_sqnr_db),
+        why,
+        remedy: remedy.flatten(),
+        steps: own,
+    }
+}
+
+fn went(record: &NodeRecord, records: &[NodeRecord], names: &[&str]) -> String {
+    match &record.fate {
+        Fate::Steps(first) => {
+            let step = |step: &usize| match names.get(*step) {
+                Some(name) if *name != record.name => format!("in step {step}, {name}"),
+                _ => format!("step {step}"),
+            };
+            first.iter().map(step).collect::<Vec<_>>().join("; ")
+        }
+        Fate::View => "no step: the same bytes, read otherwise".into(),
+        Fate::Alias => "no step: another name of its input".into(),
+        Fate::Constant(reader) => match records.get(*reader) {
+            Some(reader) => format!("a constant of {}", reader.name),
+            None => "a constant".into(),
+        },
+        Fate::Unused => "left out: no output needs it".into(),
+        Fate::Refused => "refused".into(),
+    }
+}
+
+/// Why a step is not int8 throughout, and what to do.
+fn reason(op: &Op) -> Option<(&'static str, Option<&'static str>)> {
+    let precision = step_type(op);
+    if precision == "int8" {
+        return None;
+    }
+    if step_macs(op) > 0 && !precision.starts_with("int8") {
+        return Some((
+            "its products are not of int8",
+            Some(
+                "int8 was given up for its accuracy, or by a flag of `edgepack pack`: see that command's report",
+            ),
+        ));
+    }
+    Some(match op {
+        Op::Conv(_) | Op::MatMul(_) => (
+            "int8 products; the result stays f32, for nothing multiplies it any more: finer than int8, at no cost",
+            None,
+        ),
+        Op::Lookup(_) => ("a table from int8 to f32, for nothing multiplies its result any more", None),
+        Op::Softmax(_) => (
+            "exponentials of whole rows, without multiply-adds: int8 would round probabilities to 1/256",
+            None,
+        ),
+        Op::LayerNorm(_) => ("integer sums; a reciprocal and a square root a row are f32", None),
+        Op::Recurrent(_) => {
+            ("int8 products; gates and cell state stay f32, for errors in them add up over time", None)
+        }
+        _ => ("it moves or computes f32 values, without multiply-adds", None),
+    })
+}
+
+/// Bytes of the constants of a step; those that a later strip of a layer shares with the first count once.
+pub fn constant_bytes(op: &Op) -> u64 {
+    let spans = match op {
+        Op::Conv(conv) if conv.same_weights_as.is_some() => vec![],
+        Op::Conv(conv) => vec![conv.weights, conv.bias, conv.multiplier],
+        Op::Binary(binary) => [binary.lhs, binary.rhs]
+            .into_iter()
+            .filter_map(|operand| match operand {
+                Operand::Constant(span) => Some(span),
+                Operand::Arena(_) => None,
+            })
+            .collect(),
+        Op::Lookup(lookup) => vec![lookup.table],
+        Op::Softmax(softmax) => match softmax.input {
+            SoftmaxInput::I8 { table, .. } => vec![table],
+            SoftmaxInput::F32(_) => vec![],
+        },
+        Op::Copy(copy) => copy.table.into_iter().collect(),
+        Op::LayerNorm(norm) => vec![norm.gamma, norm.beta],
+        Op::Recurrent(op) => {
+            vec![op.weights, op.bias, op.multiplier, op.initial_hidden, op.initial_state]
+        }
+        Op::Pool(_) | Op::Fill(_) | Op::MatMul(_) => vec![],
+    };
+    spans.iter().map(|span| u64::from(span.bytes)).sum()
+}
