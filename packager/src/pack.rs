@@ -71,6 +71,8 @@ pub struct PackReport {
     pub arena_bytes: u32,
     /// Multiply-adds of one inference.
     pub macs: u64,
+    /// The share of them that int8 operands go into.
+    pub int8_macs_percent: f64,
     /// ONNX nodes.
     pub nodes: usize,
     /// Steps, each over whole tensors.
@@ -137,6 +139,7 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         model_bytes: model.file_bytes,
         arena_bytes: plan.arena_bytes,
         macs: lowered.macs,
+        int8_macs_percent: int8_macs_percent(&lowered),
         nodes: model.nodes.len(),
         steps: whole_steps - joined,
         steps_with_strips: lowered.steps.len(),
@@ -144,6 +147,11 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         calibration_random: matches!(options.calibration, CalibrationSource::Random { .. }),
         observer: options.observer.to_string(),
     })
+}
+
+fn int8_macs_percent(lowered: &Lowered) -> f64 {
+    let int8: u64 = lowered.steps.iter().map(|step| node_map::int8_macs(&step.op)).sum();
+    if lowered.macs == 0 { 100.0 } else { 100.0 * int8 as f64 / lowered.macs as f64 }
 }
 
 /// Places for the buffers of a lowered graph, proved.

@@ -7,18 +7,28 @@ use edgepack_engine::kernels::isa::IsaSet;
 use edgepack_engine::{Model, kernel_name, step_macs};
 use edgepack_packager::emit::{Provenance, provenance};
 use edgepack_packager::memory::arena_spans;
-use edgepack_packager::node_map::{Fate, NodeRecord};
+use edgepack_packager::node_map::{self, Fate, NodeRecord, Truth};
 use serde::Serialize;
 
-use super::options::{Format, human_bytes, table};
+use super::nodes::{self, ProcessorArgs, RequireArgs};
+use super::options::{Format, human_bytes, short, table};
 use super::{Context, Outcome};
 
 /// Show what is in a package: steps, schemes, kernels, arena, sizes, hashes, provenance.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Example:\n  edgepack inspect mobilenet.epk")]
+#[command(
+    after_help = "Example:\n  edgepack inspect mobilenet.epk\n  edgepack inspect mobilenet.epk --nodes --target rpi4 --require-int8 95"
+)]
 pub(super) struct Args {
     /// The package
     package: PathBuf,
+    /// Show what became of every node of the model: its step, precision, kernel, multiply-adds and error
+    #[arg(long)]
+    nodes: bool,
+    #[command(flatten)]
+    processor: ProcessorArgs,
+    #[command(flatten)]
+    require: RequireArgs,
 }
 
 #[derive(Serialize)]
@@ -93,11 +103,77 @@ const ISAS: [(&str, IsaSet); 9] = [
 pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
     let model = Model::open(&args.package)?;
     let report = report(&model.package());
+    if args.nodes {
+        return print_nodes(args, &model.package(), &report, context);
+    }
     match context.format {
         Format::Json => println!("{}", serde_json::to_string(&report)?),
         Format::Text => print(&args.package.display().to_string(), &report),
     }
-    Ok(Outcome::Done)
+    Ok(args.require.outcome(report.int8_macs_percent))
+}
+
+#[derive(Serialize)]
+struct NodesReport<'a> {
+    kernels_of: &'a str,
+    isa: String,
+    /// Samples that the SQNR was measured on; 0 where it was not.
+    error_samples: usize,
+    calibration_random: bool,
+    #[serde(flatten)]
+    truth: &'a Truth,
+}
+
+fn print_nodes(
+    args: &Args,
+    package: &Package<'_>,
+    report: &Report,
+    context: Context,
+) -> anyhow::Result<Outcome> {
+    let path = args.package.display();
+    let provenance = report.provenance.as_ref().filter(|provenance| !provenance.nodes.is_empty());
+    let Some(provenance) = provenance else {
+        anyhow::bail!(
+            "{path} does not say what became of the model's nodes: pack it again with this version"
+        );
+    };
+    let (processor, isa) = args.processor.get(provenance.target.as_deref())?;
+    let steps: Vec<_> =
+        package.steps().map(|step| node_map::StepFacts { name: step.name, op: step.op }).collect();
+    let truth = node_map::truth(&provenance.nodes, &steps, isa);
+    match context.format {
+        Format::Json => {
+            let nodes = NodesReport {
+                kernels_of: &processor,
+                isa: isa.to_string(),
+                error_samples: provenance.error_samples,
+                calibration_random: provenance.calibration_random,
+                truth: &truth,
+            };
+            println!("{}", serde_json::to_string(&nodes)?);
+        }
+        Format::Text => {
+            println!(
+                "{path}: {:.2} % of {:.2} M multiply-adds are int8, {} nodes in {} steps\n",
+                truth.int8_macs_percent,
+                truth.macs as f64 / 1e6,
+                truth.nodes.len(),
+                steps.len(),
+            );
+            nodes::print(&truth, &processor);
+            match provenance.error_samples {
+                0 if provenance.calibration_random => {
+                    println!("no errors: calibrated with random numbers, which tell nothing of them");
+                }
+                0 => println!("no errors: they were not measured"),
+                samples => println!(
+                    "SQNR on {samples} samples of the calibration, FP32 against INT8: at the node's output, and \
+                     what its step alone costs"
+                ),
+            }
+        }
+    }
+    Ok(args.require.outcome(truth.int8_macs_percent))
 }
 
 fn hex(hash: &[u8]) -> String {
@@ -111,11 +187,7 @@ fn report(package: &Package<'_>) -> Report {
     let steps: Vec<StepLine> =
         package.steps().map(|step| step_line(&step, nodes_of(step.name, &names, records))).collect();
     let head = package.head();
-    // Products take int8 and int8 weights; `head.macs` counts every step, whatever it takes.
-    let int8_macs: u64 = (package.steps())
-        .filter(|step| matches!(step.op, plan::Op::Conv(_) | plan::Op::MatMul(_) | plan::Op::Recurrent(_)))
-        .map(|step| step_macs(&step.op))
-        .sum();
+    let int8_macs: u64 = package.steps().map(|step| node_map::int8_macs(&step.op)).sum();
     Report {
         file_bytes: package.bytes().len(),
         hash: hex(&package.hash()),
@@ -240,15 +312,6 @@ fn step_line(step: &plan::Step<'_>, nodes: Vec<String>) -> StepLine {
         kernels: ISAS.iter().map(|&(name, isa)| (name, kernel_name(&step.op, isa))).collect(),
         nodes,
     }
-}
-
-/// Long names (some exporters write whole stories) end in `…`.
-fn short(name: &str, width: usize) -> String {
-    if name.chars().count() <= width {
-        return name.into();
-    }
-    let tail: Vec<char> = name.chars().rev().take(width - 1).collect();
-    format!("…{}", tail.iter().rev().collect::<String>())
 }
 
 fn print(path: &str, report: &Report) {

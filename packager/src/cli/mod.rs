@@ -5,6 +5,7 @@ mod compare;
 mod demo;
 mod inspect;
 mod kernels;
+mod nodes;
 mod options;
 mod pack;
 mod progress;

@@ -75,6 +75,15 @@ pub(super) fn table(header: &[&str]) -> Table {
     table
 }
 
+/// Long names (some exporters write whole stories) end in `…`.
+pub(super) fn short(name: &str, width: usize) -> String {
+    if name.chars().count() <= width {
+        return name.into();
+    }
+    let tail: Vec<char> = name.chars().rev().take(width - 1).collect();
+    format!("…{}", tail.iter().rev().collect::<String>())
+}
+
 /// `1234567` as `1.18 MiB`.
 pub(super) fn human_bytes(bytes: u64) -> String {
     match bytes {

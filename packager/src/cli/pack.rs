@@ -7,6 +7,7 @@ use edgepack_packager::calibrate::Observer;
 use edgepack_packager::pack::{CalibrationSource, L2_KIB, PackOptions, PackReport, pack};
 use edgepack_targets::Board;
 
+use super::nodes::RequireArgs;
 use super::options::{Format, PreprocessingArgs, human_bytes, parse_shape};
 use super::progress::Shown;
 use super::{Context, Outcome};
@@ -47,6 +48,8 @@ pub(super) struct Args {
     /// lines, and it is never stored. 0 for none [default: the target's, or 512]
     #[arg(long, value_name = "KIB")]
     l2_kib: Option<u32>,
+    #[command(flatten)]
+    require: RequireArgs,
     #[command(flatten)]
     preprocessing: PreprocessingArgs,
 }
@@ -95,7 +98,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
         Format::Json => println!("{}", serde_json::to_string(&report)?),
         Format::Text => print(&report),
     }
-    Ok(Outcome::Done)
+    Ok(args.require.outcome(report.int8_macs_percent))
 }
 
 /// The layout of the weights of the convolutions that a board chooses.

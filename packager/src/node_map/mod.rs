@@ -9,7 +9,7 @@ mod error;
 mod truth;
 
 pub use error::{MAX_DB, NodeError, measure};
-pub use truth::{NodeLine, StepFacts, Truth, constant_bytes, truth};
+pub use truth::{NodeLine, StepFacts, Truth, constant_bytes, int8_macs, truth};
 
 use std::collections::HashMap;
 

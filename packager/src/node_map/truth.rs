@@ -72,8 +72,8 @@ pub fn truth(records: &[NodeRecord], steps: &[StepFacts<'_>], isa: IsaSet) -> Tr
     Truth { macs, int8_macs, int8_macs_percent, nodes }
 }
 
-/// Multiply-adds of int8 operands.
-fn int8_macs(op: &Op) -> u64 {
+/// Multiply-adds of a step that int8 operands go into.
+pub fn int8_macs(op: &Op) -> u64 {
     if step_type(op).starts_with("int8") { step_macs(op) } else { 0 }
 }
 
