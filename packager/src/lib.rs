@@ -10,11 +10,15 @@
 //! memory     virtual buffers -> offsets in one arena, and the independent check
 //! emit       steps and constants -> bytes, re-read, self-tested, renamed into place
 //! ```
+//! `check` tells what is the matter with a model before any of that, and `node_map` what became of its nodes
+//! after it.
+//!
 //! **Architecture invariant:** each stage reads the result of the one before and changes nothing of
 //! it; the runtime knows nothing of this crate.
 #![deny(unsafe_code)]
 
 pub mod calibrate;
+pub mod check;
 pub mod emit;
 pub mod error;
 pub mod evaluate;

@@ -1,6 +1,7 @@
 //! The `edgepack` command.
 
 mod bench;
+mod check;
 mod compare;
 mod demo;
 mod inspect;
@@ -37,6 +38,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Tell what is the matter with an ONNX model, and what would run in int8, before it is packed
+    Check(check::Args),
     /// Quantize an ONNX model into a package
     Pack(pack::Args),
     /// Show what is in a package: steps, kernels, arena, sizes, hashes, provenance
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
 
 fn execute(command: Command, context: Context) -> anyhow::Result<Outcome> {
     match command {
+        Command::Check(args) => check::run(&args, context),
         Command::Pack(args) => pack::run(&args, context),
         Command::Inspect(args) => inspect::run(&args, context),
         Command::Run(args) => run::run(&args, context),

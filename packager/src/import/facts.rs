@@ -71,7 +71,7 @@ impl Facts {
 }
 
 /// The inputs that the application gives: those of the graph that no initializer fills.
-pub(super) fn real_inputs(graph: &pb::GraphProto) -> impl Iterator<Item = &pb::ValueInfoProto> {
+pub(crate) fn real_inputs(graph: &pb::GraphProto) -> impl Iterator<Item = &pb::ValueInfoProto> {
     graph.input.iter().filter(|input| !graph.initializer.iter().any(|constant| constant.name == input.name))
 }
 
@@ -90,7 +90,11 @@ pub(super) fn bind_shapes(
     real_inputs(graph).map(|input| bind_input(input, flags)).collect()
 }
 
-fn bind_input(input: &pb::ValueInfoProto, flags: &[(String, Vec<usize>)]) -> Result<(String, Vec<usize>)> {
+/// The shape of one input: as the file says, or as `--shape` says.
+pub(crate) fn bind_input(
+    input: &pb::ValueInfoProto,
+    flags: &[(String, Vec<usize>)],
+) -> Result<(String, Vec<usize>)> {
     let name = &input.name;
     let (elem_type, dims) = declared(input)
         .ok_or_else(|| PackError::Shape { name: name.clone(), reason: "the input is no tensor".into() })?;
@@ -146,6 +150,14 @@ fn bind_input(input: &pb::ValueInfoProto, flags: &[(String, Vec<usize>)]) -> Res
         return Err(PackError::Shape { name: name.clone(), reason: "a dimension is 0".into() });
     }
     Ok((name.clone(), bound))
+}
+
+/// The shape of an input of which nothing but the batch is free, with a batch of 1.
+pub(crate) fn batch_of_one(input: &pb::ValueInfoProto) -> Option<Vec<usize>> {
+    let (_, dims) = declared(input)?;
+    let dims = dims?;
+    let size = |(i, dim): (usize, &Declared)| if i == 0 { Some(dim.fixed.unwrap_or(1)) } else { dim.fixed };
+    dims.iter().enumerate().map(size).collect()
 }
 
 /// One dimension of an input as the file declares it.

@@ -20,8 +20,9 @@ use crate::error::{PackError, Result};
 use crate::graph::{Clamp, Graph, Node, Op, Precision, Tensor, Value, ValueId};
 use attributes::Attributes;
 use facts::Facts;
-pub(crate) use onnx_nodes::full_op;
+pub(crate) use facts::{batch_of_one, bind_input, real_inputs};
 pub use onnx_nodes::{Became, OnnxNode};
+pub(crate) use onnx_nodes::{full_op, unique_names};
 
 /// A model as it was read: the graph, and where it came from.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use crate::graph::{BinaryKind, FullyConnected, LayerNorm, Op, Tensor};
 use crate::unary::Unary;
 
 /// What a user can do about an operation that is not in the table.
-pub(super) const REMEDY: &str = "Replace it by supported operations when exporting (`edgepack pack --help` \
+pub(crate) const REMEDY: &str = "Replace it by supported operations when exporting (`edgepack pack --help` \
      lists them), or cut the model before this node";
 
 type Converter = fn(&mut Importer, &Context<'_>) -> Result<()>;
@@ -106,18 +106,22 @@ pub(super) fn converter(op: &str) -> Option<Converter> {
     CONVERTERS.iter().find(|(name, _)| *name == op).map(|&(_, converter)| converter)
 }
 
+/// Whether there are steps for a node, or folding can help it.
+pub(crate) fn is_known(node: &pb::NodeProto) -> bool {
+    let standard = node.domain.is_empty() || node.domain == "ai.onnx";
+    standard && (converter(&node.op_type).is_some() || FOLDED.contains(&node.op_type.as_str()))
+}
+
 /// Refuses operations that no step and no folding can help, before tract is asked about shapes, so
 /// that the message is about the node.
 pub(super) fn check_supported(graph: &pb::GraphProto, opset: i64) -> Result<()> {
-    for node in &graph.node {
-        let context = Context { node, name: node_name(node), opset };
-        let standard = node.domain.is_empty() || node.domain == "ai.onnx";
-        let known = converter(&node.op_type).is_some() || FOLDED.contains(&node.op_type.as_str());
-        if !standard || !known {
-            return Err(context.unsupported("is not supported", REMEDY));
+    match graph.node.iter().find(|node| !is_known(node)) {
+        None => Ok(()),
+        Some(node) => {
+            let context = Context { node, name: node_name(node), opset };
+            Err(context.unsupported("is not supported", REMEDY))
         }
     }
-    Ok(())
 }
 
 fn identity(importer: &mut Importer, context: &Context<'_>) -> Result<()> {

@@ -30,7 +30,7 @@ pub enum Became {
 }
 
 /// A name for every node, none twice: reports tell nodes apart by it.
-pub(super) fn unique_names(graph: &pb::GraphProto) -> Vec<String> {
+pub(crate) fn unique_names(graph: &pb::GraphProto) -> Vec<String> {
     let mut taken: HashSet<String> = HashSet::new();
     let nodes = graph.node.iter().enumerate();
     nodes
