@@ -9,6 +9,7 @@
 use core::array;
 
 use super::gemm::{self, Micro, SWEEP_BYTES, Tile, TileOutput};
+use super::patches::{self, Patches};
 use super::{ConvArgs, Output, WeightSource};
 use crate::aarch64_rounding::{Bounds, fits};
 
@@ -49,8 +50,15 @@ pub(super) unsafe fn run(args: &mut ConvArgs<'_>, fitting: &Micro, any: &Micro) 
         && (shape.out_h, shape.out_w) == (shape.in_h, shape.in_w)
         && (shape.pad_top, shape.pad_left, shape.groups) == (0, 0, 1)
         && shape.in_channels.is_multiple_of(micro.layout.k_multiple);
+    let patches = Patches::new(micro.layout, shape);
     // SAFETY: the caller's promise.
-    unsafe { if is_pointwise { pointwise(args, micro) } else { gemm::run(args, micro) } }
+    unsafe {
+        match patches {
+            _ if is_pointwise => pointwise(args, micro),
+            Some(patches) => patches::run(args, micro, &patches),
+            None => gemm::run(args, micro),
+        }
+    }
 }
 
 /// A convolution whose output pixels read the input pixels at their own places: more of them at once than a tile

@@ -46,6 +46,7 @@ mod depthwise;
 mod gemm;
 pub mod matmul;
 mod pack;
+mod patches;
 #[cfg(any(target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 mod plane;
 #[cfg(target_arch = "x86_64")]

@@ -9,6 +9,7 @@
 //! (Dukhan, "The Indirect Convolution Algorithm", 2019); see [`Taps`]. Channels and values beyond the
 //! shape are zero weights.
 
+use super::patches::Patches;
 use super::unsigned_plane::Plane;
 use super::{ConvShape, Weights};
 
@@ -118,14 +119,24 @@ impl Layout {
                 Taps { kind: TapKind::Pixels, count: shape.taps(), elems, used: channels }
             };
         }
-        let gains = is_whole && shape.kernel_w > 1 && line <= LONGEST_LINE;
-        if has_lines && (gains || (!is_whole && 2 * shape.kernel_h * padded_line <= 3 * all)) {
+        let gains = match (is_whole, self.has_patches()) {
+            (true, _) => shape.kernel_w > 1 && line <= LONGEST_LINE,
+            // Lines are copied, and can as well lie close together.
+            (false, true) => shape.kernel_h.saturating_mul(padded_line) == all,
+            (false, false) => 2 * shape.kernel_h * padded_line <= 3 * all,
+        };
+        if has_lines && gains {
             Taps { kind: TapKind::Lines, count: shape.kernel_h, elems: padded_line, used: line }
         } else if is_whole {
             Taps { kind: TapKind::Pixels, count: shape.taps(), elems: channels, used: channels }
         } else {
             Taps { kind: TapKind::Gathered, count: 1, elems: all, used: shape.taps() * channels }
         }
+    }
+
+    /// Whether kernels of few channels read copies of what each pixel reads.
+    pub(super) fn has_patches(&self) -> bool {
+        self.kr >= 4 && !self.unsigned_inputs
     }
 
     /// Bytes of one panel.
@@ -161,6 +172,9 @@ impl Layout {
     pub(super) fn scratch_bytes(&self, shape: &ConvShape, tile_pixels: usize) -> usize {
         if self.unsigned_inputs {
             return Plane::new(self, shape, tile_pixels).scratch_bytes();
+        }
+        if let Some(patches) = Patches::new(self, shape) {
+            return patches.scratch_bytes();
         }
         let scratch = self.scratch(shape, tile_pixels);
         scratch.pointers + scratch.offsets + scratch.rows * scratch.row
