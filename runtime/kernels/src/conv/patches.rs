@@ -14,7 +14,7 @@ const LONGEST_LINE: usize = 96;
 /// Bytes of a plane, where a line of the output does not read more.
 const PLANE_BYTES: usize = 4 * 1024;
 /// Bytes of the patches that are copied at a time, and how many they are.
-const PATCHES_BYTES: usize = 2 * 1024;
+const PATCHES_BYTES: usize = 6 * 1024;
 const LEAST_PATCHES: usize = 16;
 const MOST_PATCHES: usize = 64;
 /// Bytes of a register.
