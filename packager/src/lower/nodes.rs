@@ -120,7 +120,7 @@ impl Lowering<'_> {
         let [lhs_multiplier, rhs_multiplier] = multipliers;
         let op = match kind {
             BinaryKind::Add | BinaryKind::Sub => plan::BinaryOp::Add { lhs_multiplier, rhs_multiplier },
-            BinaryKind::Mul => plan::BinaryOp::Mul { multiplier: ratio(of_first * of_second) },
+            BinaryKind::Mul => plan::BinaryOp::Mul { multiplier: seven_bits(ratio(of_first * of_second)) },
         };
         let too_large = || self.too_large(&node.name);
         let binary = plan::Binary {
@@ -319,4 +319,11 @@ impl Lowering<'_> {
         self.store(node.output, output, order);
         Ok(())
     }
+}
+
+/// A multiplier that was to have at most seven bits, and lost them when its scales became f32.
+fn seven_bits(multiplier: f32) -> f32 {
+    let bits = multiplier.to_bits();
+    let short = (bits + (1 << 16)) & !((1 << 17) - 1);
+    if bits.abs_diff(short) <= 4 { f32::from_bits(short) } else { multiplier }
 }

@@ -351,12 +351,26 @@ mod tests {
             BinaryOp::Mul { multiplier: -3e38 },
             BinaryOp::Mul { multiplier: 0.013 },
             BinaryOp::Mul { multiplier: 0.5 },
+            // Of few bits, with and without halves.
+            BinaryOp::Mul { multiplier: 127.0 / 32768.0 },
+            BinaryOp::Mul { multiplier: 77.0 / 16384.0 },
+            BinaryOp::Mul { multiplier: 65.0 / 1024.0 },
+            BinaryOp::Mul { multiplier: 1.0 / 256.0 },
         ];
         let narrow = OutputRange { zero_point: -11, min: -100, max: 127 };
-        let outputs = [narrow, OutputRange::full(-128), OutputRange::full(5)];
+        let outputs = [
+            (narrow, [-7, 100]),
+            (OutputRange::full(-128), [-7, 100]),
+            (OutputRange::full(5), [-128, -128]),
+            (OutputRange::full(127), [127, -128]),
+        ];
         for (variant, bound) in bound() {
-            for (op, output) in ops.into_iter().flat_map(|op| outputs.map(|output| (op, output))) {
+            for (op, (output, zero_points)) in
+                ops.into_iter().flat_map(|op| outputs.map(|output| (op, output)))
+            {
                 for (dims, strides) in [
+                    // Every left value with every factor of a channel.
+                    ([1, 1, 256, 256], [0, 0, 0, 1]),
                     ([1, 1, 256, 256], [0, 0, 256, 1]),
                     ([1, 1, 113, 67], [0, 0, 67, 1]),
                     ([1, 1, 9, 5], [0, 0, 0, 1]),
@@ -372,8 +386,8 @@ mod tests {
                 ] {
                     let args = BinaryArgs {
                         op,
-                        lhs_zero_point: -7,
-                        rhs_zero_point: 100,
+                        lhs_zero_point: zero_points[0],
+                        rhs_zero_point: zero_points[1],
                         output,
                         dims,
                         lhs_strides: [dims[1] * dims[2] * dims[3], dims[2] * dims[3], dims[3], 1],

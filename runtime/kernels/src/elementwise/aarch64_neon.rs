@@ -11,6 +11,7 @@ use core::array;
 
 use super::{BinaryArgs, BinaryOp, Operands, indices};
 use crate::aarch64_rounding::{Bounds, MOST};
+use crate::requantize::OutputRange;
 
 /// From here on to twice as much the integers are neighbours in f32.
 const TWO_TO_23: f32 = 8_388_608.0;
@@ -89,6 +90,7 @@ pub(crate) unsafe fn binary(args: &BinaryArgs, operands: Operands<'_>) {
     let per_channel = right_step == 1 && (rs[1], rs[2]) == (0, 0) && args.is_contiguous(ls);
     if is_mul && per_channel && d3.is_multiple_of(8) {
         let (pixels, elems) = (d1 * d2, d1 * d2 * d3);
+        let short = Short::new(lhs_multiplier, args.output);
         for image in 0..d0 {
             for first in (0..d3).step_by(16) {
                 // SAFETY: each image is inside the output, and inside the left operand, which is as long or the
@@ -96,9 +98,18 @@ pub(crate) unsafe fn binary(args: &BinaryArgs, operands: Operands<'_>) {
                 unsafe {
                     let at = image * elems + first;
                     let b = rhs.as_ptr().add(image * rs[0] + first);
-                    let columns = if d3 - first < 16 { multiply_8 } else { multiply_16 };
-                    let operands = [lhs.add(at), b];
-                    columns(&constants, bounds.adjusts(), operands, output.add(at), [pixels, d3]);
+                    let is_half = d3 - first < 16;
+                    let (operands, sizes) = ([lhs.add(at), b], [pixels, d3]);
+                    match short.as_ref().and_then(|short| short.factors(&constants, b, is_half)) {
+                        Some(factors) => {
+                            let columns = if is_half { short_8 } else { short_16 };
+                            columns(&constants, &factors, operands[0], output.add(at), sizes);
+                        }
+                        None => {
+                            let columns = if is_half { multiply_8 } else { multiply_16 };
+                            columns(&constants, bounds.adjusts(), operands, output.add(at), sizes);
+                        }
+                    }
                 }
             }
         }
@@ -115,6 +126,117 @@ pub(crate) unsafe fn binary(args: &BinaryArgs, operands: Operands<'_>) {
         at += d3;
     }
 }
+
+/// A multiplier of at most seven bits, `M / 2^e`: the product of two differences and of it is exact in f32, so that
+/// integers can round it as well, all of 8 lanes in one `sqrdmulh`, `(2 * x * y + 2^15) >> 16` (Arm ARM, section C7.2,
+/// SQRDMULH). The one difference is that halves are rounded up, not to even: where there may be halves, floats do it.
+struct Short {
+    /// M, which is odd.
+    factor: i16,
+    /// e.
+    exponent: i16,
+    zero_point: i16,
+}
+
+/// What [`Short`] multiplies some channels with.
+struct Factors {
+    /// Of each channel, M times the factor's difference to its zero point.
+    factors: [int16x8_t; 2],
+    /// How far the other differences are shifted to the left.
+    shift: int16x8_t,
+    zero_point: int16x8_t,
+}
+
+impl Short {
+    /// `None` where a multiplier is another, or bounds are not int8's own.
+    fn new(multiplier: f32, range: OutputRange) -> Option<Self> {
+        let bits = multiplier.to_bits();
+        let mantissa = bits & 0x7f_ffff | 0x80_0000;
+        let zeros = mantissa.trailing_zeros();
+        // Differences of 9 bits, shifted, and 8 bits of those of the factors, times M, fit int16.
+        let exponent = 150 - (bits >> 23) as i16 - zeros as i16;
+        let is_short = mantissa >> zeros <= 127 && (8..=15).contains(&exponent) && multiplier > 0.0;
+        let is_whole = (range.min, range.max) == (i8::MIN as i32, i8::MAX as i32);
+        let (factor, zero_point) = ((mantissa >> zeros) as i16, range.zero_point as i16);
+        (is_short && is_whole).then_some(Self { factor, exponent, zero_point })
+    }
+
+    /// Those of 16 channels, or 8; `None` where one of their products may be a half.
+    ///
+    /// # Safety
+    /// So many can be read.
+    #[target_feature(enable = "neon")]
+    unsafe fn factors(&self, constants: &Constants, b: *const i8, is_half: bool) -> Option<Factors> {
+        let zero_point = vget_low_s8(constants.rhs_zero_point);
+        // SAFETY: the caller's promise.
+        let halves = unsafe { [vld1_s8(b), if is_half { vld1_s8(b) } else { vld1_s8(b.add(8)) }] };
+        let differences = halves.map(|b| vsubl_s8(b, zero_point));
+        // A half is an odd multiple of 2^(e - 1), to which the left differences, of 8 bits, contribute 2^7 at most.
+        let rest = vdupq_n_s16(((1 << self.exponent) >> 8) - 1);
+        let may_be_half = differences.map(|b| vandq_u16(vceqzq_s16(vandq_s16(b, rest)), vtstq_s16(b, b)));
+        if vmaxvq_u16(vorrq_u16(may_be_half[0], may_be_half[1])) != 0 {
+            return None;
+        }
+        Some(Factors {
+            factors: differences.map(|b| vmulq_n_s16(b, self.factor)),
+            shift: vdupq_n_s16(15 - self.exponent),
+            zero_point: vdupq_n_s16(self.zero_point),
+        })
+    }
+}
+
+/// A product by channels by a [`Short`] multiplier, of so many lanes.
+macro_rules! short {
+    ($name:ident, $lanes:literal) => {
+        /// Some channels of `pixels`, which are `channels` elements apart, times a factor of each channel.
+        ///
+        /// # Safety
+        /// There is a pixel; the channels are in all pixels of `a` and `out`; `out` is `a`, or overlaps nothing.
+        #[target_feature(enable = "neon")]
+        unsafe fn $name(
+            constants: &Constants,
+            factors: &Factors,
+            a: *const i8,
+            out: *mut i8,
+            [pixels, channels]: [usize; 2],
+        ) {
+            // SAFETY: reads and writes what the caller promises.
+            unsafe {
+                asm!(
+                    "20:",
+                    concat!("ld1 {{v0.", $lanes, "}}, [{a}], {channels}"),
+                    "ssubl2 v1.8h, v0.16b, {lhs_zero_point:v}.16b",
+                    "ssubl v0.8h, v0.8b, {lhs_zero_point:v}.8b",
+                    "sshl v0.8h, v0.8h, {shift:v}.8h",
+                    "sshl v1.8h, v1.8h, {shift:v}.8h",
+                    "sqrdmulh v0.8h, v0.8h, {low:v}.8h",
+                    "sqrdmulh v1.8h, v1.8h, {high:v}.8h",
+                    "sqadd v0.8h, v0.8h, {zero_point:v}.8h",
+                    "sqadd v1.8h, v1.8h, {zero_point:v}.8h",
+                    "sqxtn v0.8b, v0.8h",
+                    "sqxtn2 v0.16b, v1.8h",
+                    "subs {pixels}, {pixels}, #1",
+                    concat!("st1 {{v0.", $lanes, "}}, [{out}], {channels}"),
+                    "b.ne 20b",
+                    a = inout(reg) a => _,
+                    out = inout(reg) out => _,
+                    pixels = inout(reg) pixels => _,
+                    channels = in(reg) channels,
+                    lhs_zero_point = in(vreg) constants.lhs_zero_point,
+                    shift = in(vreg) factors.shift,
+                    low = in(vreg) factors.factors[0],
+                    high = in(vreg) factors.factors[1],
+                    zero_point = in(vreg) factors.zero_point,
+                    out("v0") _, out("v1") _,
+                    options(nostack),
+                );
+            }
+        }
+    };
+}
+
+short!(short_16, "16b");
+short!(short_8, "8b");
 
 /// A product by channels, of so many lanes.
 macro_rules! multiply {
