@@ -67,29 +67,30 @@ impl<'a, P: Parallel> Team<'a, P> {
         Self { cuts_everything: true, ..self }
     }
 
-    /// How many parts some work is worth, if one is worth `part`.
-    fn parts(&self, work: u64, part: u64) -> usize {
+    /// How many parts some work is worth, if one is worth `part`. A thread alone need not know how much it is.
+    fn parts(&self, work: impl FnOnce() -> u64, part: u64) -> usize {
         let most = self.threads.threads().min(MAX_THREADS);
         if most <= 1 {
             1
         } else if self.cuts_everything {
             most
         } else {
-            (work / part).clamp(1, most as u64) as usize
+            (work() / part).clamp(1, most as u64) as usize
         }
     }
 
-    /// How many parts there is scratch memory for.
-    fn with_scratch(&self) -> usize {
-        match self.scratch_bytes {
-            0 => MAX_THREADS,
-            bytes => 1 + self.scratch.len() / bytes,
+    /// How many parts so many multiply-adds are worth, and there is scratch memory for.
+    fn parts_with_scratch(&self, macs: impl FnOnce() -> u64) -> usize {
+        match self.parts(macs, MACS_OF_PART) {
+            1 => 1,
+            count if self.scratch_bytes == 0 => count,
+            count => count.min(1 + self.scratch.len() / self.scratch_bytes),
         }
     }
 
     /// `None` where the arguments do not fit.
     pub(crate) fn conv(&mut self, row: &BoundRow, mut args: ConvArgs<'_>) -> Option<()> {
-        let count = self.parts(args.shape.macs(), MACS_OF_PART).min(self.with_scratch());
+        let count = self.parts_with_scratch(|| args.shape.macs());
         if count == 1 {
             return row.run(&mut args).ok();
         }
@@ -110,7 +111,7 @@ impl<'a, P: Parallel> Team<'a, P> {
 
     /// `None` where the arguments do not fit.
     pub(crate) fn mat_mul(&mut self, row: &BoundMatMul, mut args: MatMulArgs<'_>) -> Option<()> {
-        let count = self.parts(args.shape.macs(), MACS_OF_PART).min(self.with_scratch());
+        let count = self.parts_with_scratch(|| args.shape.macs());
         if count == 1 {
             return row.run(&mut args).ok();
         }
@@ -137,7 +138,7 @@ impl<'a, P: Parallel> Team<'a, P> {
         run: impl Fn(&[i8], &mut [i8]) + Sync,
     ) {
         let lines = output.len() / channels;
-        let count = self.parts(output.len() as u64, VALUES_OF_LINES).min(lines.max(1));
+        let count = self.parts(|| output.len() as u64, VALUES_OF_LINES).min(lines.max(1));
         if count == 1 {
             return run(input, output);
         }
@@ -156,7 +157,7 @@ impl<'a, P: Parallel> Team<'a, P> {
     }
 
     pub(crate) fn binary(&mut self, kernels: &BoundVariant, args: &BinaryArgs, operands: Operands<'_>) {
-        let count = self.parts(args.output_elems() as u64, VALUES_OF_PART);
+        let count = self.parts(|| args.output_elems() as u64, VALUES_OF_PART);
         if count == 1 {
             return kernels.binary(args, operands);
         }
@@ -171,7 +172,7 @@ impl<'a, P: Parallel> Team<'a, P> {
 
     pub(crate) fn pool(&mut self, kernels: &BoundVariant, args: &PoolArgs, input: &[i8], output: &mut [i8]) {
         let window = (args.kernel_h as u64).saturating_mul(args.kernel_w as u64);
-        let count = self.parts((args.output_elems() as u64).saturating_mul(window), VALUES_OF_PART);
+        let count = self.parts(|| (args.output_elems() as u64).saturating_mul(window), VALUES_OF_PART);
         if count == 1 {
             return kernels.pool(args, input, output);
         }
@@ -192,7 +193,7 @@ impl<'a, P: Parallel> Team<'a, P> {
         table: &[i8; 256],
         mut output: &mut [i8],
     ) {
-        let count = self.parts(output.len() as u64, VALUES_OF_PART);
+        let count = self.parts(|| output.len() as u64, VALUES_OF_PART);
         if count == 1 {
             return match input {
                 Some(input) => kernels.lookup(input, table, output),
