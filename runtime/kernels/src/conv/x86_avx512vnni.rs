@@ -74,19 +74,16 @@ unsafe fn strip(strip: &Strip) {
             // SAFETY: the panels exist, and at least one channel of each is live, as is the pixel.
             pixel = unsafe {
                 match (panels, strip.pixels - pixel) {
-                    (4, 1) => blocks::<1, 4, 1>(strip, at),
+                    (_, 1) => one_pixel(strip, at, panels),
                     (4, 2) => blocks::<2, 4, 1>(strip, at),
                     // Five are three and two, since a pixel alone is slow, and has too few sums under way.
                     (4, 3 | 5) => blocks::<3, 4, 1>(strip, at),
                     (4, 6 | 9..) if !is_short => blocks::<6, 4, 1>(strip, at),
                     (4, _) => blocks::<4, 4, 2>(strip, at),
-                    (3, 1) => blocks::<1, 3, 1>(strip, at),
                     (3, _) => blocks::<6, 3, 1>(strip, at),
-                    (2, 1) => blocks::<1, 2, 1>(strip, at),
                     (2, 2..=4) => blocks::<4, 2, 1>(strip, at),
                     (2, 5..=6) => blocks::<6, 2, 1>(strip, at),
                     (2, _) => blocks::<8, 2, 2>(strip, at),
-                    (_, 1) => blocks::<1, 1, 1>(strip, at),
                     (_, 2..=8) => blocks::<8, 1, 2>(strip, at),
                     (_, _) => blocks::<12, 1, 2>(strip, at),
                 }
@@ -152,11 +149,7 @@ unsafe fn block<const M: usize, const P: usize, const Q: usize>(
     // SAFETY: panel `p` holds NR multipliers behind NR biases; results are stored for live channels of live
     // pixels.
     unsafe {
-        let acc = if M == 1 {
-            [chains::<P>(strip, panel, at.pixel); M]
-        } else {
-            products::<M, P, Q>(strip, panel, at.pixel)
-        };
+        let acc = products::<M, P, Q>(strip, panel, at.pixel);
         let mut multiplier = [_mm512_setzero_ps(); P];
         for (p, multiplier) in multiplier.iter_mut().enumerate() {
             *multiplier = _mm512_loadu_ps(panel.add(p * strip.panel_bytes + NR * 4).cast());
@@ -254,45 +247,80 @@ unsafe fn products<const M: usize, const P: usize, const Q: usize>(
     }
 }
 
-/// The same of one pixel, four chains of sums to each: one alone would wait for each product. Weights are
-/// needed once, and read as they lie.
+/// One pixel × up to four panels; gives the pixel behind it. Weights are needed once and come from the
+/// second-level cache, which gives most where it is read as they lie: a panel after the other.
 ///
 /// # Safety
-/// As `block`.
+/// As `strip`; the panels exist with a live channel each; the pixel of `at` is live.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline(never)]
+unsafe fn one_pixel(strip: &Strip, at: At, panels: usize) -> usize {
+    // SAFETY: a panel holds NR multipliers behind NR biases; results are stored for live channels of a live
+    // pixel.
+    unsafe {
+        let x = *strip.rows.add(at.pixel);
+        let mut panel = strip.panel.add(at.channel / NR * strip.panel_bytes);
+        let mut scaled = [_mm512_setzero_ps(); 4];
+        for scaled in &mut scaled[..panels] {
+            let multiplier = _mm512_loadu_ps(panel.add(NR * 4).cast());
+            *scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(one_panel(strip, panel, x)), multiplier);
+            panel = panel.add(strip.panel_bytes);
+        }
+        let live = (strip.live_channels - at.channel).min(panels * NR);
+        match strip.out.add(at.pixel * strip.out_stride + at.channel) {
+            TileOutput::I8(out, range) => {
+                let bytes = in_order(Bounds::new(range).quantize(&scaled));
+                store::<4>(out, strip.out_stride, bytes, live, 1);
+            }
+            TileOutput::F32(out) => {
+                for (p, &scaled) in scaled[..panels].iter().enumerate() {
+                    let mask = (0xffff_u32 >> (NR - (live - p * NR).min(NR))) as __mmask16;
+                    _mm512_mask_storeu_ps(out.add(p * NR), mask, scaled);
+                }
+            }
+        }
+        at.pixel + 1
+    }
+}
+
+/// The sums of one pixel and one panel, in eight chains: one alone would wait for each product.
+///
+/// # Safety
+/// As `block`, of a pixel from `x` on.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
-unsafe fn chains<const P: usize>(strip: &Strip, panel: *const u8, pixel: usize) -> [__m512i; P] {
+unsafe fn one_panel(strip: &Strip, panel: *const u8, x: *const u8) -> __m512i {
     // SAFETY: as of `products`.
     unsafe {
-        let mut acc = [[_mm512_setzero_si512(); P]; 4];
-        for (p, acc) in acc[0].iter_mut().enumerate() {
-            *acc = _mm512_load_si512(panel.add(p * strip.panel_bytes).cast());
-        }
-        let x = *strip.rows.add(pixel);
+        let mut acc = [_mm512_setzero_si512(); 8];
+        acc[0] = _mm512_load_si512(panel.cast());
         let mut weights = panel.add(NR * 8);
+        let (whole, rest) = (strip.tap_elems / 32, strip.tap_elems % 32 / 4);
         for tap in 0..strip.taps {
-            let mut k = *strip.offsets.add(tap);
-            let end = k + strip.tap_elems;
-            while k + 16 <= end {
+            let mut x = x.add(*strip.offsets.add(tap));
+            let add = |acc: &mut __m512i, q: usize, x: *const u8, weights: *const u8| {
+                let quad = _mm512_set1_epi32(x.add(4 * q).cast::<i32>().read_unaligned());
+                let weights = _mm512_load_si512(weights.add(q * NR * 4).cast());
+                *acc = _mm512_dpbusd_epi32(*acc, quad, weights);
+            };
+            for _ in 0..whole {
                 for (q, acc) in acc.iter_mut().enumerate() {
-                    let at = weights.add(q * NR * 4);
-                    multiply::<1, P, 1>(core::array::from_mut(acc), &[x], k + 4 * q, at, strip.panel_bytes);
+                    add(acc, q, x, weights);
                 }
-                weights = weights.add(4 * NR * 4);
-                k += 16;
+                (x, weights) = (x.add(32), weights.add(8 * NR * 4));
             }
-            while k < end {
-                multiply::<1, P, 1>(core::array::from_mut(&mut acc[0]), &[x], k, weights, strip.panel_bytes);
-                weights = weights.add(NR * 4);
-                k += 4;
+            for (q, acc) in acc[..7].iter_mut().enumerate() {
+                if q == rest {
+                    break;
+                }
+                add(acc, q, x, weights);
             }
+            weights = weights.add(rest * NR * 4);
         }
-        let mut sums = acc[0];
-        for (p, sum) in sums.iter_mut().enumerate() {
-            let odd = _mm512_add_epi32(acc[1][p], acc[3][p]);
-            *sum = _mm512_add_epi32(_mm512_add_epi32(*sum, acc[2][p]), odd);
-        }
-        sums
+        let [a, b, c, d, e, f, g, h] = acc;
+        let (ab, cd) = (_mm512_add_epi32(a, b), _mm512_add_epi32(c, d));
+        let (ef, gh) = (_mm512_add_epi32(e, f), _mm512_add_epi32(g, h));
+        _mm512_add_epi32(_mm512_add_epi32(ab, cd), _mm512_add_epi32(ef, gh))
     }
 }
 
