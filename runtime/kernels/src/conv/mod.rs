@@ -150,12 +150,12 @@ impl ConvShape {
 
     /// Input channels of one group.
     pub fn group_in_channels(&self) -> usize {
-        self.in_channels / self.groups
+        if self.groups == 1 { self.in_channels } else { self.in_channels / self.groups }
     }
 
     /// Output channels of one group.
     pub fn group_out_channels(&self) -> usize {
-        self.out_channels / self.groups
+        if self.groups == 1 { self.out_channels } else { self.out_channels / self.groups }
     }
 
     /// Kernel positions.

@@ -18,7 +18,7 @@ use super::{ConvShape, Weights};
 pub struct Layout {
     /// The key of the layout in a package: `nr16_kr4_xu8`.
     pub key: &'static str,
-    /// Output channels of a panel.
+    /// Output channels of a panel: a power of two.
     pub nr: usize,
     /// Consecutive input values that lie together for one channel.
     pub kr: usize,
@@ -147,7 +147,7 @@ impl Layout {
 
     /// Panels of one group.
     pub(super) fn panels(&self, shape: &ConvShape) -> usize {
-        shape.group_out_channels().div_ceil(self.nr)
+        (shape.group_out_channels() + self.nr - 1) >> self.nr.trailing_zeros()
     }
 
     /// Bytes of the whole blob: a multiple of 64.

@@ -175,9 +175,13 @@ mod driver {
     /// `kernel`.
     #[inline(always)]
     pub unsafe fn run(args: &mut ConvArgs<'_>, kernel: &PlaneKernel) {
+        let WeightSource::Packed(packed) = args.weights else { return };
+        if is_row(&args.shape) {
+            // SAFETY: the caller's promise.
+            return unsafe { run_row(args, packed, kernel) };
+        }
         let shape = args.shape;
         let layout = kernel.layout;
-        let WeightSource::Packed(packed) = args.weights else { return };
         let taps = layout.taps(&shape);
         let plane = Plane::new(layout, &shape, kernel.pixels);
         let (rows, rest) = args.scratch.split_at_mut(plane.scratch[0]);
@@ -240,6 +244,54 @@ mod driver {
                     }
                 }
             }
+        }
+    }
+
+    /// Whether one row is multiplied by a matrix, and nothing else: small networks consist of such layers, whose
+    /// weights take so little time that it counts what comes before them.
+    fn is_row(shape: &ConvShape) -> bool {
+        // One after the other: compared as a vector, what was stored piece by piece is waited for.
+        shape.batch == 1
+            && shape.in_h == 1
+            && shape.in_w == 1
+            && shape.out_h == 1
+            && shape.out_w == 1
+            && shape.kernel_h == 1
+            && shape.kernel_w == 1
+            && shape.groups == 1
+            && shape.pad_top == 0
+            && shape.pad_left == 0
+    }
+
+    /// The plane of a row is the row.
+    ///
+    /// # Safety
+    /// As `run`, of such a shape.
+    #[inline(always)]
+    unsafe fn run_row(args: &mut ConvArgs<'_>, packed: &[u8], kernel: &PlaneKernel) {
+        let shape = &args.shape;
+        let taps = kernel.layout.taps(shape);
+        let row = args.scratch.as_mut_ptr();
+        let out = match &mut args.output {
+            Output::I8(out, range) => TileOutput::I8(out.as_mut_ptr(), *range),
+            Output::F32(out) => TileOutput::F32(out.as_mut_ptr()),
+        };
+        // SAFETY: the scratch memory has a plane, which this is, and `tap_elems` bytes of it can be read; the
+        // panels are `packed`, whose length was checked against the layout.
+        unsafe {
+            (kernel.flip)(args.input.as_ptr(), row, shape.in_channels);
+            (kernel.strip)(&Strip {
+                rows: &row.cast_const(),
+                pixels: 1,
+                offsets: &0,
+                taps: 1,
+                tap_elems: taps.elems,
+                panel: packed.as_ptr(),
+                panel_bytes: kernel.layout.panel_bytes(shape),
+                live_channels: shape.out_channels,
+                out,
+                out_stride: shape.out_channels,
+            });
         }
     }
 
