@@ -215,6 +215,7 @@ mod tests {
             inputs: vec![],
             output: ValueId(0),
             clamp: Clamp::NONE,
+            precision: crate::graph::Precision::Int8,
             merged: merged.iter().map(|name| name.to_string()).collect(),
         }
     }
