@@ -42,7 +42,7 @@ pub(super) fn type_name(data_type: i32) -> &'static str {
 }
 
 /// The file that keeps a tensor's data, if that is another one.
-pub(super) fn external_file<'a>(tensor: &'a pb::TensorProto) -> Option<&'a str> {
+pub(super) fn external_file(tensor: &pb::TensorProto) -> Option<&str> {
     let external = tensor.data_location == Some(DataLocation::External as i32);
     external.then(|| entry(tensor, "location").unwrap_or(""))
 }
