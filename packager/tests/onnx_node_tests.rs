@@ -41,7 +41,10 @@ fn operators_give_what_onnx_expects_or_are_refused() {
     }
     let _ = std::panic::take_hook();
     let mut total = [0; 6];
-    println!("{:<28}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}", "operation", "passed", "8 bits", "refused", "unclear", "wrong", "panics");
+    println!(
+        "{:<28}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}",
+        "operation", "passed", "8 bits", "refused", "unclear", "wrong", "panics"
+    );
     for (operation, row) in table {
         let [a, b, c, d, e, f] = row;
         println!("{operation:<28}{a:>8}{b:>8}{c:>8}{d:>8}{e:>8}{f:>8}");

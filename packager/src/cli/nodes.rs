@@ -88,6 +88,10 @@ pub(super) fn print(truth: &Truth, processor: &str) {
         rows.add_row(row);
     }
     println!("{rows}\n");
+    if !truth.other_steps.is_empty() {
+        let names: Vec<&str> = truth.other_steps.iter().map(String::as_str).collect();
+        println!("steps beside the nodes (casts, outputs): {}", listed(&names));
+    }
     print_reasons(truth);
     if is_measured {
         print_losses(truth);

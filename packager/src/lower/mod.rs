@@ -67,8 +67,8 @@ pub struct Buffer {
 pub struct StepResult {
     /// The step.
     pub step: usize,
-    /// The index of the graph's node.
-    pub node: usize,
+    /// The value.
+    pub value: ValueId,
     /// Its buffer. It has one byte an element for int8, and four for f32.
     pub buffer: Span,
     /// By axis of the value: the distance in elements.
@@ -155,10 +155,10 @@ pub fn lower(graph: &Graph, scheme: &Scheme, pixels: &[Option<PixelSource>]) -> 
     for (index, &input) in graph.inputs.iter().enumerate() {
         lowering.input(input, pixels.get(index).and_then(Option::as_ref))?;
     }
-    for (index, node) in graph.nodes.iter().enumerate() {
+    for node in &graph.nodes {
         let steps_before = lowering.lowered.steps.len();
         lowering.node(node)?;
-        lowering.note_result(index, steps_before)?;
+        lowering.note_result(node.output, steps_before)?;
     }
     for &output in &graph.outputs {
         lowering.output(output)?;
@@ -167,14 +167,13 @@ pub fn lower(graph: &Graph, scheme: &Scheme, pixels: &[Option<PixelSource>]) -> 
 }
 
 impl<'a> Lowering<'a> {
-    /// Notes where a node's value is, if steps beyond the first `steps_before` have made it.
-    fn note_result(&mut self, node: usize, steps_before: usize) -> Result<()> {
+    /// Notes where a value is, if steps beyond the first `steps_before` have made it.
+    fn note_result(&mut self, value: ValueId, steps_before: usize) -> Result<()> {
         let steps = self.lowered.steps.len();
-        let id = self.graph.nodes[node].output;
         if steps > steps_before {
-            let Stored { buffer, order } = self.any(id)?;
-            let (strides, quant) = (order.strides(self.dims(id)), self.quant(id));
-            self.lowered.results.push(StepResult { step: steps - 1, node, buffer, strides, quant });
+            let Stored { buffer, order } = self.any(value)?;
+            let (strides, quant) = (order.strides(self.dims(value)), self.quant(value));
+            self.lowered.results.push(StepResult { step: steps - 1, value, buffer, strides, quant });
         }
         Ok(())
     }

@@ -1,13 +1,15 @@
 //! What int8 costs, node by node: the device's tensors after every step, against the FP32 graph.
 
 use edgepack_engine::{InputData, Model, SessionOptions};
+use edgepack_format::plan;
 
 use crate::emit::executable;
 use crate::error::{PackError, Result};
 use crate::evaluate::{Strided, evaluate};
-use crate::graph::Graph;
+use crate::graph::{Graph, Node};
 use crate::lower::{Lowered, StepResult};
 use crate::memory::MemoryPlan;
+use crate::quantize::Quant;
 
 /// The ratio of signal to noise at the output of a node, in dB: `10 * log10(sum x² / sum (x - y)²)` over
 /// some samples, with x in FP32.
@@ -64,11 +66,13 @@ pub fn measure(
     let package = executable(lowered, plan);
     let model = Model::from_bytes(&package).map_err(failed)?;
     let mut session = model.session(&SessionOptions::default()).map_err(failed)?;
-    let results = &lowered.results;
+    // Lowering may have added casts, of which the graph knows nothing.
+    let is_known = |result: &&StepResult| result.value.0 < graph.values.len();
+    let results: Vec<&StepResult> = lowered.results.iter().filter(is_known).collect();
     // By value: the result that holds it.
     let mut result_of: Vec<Option<usize>> = vec![None; graph.values.len()];
     for (index, result) in results.iter().enumerate() {
-        result_of[graph.nodes[result.node].output.0] = Some(index);
+        result_of[result.value.0] = Some(index);
     }
     let mut powers = vec![[Power::default(); 2]; results.len()];
     for sample in samples {
@@ -86,10 +90,7 @@ pub fn measure(
                 }
             })
             .map_err(failed)?;
-        let actual = |index: usize| {
-            let result = &results[index];
-            values(result, &stored[index], graph.dims(graph.nodes[result.node].output))
-        };
+        let actual = |index: usize| values(results[index], &stored[index], graph.dims(results[index].value));
         let inputs: Vec<&[f32]> = sample.iter().map(Vec::as_slice).collect();
         evaluate(graph, &inputs, |id, reference| {
             if let Some(index) = result_of[id.0] {
@@ -103,19 +104,24 @@ pub fn measure(
                 powers[index][1].add(value, &actual);
                 value.copy_from_slice(&actual);
             } else if let Some(input) = graph.inputs.iter().position(|input| *input == id) {
-                let quant = lowered.inputs[input].input.quant;
-                let quant =
-                    crate::quantize::Quant { scale: quant.scale, zero_point: quant.zero_point.into() };
-                value.iter_mut().for_each(|x| *x = quant.dequantize(quant.quantize(*x).into()));
+                as_given(&lowered.inputs[input].input, value);
             }
         });
         progress();
     }
-    let mut errors = vec![None; graph.nodes.len()];
-    for (result, [all, own]) in results.iter().zip(powers) {
-        errors[result.node] = Some(NodeError { sqnr_db: all.db(), own_sqnr_db: own.db() });
+    let error = |node: &Node| {
+        let [all, own] = powers[result_of[node.output.0]?];
+        Some(NodeError { sqnr_db: all.db(), own_sqnr_db: own.db() })
+    };
+    Ok(graph.nodes.iter().map(error).collect())
+}
+
+/// An input as the device has it: rounded, where it is int8.
+fn as_given(input: &plan::Input<'_>, values: &mut [f32]) {
+    if input.buffer.bytes as usize == values.len() {
+        let quant = Quant { scale: input.quant.scale, zero_point: input.quant.zero_point.into() };
+        values.iter_mut().for_each(|x| *x = quant.dequantize(quant.quantize(*x).into()));
     }
-    Ok(errors)
 }
 
 /// The numbers that a stored tensor of `dims` stands for, in the model's order. The size of its elements

@@ -29,6 +29,8 @@ pub struct Truth {
     pub int8_macs_percent: f64,
     /// Every node of the file, in its order.
     pub nodes: Vec<NodeLine>,
+    /// The names of steps that no node of the file stands for: casts, and what an output needs.
+    pub other_steps: Vec<String>,
 }
 
 /// One node.
@@ -65,11 +67,17 @@ pub struct NodeLine {
 /// Tells of every node, with the kernels of a processor with these extensions.
 pub fn truth(records: &[NodeRecord], steps: &[StepFacts<'_>], isa: IsaSet) -> Truth {
     let names: Vec<&str> = steps.iter().map(|step| step.name).collect();
-    let nodes = records.iter().map(|record| line(record, records, steps, &names, isa)).collect();
+    let nodes: Vec<NodeLine> =
+        records.iter().map(|record| line(record, records, steps, &names, isa)).collect();
+    let mut is_owned = vec![false; steps.len()];
+    nodes.iter().flat_map(|node| &node.steps).for_each(|&step| is_owned[step] = true);
+    let mut other_steps: Vec<String> =
+        (0..steps.len()).filter(|&step| !is_owned[step]).map(|step| names[step].to_string()).collect();
+    other_steps.dedup();
     let macs = steps.iter().map(|step| step_macs(&step.op)).sum();
     let int8_macs = steps.iter().map(|step| int8_macs(&step.op)).sum();
     let int8_macs_percent = if macs == 0 { 100.0 } else { 100.0 * int8_macs as f64 / macs as f64 };
-    Truth { macs, int8_macs, int8_macs_percent, nodes }
+    Truth { macs, int8_macs, int8_macs_percent, nodes, other_steps }
 }
 
 /// Multiply-adds of a step that int8 operands go into.

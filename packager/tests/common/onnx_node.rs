@@ -115,7 +115,8 @@ impl NodeTest {
         let model = pb::ModelProto::decode(&std::fs::read(path.join("model.onnx")).unwrap()[..]).unwrap();
         let graph = model.graph.as_ref().unwrap();
         let tensors = |kind: &str, values: &[pb::ValueInfoProto]| {
-            let read = |index: usize| std::fs::read(path.join(format!("test_data_set_0/{kind}_{index}.pb"))).ok();
+            let read =
+                |index: usize| std::fs::read(path.join(format!("test_data_set_0/{kind}_{index}.pb"))).ok();
             let tensor = |(index, value): (usize, &pb::ValueInfoProto)| {
                 let is_tensor = matches!(
                     value.r#type.as_ref().and_then(|kind| kind.value.as_ref()),
@@ -158,7 +159,9 @@ impl NodeTest {
             let outcome = catch_unwind(AssertUnwindSafe(|| self.attempt(&inputs, how, precision)));
             let outcome = outcome.unwrap_or_else(|panic| {
                 let text = panic.downcast_ref::<String>().cloned();
-                Outcome::Panicked(text.or(panic.downcast_ref::<&str>().map(|s| s.to_string())).unwrap_or_default())
+                Outcome::Panicked(
+                    text.or(panic.downcast_ref::<&str>().map(|s| s.to_string())).unwrap_or_default(),
+                )
             });
             if !matches!(outcome, Outcome::Refused(_)) {
                 return outcome;
@@ -334,7 +337,11 @@ fn judge(graph: &Graph, data: &[&[f32]], exact: &[Vec<f32>], got: &[Vec<f32>], h
     });
     for (index, (exact, got)) in exact.iter().zip(got).enumerate() {
         let worst = |values: &[f32]| {
-            exact.iter().zip(values).map(|(a, b)| (a - b).abs()).fold(0.0, |m: f32, x| if x > m || x.is_nan() { x } else { m })
+            exact
+                .iter()
+                .zip(values)
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, |m: f32, x| if x > m || x.is_nan() { x } else { m })
         };
         let range = exact.iter().fold([0.0f32; 2], |[min, max], &x| [min.min(x), max.max(x)]);
         let (range, possible) = (range[1] - range[0], worst(&rounded[index]));
