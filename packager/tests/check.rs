@@ -90,9 +90,19 @@ fn good_models_have_no_finding_and_all_of_them_is_int8() {
 #[test]
 fn opsets_that_are_too_old_or_too_new() {
     let with = |version| found(|model| model.opset_import[0].version = version);
-    let old = with(6);
-    assert_eq!(old.findings[0].rule, "opset");
-    assert_eq!(old.findings[0].severity, Severity::Error);
+    only(&with(6), "opset", Severity::Warning, &[], &["opset 6 is older than 7"]);
+    let added = |axis| {
+        let add = op("Add", &["x", "bias"], "y").int("broadcast", 1).int("axis", axis);
+        let bias = |dims: &[i64]| tensor("bias", dims);
+        let dims: &[i64] = if axis == 1 { &[3] } else { &[8] };
+        checked(&small(6, vec![add], vec![bias(dims)])).findings
+    };
+    assert!(
+        added(1)
+            .iter()
+            .any(|finding| finding.message.contains("from axis 1 on") && finding.names == ["Add/y"])
+    );
+    assert_eq!(added(3).len(), 1);
     only(&with(23), "opset", Severity::Warning, &[], &["opset 23 is newer than 21", "opset 17"]);
     let none = found(|model| model.opset_import.clear());
     assert!(

@@ -6,6 +6,7 @@
 mod attributes;
 mod convolution;
 mod facts;
+mod legacy;
 pub mod nodes;
 mod onnx_nodes;
 mod recurrent;
@@ -249,6 +250,7 @@ impl Importer {
         let context = Context { node, name: name.into(), opset: self.opset };
         let converter = nodes::converter(&node.op_type)
             .ok_or_else(|| context.unsupported("is not supported", nodes::REMEDY))?;
+        legacy::check_broadcast(self, &context)?;
         converter(self, &context)
     }
 
