@@ -354,3 +354,25 @@ fn the_command_fails_where_there_is_an_error_or_too_little_int8() {
         assert!(message.contains(word), "{message}");
     }
 }
+
+/// Some of these make tract panic: that is an error of the model as well.
+#[test]
+fn damaged_models_are_refused_or_checked_but_never_panic() {
+    let bench = Bench::new();
+    let good = model().encode_to_vec();
+    let mut state = 5_u64;
+    let mut next = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    let mut checked = 0;
+    for _ in 0..1000 {
+        let mut bytes = good.clone();
+        for _ in 0..1 + next(3) {
+            bytes[next(good.len())] = next(256) as u8;
+        }
+        std::fs::write(bench.path("model.onnx"), &bytes).unwrap();
+        checked += check(&bench.path("model.onnx"), &[], IsaSet::SCALAR).is_ok() as usize;
+    }
+    assert!((100..900).contains(&checked), "{checked} of 1000 could be checked");
+}

@@ -8,6 +8,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::DimLike;
 use tract_onnx::tract_hir::infer::{Factoid, InferenceFact, InferenceModel, InferenceModelExt};
 
+use super::guard::guarded;
 use crate::error::{PackError, Result};
 use crate::graph;
 
@@ -19,6 +20,12 @@ pub(super) struct Facts {
 
 impl Facts {
     pub fn new(path: &Path, proto: &pb::ModelProto, shapes: &[(String, Vec<usize>)]) -> Result<Self> {
+        let reason = |panic| format!("the analysis broke off ({panic}): the model contradicts itself");
+        guarded(|| Self::analyse(path, proto, shapes))
+            .unwrap_or_else(|panic| Err(PackError::Analysis { reason: reason(panic) }))
+    }
+
+    fn analyse(path: &Path, proto: &pb::ModelProto, shapes: &[(String, Vec<usize>)]) -> Result<Self> {
         let analysis = |error: TractError| PackError::Analysis { reason: format!("{error:#}") };
         let directory = path.parent().and_then(Path::to_str);
         let parsed =

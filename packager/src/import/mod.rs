@@ -6,6 +6,7 @@
 mod attributes;
 mod convolution;
 mod facts;
+mod guard;
 mod legacy;
 pub mod nodes;
 mod onnx_nodes;
