@@ -183,8 +183,7 @@ fn open_data(model: &Model, options: &PackOptions) -> Result<Vec<DataSet>> {
         (CalibrationSource::Data(path), specs) if path.extension().is_some_and(|e| e == "npz") => {
             let limit = Some(options.calibration_limit);
             let array = |spec: &InputSpec| {
-                let path = PathBuf::from(format!("{}:{}", path.display(), spec.name));
-                DataSet::open(&path, spec, &options.preprocessing, limit)
+                DataSet::open_input(path, spec, &options.preprocessing, limit)
                     .map_err(|error| PackError::Calibration { reason: error.to_string() })
             };
             specs.iter().map(array).collect()

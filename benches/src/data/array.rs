@@ -52,6 +52,19 @@ pub(super) fn split_name(path: &Path) -> (PathBuf, Option<String>) {
     }
 }
 
+/// The first `limit` samples of the array of this name in an archive.
+pub(super) fn open_array(path: &Path, name: &str, input: &InputSpec, limit: usize) -> Result<Array, Error> {
+    let file = BufReader::new(File::open(path).map_err(Error::io(path))?);
+    let malformed = |error: zip::result::ZipError| Error::Array {
+        path: path.into(),
+        array: name.into(),
+        reason: format!("not in the .npz: {error}"),
+    };
+    let mut zip = zip::ZipArchive::new(file).map_err(malformed)?;
+    let entry = zip.by_name(&format!("{name}.npy")).map_err(malformed)?;
+    Opened::new(path, name, entry)?.samples(input, limit)
+}
+
 /// The first `limit` samples of a file and their labels.
 pub(super) fn open(
     path: &Path,

@@ -134,6 +134,29 @@ impl DataSet {
         Ok(DataSet { path, input, preprocessing, source, len })
     }
 
+    /// Opens the array of an `.npz` that has the input's name, where a model has several inputs. There are no
+    /// labels.
+    ///
+    /// # Errors
+    /// As [`DataSet::open`].
+    pub fn open_input(
+        archive: &Path,
+        input: &InputSpec,
+        preprocessing: &Preprocessing,
+        limit: Option<usize>,
+    ) -> Result<DataSet, Error> {
+        let array = array::open_array(archive, &input.name, input, limit.unwrap_or(usize::MAX))?;
+        if array.samples == 0 {
+            return Err(Error::Empty {
+                path: archive.into(),
+                looked_for: "the first axis counts the samples",
+            });
+        }
+        let (input, preprocessing, len) = (input.clone(), preprocessing.clone(), array.samples);
+        let source = Source::Array { array, labels: None };
+        Ok(DataSet { path: archive.into(), input, preprocessing, source, len })
+    }
+
     /// `len` samples of normally distributed numbers, the same for the same seed on every computer.
     /// For work on latency: a model calibrated with them is of no use.
     pub fn random(input: &InputSpec, seed: u64, len: usize) -> DataSet {
