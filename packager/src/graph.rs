@@ -219,6 +219,11 @@ pub enum Op {
         /// By axis: the distance, at least 1.
         steps: Vec<usize>,
     },
+    /// By axis, the elements at these indices, in this order and as often as they are named; `None` for all.
+    Take {
+        /// By axis.
+        indices: Vec<Option<Arc<[usize]>>>,
+    },
     /// Product of two tensors over the last two axes, with numpy's broadcasting of the others.
     MatMul,
     /// Layer normalization.

@@ -97,6 +97,40 @@ pub enum Unary {
     Sin,
     /// Cosine
     Cos,
+    /// Tangent
+    Tan,
+    /// Inverse sine
+    Asin,
+    /// Inverse cosine
+    Acos,
+    /// Inverse tangent
+    Atan,
+    /// Hyperbolic sine
+    Sinh,
+    /// Hyperbolic cosine
+    Cosh,
+    /// Inverse hyperbolic sine
+    Asinh,
+    /// Inverse hyperbolic cosine
+    Acosh,
+    /// Inverse hyperbolic tangent
+    Atanh,
+    /// Nearest integer towards 0: a cast to integers
+    Trunc,
+    /// `x + bias` below `-lambd`, `x - bias` above `lambd`, else 0
+    Shrink {
+        /// Threshold.
+        lambd: f32,
+        /// What is taken off.
+        bias: f32,
+    },
+    /// 1 where `x` compares so with `than`, else 0
+    Compare {
+        /// How.
+        comparison: Comparison,
+        /// With what.
+        than: f32,
+    },
     /// `x^exponent`
     Pow {
         /// Exponent.
@@ -107,6 +141,48 @@ pub enum Unary {
     Both(BinaryKind, Box<[Unary; 2]>),
     /// One after the other, first to last.
     Chain(Vec<Unary>),
+}
+
+/// How two numbers compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterOrEqual,
+    /// `==`
+    Equal,
+    /// `!=`
+    NotEqual,
+}
+
+impl Comparison {
+    /// Whether `a` and `b` compare so.
+    pub fn holds(self, a: f64, b: f64) -> bool {
+        match self {
+            Self::Less => a < b,
+            Self::LessOrEqual => a <= b,
+            Self::Greater => a > b,
+            Self::GreaterOrEqual => a >= b,
+            Self::Equal => a == b,
+            Self::NotEqual => a != b,
+        }
+    }
+
+    /// The comparison of `b` with `a`.
+    pub fn swapped(self) -> Self {
+        match self {
+            Self::Less => Self::Greater,
+            Self::LessOrEqual => Self::GreaterOrEqual,
+            Self::Greater => Self::Less,
+            Self::GreaterOrEqual => Self::LessOrEqual,
+            same => same,
+        }
+    }
 }
 
 impl Unary {
@@ -171,6 +247,27 @@ impl Unary {
             }
             Self::Sin => x.sin(),
             Self::Cos => x.cos(),
+            Self::Tan => x.tan(),
+            Self::Asin => x.asin(),
+            Self::Acos => x.acos(),
+            Self::Atan => x.atan(),
+            Self::Sinh => x.sinh(),
+            Self::Cosh => x.cosh(),
+            Self::Asinh => x.asinh(),
+            Self::Acosh => x.acosh(),
+            Self::Atanh => x.atanh(),
+            Self::Trunc => x.trunc(),
+            Self::Shrink { lambd, bias } => {
+                let (lambd, bias) = (lambd as f64, bias as f64);
+                if x < -lambd {
+                    x + bias
+                } else if x > lambd {
+                    x - bias
+                } else {
+                    0.0
+                }
+            }
+            Self::Compare { comparison, than } => comparison.holds(x, than as f64).into(),
             Self::Pow { exponent } => x.powf(exponent as f64),
             Self::Both(kind, ref functions) => {
                 let [left, right] = functions.each_ref().map(|function| function.apply_f64(x));

@@ -5,7 +5,7 @@ mod window;
 
 use matrixmultiply::sgemm;
 
-use crate::graph::{BinaryKind, FullyConnected, Graph, LayerNorm, Node, Op, ValueId, as_nchw};
+use crate::graph::{BinaryKind, FullyConnected, Graph, LayerNorm, Op, ValueId, as_nchw};
 
 /// Runs the graph on one sample. `inputs` are row-major, one for each of the graph's inputs;
 /// `observe` sees every value as it is made, inputs included, and may change it: what follows then sees
@@ -31,7 +31,7 @@ pub fn evaluate(
             None => values[id.0].as_deref().unwrap_or(&[]),
         };
         let operands: Vec<&[f32]> = node.inputs.iter().map(read).collect();
-        let mut result = run_node(graph, node, &operands);
+        let mut result = evaluate_op(graph, &node.op, &node.inputs, node.output, &operands);
         if node.clamp != crate::graph::Clamp::NONE {
             result.iter_mut().for_each(|x| *x = x.max(node.clamp.min).min(node.clamp.max));
         }
@@ -47,11 +47,18 @@ pub fn evaluate(
     graph.outputs.iter().map(|id| values[id.0].clone().unwrap_or_default()).collect()
 }
 
-fn run_node(graph: &Graph, node: &Node, operands: &[&[f32]]) -> Vec<f32> {
+/// One operation: `operands` are the elements of `inputs`, which the shapes are taken from.
+pub fn evaluate_op(
+    graph: &Graph,
+    op: &Op,
+    inputs: &[ValueId],
+    output: ValueId,
+    operands: &[&[f32]],
+) -> Vec<f32> {
     let input = operands[0];
-    let dims = graph.dims(node.inputs[0]);
-    let output_dims = graph.dims(node.output);
-    match &node.op {
+    let dims = graph.dims(inputs[0]);
+    let output_dims = graph.dims(output);
+    match op {
         Op::Conv(conv) => window::conv(conv, input, dims, output_dims),
         Op::FullyConnected(fc) => fully_connected(fc, input),
         Op::ChannelAffine { scale, shift } => {
@@ -60,7 +67,7 @@ fn run_node(graph: &Graph, node: &Node, operands: &[&[f32]]) -> Vec<f32> {
             (input.iter().enumerate()).map(|(i, x)| x * scale[channel(i)] + shift[channel(i)]).collect()
         }
         Op::Binary(kind) => {
-            let [left, right] = [0, 1].map(|i| broadcast_strides(graph.dims(node.inputs[i]), output_dims));
+            let [left, right] = [0, 1].map(|i| broadcast_strides(graph.dims(inputs[i]), output_dims));
             let apply = |(a, b): (usize, usize)| match kind {
                 BinaryKind::Add => operands[0][a] + operands[1][b],
                 BinaryKind::Sub => operands[0][a] - operands[1][b],
@@ -110,7 +117,8 @@ fn run_node(graph: &Graph, node: &Node, operands: &[&[f32]]) -> Vec<f32> {
             Strided::new(output_dims, &permuted).map(|at| input[at]).collect()
         }
         Op::Softmax { axis } => softmax(input, dims, *axis),
-        Op::MatMul => mat_mul([input, operands[1]], [dims, graph.dims(node.inputs[1])], output_dims),
+        Op::Take { indices } => take(input, dims, indices),
+        Op::MatMul => mat_mul([input, operands[1]], [dims, graph.dims(inputs[1])], output_dims),
         Op::LayerNorm(norm) => layer_norm(norm, input),
         Op::Recurrent(layer) => recurrent::run(layer, input, dims).hidden,
         Op::FinalCell(layer) => recurrent::run(layer, input, dims).cell,
@@ -121,6 +129,18 @@ fn run_node(graph: &Graph, node: &Node, operands: &[&[f32]]) -> Vec<f32> {
             Strided::new(output_dims, &walked).map(|at| input[start + at]).collect()
         }
     }
+}
+
+fn take(input: &[f32], dims: &[usize], indices: &[Option<std::sync::Arc<[usize]>>]) -> Vec<f32> {
+    let mut positions = vec![0];
+    for ((stride, &dim), indices) in strides(dims).into_iter().zip(dims).zip(indices) {
+        let along = |at: usize| match indices {
+            Some(indices) => indices.iter().map(|index| at + index * stride).collect::<Vec<_>>(),
+            None => (0..dim).map(|index| at + index * stride).collect(),
+        };
+        positions = positions.into_iter().flat_map(along).collect();
+    }
+    positions.into_iter().map(|at| input[at]).collect()
 }
 
 fn mat_mul([a, b]: [&[f32]; 2], [a_dims, b_dims]: [&[usize]; 2], output_dims: &[usize]) -> Vec<f32> {

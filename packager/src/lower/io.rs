@@ -96,6 +96,10 @@ impl Lowering<'_> {
         match &node.op {
             Op::Conv(_) | Op::Pool(..) => Order::channels_last(rank),
             Op::Unary(_) => self.wanted(node.output),
+            Op::Reshape => {
+                let wanted = self.wanted(node.output).reshaped(self.dims(node.output), self.dims(id));
+                wanted.unwrap_or(Order::identity(rank))
+            }
             Op::Transpose { perm } => {
                 // Axis `i` of the result is axis `perm[i]` of this value.
                 Order(self.wanted(node.output).0.iter().map(|&axis| perm[axis]).collect())

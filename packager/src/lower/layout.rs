@@ -58,12 +58,61 @@ impl Order {
         Self(self.0.iter().map(|&axis| inverse[axis]).collect())
     }
 
+    /// The order of the same bytes after the model's tensor of `from` has been reshaped to `to`: `None` where
+    /// axes that become one do not lie behind each other.
+    pub fn reshaped(&self, from: &[usize], to: &[usize]) -> Option<Self> {
+        let significant = self.significant(from);
+        let mut order = Vec::with_capacity(to.len());
+        let mut at = 0;
+        // The groups of axes with the same number of elements in both shapes, in the order of storage.
+        let groups = groups(from, to)?;
+        while at < significant.len() {
+            let (before, after) =
+                groups.iter().find(|(before, _)| before.first() == Some(&significant[at]))?;
+            if significant.get(at..at + before.len()) != Some(&before[..]) {
+                return None;
+            }
+            order.extend(after);
+            at += before.len();
+        }
+        let ones: Vec<usize> = (0..to.len()).filter(|axis| !order.contains(axis)).collect();
+        order.splice(0..0, ones);
+        Some(Self(order))
+    }
+
     /// The same order with one axis moved to the end.
     pub fn with_last(&self, axis: usize) -> Self {
         let mut axes: Vec<usize> = self.0.iter().copied().filter(|&other| other != axis).collect();
         axes.push(axis);
         Self(axes)
     }
+}
+
+/// The smallest groups of neighbouring axes of two shapes that have the same number of elements, without
+/// the axes of one element.
+fn groups(from: &[usize], to: &[usize]) -> Option<Vec<(Vec<usize>, Vec<usize>)>> {
+    let significant = |dims: &[usize]| {
+        let axes = dims.iter().copied().enumerate().filter(|&(_, dim)| dim != 1);
+        axes.collect::<Vec<(usize, usize)>>().into_iter()
+    };
+    let (mut left, mut right) = (significant(from), significant(to));
+    let mut groups = Vec::new();
+    while let Some((axis, dim)) = left.next() {
+        let (mut before, mut after) = (vec![axis], Vec::new());
+        let (mut elems_before, mut elems_after) = (dim, 1);
+        while elems_before != elems_after {
+            let (side, elems, axes) = if elems_before < elems_after {
+                (&mut left, &mut elems_before, &mut before)
+            } else {
+                (&mut right, &mut elems_after, &mut after)
+            };
+            let (axis, dim) = side.next()?;
+            *elems *= dim;
+            axes.push(axis);
+        }
+        groups.push((before, after));
+    }
+    Some(groups)
 }
 
 /// Merges neighbouring dimensions that every operand walks through alike. `dims` outermost first,
@@ -117,6 +166,21 @@ mod tests {
         let dims = [1, 64, 1, 1];
         assert!(Order::channels_last(4).same(&Order::identity(4), &dims));
         assert!(!Order::channels_last(4).same(&Order::identity(4), &[1, 64, 2, 1]));
+    }
+
+    #[test]
+    fn a_reshape_of_axes_that_lie_together_moves_nothing() {
+        let nhwc = Order::channels_last(4);
+        // Pixels of NHWC become one axis, channels become groups; not both at once.
+        assert_eq!(nhwc.reshaped(&[1, 6, 4, 5], &[1, 6, 20]), Some(Order(vec![0, 2, 1])));
+        assert_eq!(nhwc.reshaped(&[1, 6, 4, 5], &[1, 2, 3, 4, 5]), Some(Order(vec![0, 3, 4, 1, 2])));
+        assert_eq!(nhwc.reshaped(&[1, 6, 4, 5], &[1, 120]), None);
+        assert_eq!(nhwc.reshaped(&[1, 6, 4, 5], &[6, 1, 4, 5]), Some(Order(vec![1, 2, 3, 0])));
+        // Two axes become two others: they must lie as the model has them.
+        assert_eq!(Order::identity(3).reshaped(&[2, 3, 4], &[3, 2, 4]), Some(Order(vec![0, 1, 2])));
+        assert_eq!(Order(vec![2, 0, 1]).reshaped(&[2, 3, 4], &[3, 2, 4]), Some(Order(vec![2, 0, 1])));
+        assert_eq!(Order(vec![1, 0, 2]).reshaped(&[2, 3, 4], &[3, 2, 4]), None);
+        assert_eq!(Order::identity(2).reshaped(&[1, 1], &[1]), Some(Order(vec![0])));
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod layout;
 mod nodes;
 mod products;
 mod recurrent;
+mod take;
 
 use std::collections::HashMap;
 

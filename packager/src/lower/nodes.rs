@@ -40,13 +40,7 @@ impl Lowering<'_> {
             Op::ReduceMean { first, count } => self.reduce_mean(node, *first, *count),
             Op::Pad { pads, value } => self.pad(node, pads, *value),
             Op::Concat { axis } => self.concat(node, *axis),
-            Op::Reshape => {
-                let input = node.inputs[0];
-                let identity = Order::identity(self.dims(input).len());
-                let buffer = self.ordered(&node.name, input, &identity)?;
-                self.store(node.output, buffer, Order::identity(self.dims(node.output).len()));
-                Ok(())
-            }
+            Op::Reshape => self.reshape(node),
             Op::Transpose { perm } => {
                 for stored in self.stored.get(&node.inputs[0]).cloned().unwrap_or_default() {
                     self.store(node.output, stored.buffer, stored.order.transposed(perm));
@@ -60,7 +54,26 @@ impl Lowering<'_> {
             Op::FinalCell(_) => self.final_cell(node),
             Op::Slice { starts, steps } => self.slice(node, starts, steps),
             Op::Cast => self.cast(node),
+            Op::Take { indices } => self.take(node, indices),
         }
+    }
+
+    /// The same bytes, where each axis becomes neighbours in storage; else a copy in an order in which they do.
+    fn reshape(&mut self, node: &Node) -> Result<()> {
+        let input = node.inputs[0];
+        let (dims, output_dims) = (self.dims(input), self.dims(node.output));
+        let stored = self.any(input)?;
+        if let Some(order) = stored.order.reshaped(dims, output_dims) {
+            self.store(node.output, stored.buffer, order);
+            return Ok(());
+        }
+        // The order in which the result is wanted, if the input can lie so.
+        let wanted = self.wanted(node.output).reshaped(output_dims, dims);
+        let order = wanted.unwrap_or(Order::identity(dims.len()));
+        let buffer = self.ordered(&node.name, input, &order)?;
+        let order = order.reshaped(dims, output_dims).unwrap_or(Order::identity(output_dims.len()));
+        self.store(node.output, buffer, order);
+        Ok(())
     }
 
     fn unary(&mut self, node: &Node, function: &Unary) -> Result<()> {

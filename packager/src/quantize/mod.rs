@@ -224,7 +224,7 @@ fn share_scales_of_concatenations(graph: &Graph, quants: &mut [Option<Quant>]) {
 /// Whether a node's int8 results are among the int8 values that it reads.
 fn keeps_values(node: &Node) -> bool {
     match node.op {
-        Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::Pad { .. } => true,
+        Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::Take { .. } | Op::Pad { .. } => true,
         Op::Pool(PoolKind::Max, _) => true,
         _ => factor(node).is_some(),
     }
