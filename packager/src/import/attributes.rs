@@ -26,6 +26,10 @@ impl<'a> Attributes<'a> {
         self.find(name).map(|attribute| attribute.f)
     }
 
+    pub fn find_floats(&self, name: &str) -> Option<&'a [f32]> {
+        self.find(name).map(|attribute| &attribute.floats[..])
+    }
+
     pub fn ints(&self, name: &str) -> Option<&'a [i64]> {
         self.find(name).map(|attribute| &attribute.ints[..])
     }

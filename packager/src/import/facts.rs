@@ -12,6 +12,10 @@ use super::guard::guarded;
 use crate::error::{PackError, Result};
 use crate::graph;
 
+/// Operations that tract knows in part or not at all: it takes them for unknown ones, and learns the shapes
+/// of their outputs from their conversion.
+const OURS: &[&str] = &["LpPool", "Resize", "Upsample"];
+
 /// Shapes and constants by value name.
 pub(super) struct Facts {
     model: InferenceModel,
@@ -19,14 +23,38 @@ pub(super) struct Facts {
 }
 
 impl Facts {
+    /// Analyses a model, in which the nodes of [`OURS`] are unknown ones to tract.
     pub fn new(path: &Path, proto: &pb::ModelProto, shapes: &[(String, Vec<usize>)]) -> Result<Self> {
+        let is_ours = |node: &pb::NodeProto| OURS.contains(&node.op_type.as_str());
+        if !proto.graph.iter().flat_map(|graph| &graph.node).any(is_ours) {
+            return Self::guarded_analysis(path, proto, shapes);
+        }
+        let mut hidden = proto.clone();
+        let nodes = hidden.graph.iter_mut().flat_map(|graph| &mut graph.node);
+        nodes.filter(|node| is_ours(node)).for_each(|node| node.op_type.insert_str(0, "edgepack."));
+        Self::guarded_analysis(path, &hidden, shapes)
+    }
+
+    /// The shape of a value that tract could not find, and what follows from it.
+    pub fn learn(&mut self, name: &str, dims: &[usize]) {
+        let Some(&outlet) = self.outlets.get(name) else { return };
+        let known = self.model.set_outlet_fact(outlet, InferenceFact::dt_shape(DatumType::F32, dims));
+        // What tract cannot say then, the nodes that need it will ask for.
+        let _ = known.and_then(|()| self.model.analyse(false));
+    }
+
+    fn guarded_analysis(
+        path: &Path,
+        proto: &pb::ModelProto,
+        shapes: &[(String, Vec<usize>)],
+    ) -> Result<Self> {
         let reason = |panic| format!("the analysis broke off ({panic}): the model contradicts itself");
         guarded(|| Self::analyse(path, proto, shapes))
             .unwrap_or_else(|panic| Err(PackError::Analysis { reason: reason(panic) }))
     }
 
     fn analyse(path: &Path, proto: &pb::ModelProto, shapes: &[(String, Vec<usize>)]) -> Result<Self> {
-        let analysis = |error: TractError| PackError::Analysis { reason: format!("{error:#}") };
+        let analysis = |error: TractError| not_analysed(proto, format!("{error:#}"));
         let directory = path.parent().and_then(Path::to_str);
         let parsed =
             tract_onnx::onnx().with_ignore_value_info(true).parse(proto, directory).map_err(analysis)?;
@@ -56,6 +84,12 @@ impl Facts {
         shape.iter().map(|dim| dim.to_usize().ok()).collect()
     }
 
+    /// Whether a value is of an integer type.
+    pub fn is_integer(&self, name: &str) -> bool {
+        let datum_type = self.fact(name).and_then(|fact| fact.datum_type.concretize());
+        datum_type.is_some_and(|datum_type| datum_type.is_integer())
+    }
+
     /// The elements of a value, if they are known.
     pub fn constant(&self, name: &str) -> Option<std::sync::Arc<tract_onnx::prelude::Tensor>> {
         self.fact(name)?.value.concretize()
@@ -74,6 +108,32 @@ impl Facts {
         let constant = self.constant(name)?;
         let cast = constant.cast_to::<i64>().ok()?;
         Some(cast.try_as_plain_ram().ok()?.as_slice::<i64>().ok()?.to_vec())
+    }
+}
+
+/// What tract cannot make sense of: about the node that its message names, where it names one.
+fn not_analysed(proto: &pb::ModelProto, reason: String) -> PackError {
+    let nodes = proto.graph.iter().flat_map(|graph| &graph.node);
+    let named = |node: &&pb::NodeProto| {
+        let mut names = std::iter::once(&node.name).chain(&node.output).filter(|name| !name.is_empty());
+        names.any(|name| {
+            reason.contains(&format!("\"{name}\"")) || reason.contains(&format!("Building node {name} ("))
+        })
+    };
+    // A node without a name is only known by its operation.
+    let of_type = |node: &&pb::NodeProto| reason.contains(&format!("Building node  ({})", node.op_type));
+    match nodes.clone().find(named).or_else(|| nodes.clone().find(of_type)) {
+        None => PackError::Analysis { reason },
+        Some(node) => PackError::Unsupported {
+            node: super::node_name(node),
+            op: node.op_type.clone(),
+            opset: super::opset(proto),
+            reason: format!("cannot be analysed ({reason})"),
+            remedy:
+                "Check the shapes and types of its inputs (`onnx.checker.check_model` with full_check=True \
+                     may say more), bind free dimensions with --shape, or export it as other operations"
+                    .into(),
+        },
     }
 }
 
@@ -103,17 +163,14 @@ pub(crate) fn bind_input(
     flags: &[(String, Vec<usize>)],
 ) -> Result<(String, Vec<usize>)> {
     let name = &input.name;
-    let (elem_type, dims) = declared(input)
-        .ok_or_else(|| PackError::Shape { name: name.clone(), reason: "the input is no tensor".into() })?;
+    let (elem_type, dims) = declared(input).ok_or_else(|| {
+        let remedy = "edgepack takes tensors: export the model with one input for each tensor";
+        unsupported_end(name, "input", "is no tensor (a sequence, map or optional)", remedy)
+    })?;
     if elem_type != pb::tensor_proto::DataType::Float as i32 {
-        let dtype = pb::tensor_proto::DataType::try_from(elem_type).map_or("unknown", |t| t.as_str_name());
-        return Err(PackError::Unsupported {
-            node: name.clone(),
-            op: "input".into(),
-            opset: 0,
-            reason: format!("has element type {dtype}"),
-            remedy: "edgepack takes models with FLOAT inputs: export the model with float32 inputs".into(),
-        });
+        let reason = format!("has element type {}", type_name(elem_type));
+        let remedy = "edgepack takes models with FLOAT inputs: export the model with float32 inputs";
+        return Err(unsupported_end(name, "input", &reason, remedy));
     }
     let flag = flags.iter().find(|(flagged, _)| flagged == name).map(|(_, dims)| dims);
     let bound = match (flag, dims) {
@@ -154,7 +211,8 @@ pub(crate) fn bind_input(
         }
     };
     if bound.contains(&0) {
-        return Err(PackError::Shape { name: name.clone(), reason: "a dimension is 0".into() });
+        let remedy = format!("Bind it to what the device will have: --shape {name}=1,…");
+        return Err(unsupported_end(name, "input", &format!("has no elements ({bound:?})"), &remedy));
     }
     Ok((name.clone(), bound))
 }
@@ -165,6 +223,39 @@ pub(crate) fn batch_of_one(input: &pb::ValueInfoProto) -> Option<Vec<usize>> {
     let dims = dims?;
     let size = |(i, dim): (usize, &Declared)| if i == 0 { Some(dim.fixed.unwrap_or(1)) } else { dim.fixed };
     dims.iter().enumerate().map(size).collect()
+}
+
+/// Refuses outputs that are no tensors of f32.
+pub(super) fn check_output(output: &pb::ValueInfoProto) -> Result<()> {
+    let (reason, remedy) = match declared(output) {
+        None if output.r#type.is_none() => return Ok(()),
+        None => ("is no tensor".into(), "make each tensor an output"),
+        // Some writers leave the type of an output open.
+        Some((0, _)) => return Ok(()),
+        Some((elem_type, _)) if elem_type == pb::tensor_proto::DataType::Float as i32 => return Ok(()),
+        Some((elem_type, _)) => (
+            format!("has element type {}", type_name(elem_type)),
+            "put a Cast to FLOAT before it, or remove it",
+        ),
+    };
+    let remedy = format!("edgepack gives FLOAT tensors: {remedy}");
+    Err(unsupported_end(&output.name, "output", &reason, &remedy))
+}
+
+/// What is not supported about an input or output of the model.
+pub(super) fn unsupported_end(name: &str, op: &str, reason: &str, remedy: &str) -> PackError {
+    PackError::Unsupported {
+        node: name.into(),
+        op: op.into(),
+        opset: 0,
+        reason: reason.into(),
+        remedy: remedy.into(),
+    }
+}
+
+/// The name of an element type.
+pub(super) fn type_name(elem_type: i32) -> &'static str {
+    pb::tensor_proto::DataType::try_from(elem_type).map_or("unknown", |t| t.as_str_name())
 }
 
 /// One dimension of an input as the file declares it.

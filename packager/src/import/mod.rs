@@ -8,17 +8,27 @@ mod convolution;
 mod facts;
 mod guard;
 mod legacy;
+mod logic;
 pub mod nodes;
+mod norm;
 mod onnx_nodes;
+mod parts;
+mod products;
 mod recurrent;
+mod reduce;
 mod reshape;
+mod resize;
 mod slice;
+mod take;
+mod transposed;
+mod unrolled;
 
 use std::path::{Path, PathBuf};
 
 use tract_onnx::pb;
 
 use crate::error::{PackError, Result};
+use crate::evaluate::evaluate_op;
 use crate::graph::{Clamp, Graph, Node, Op, Precision, Tensor, Value, ValueId};
 use attributes::Attributes;
 use facts::Facts;
@@ -178,17 +188,19 @@ impl Importer {
         }
         onnx_nodes::find_readers(onnx, &mut self.nodes);
         for output in &onnx.output {
+            self.refusals.extend(facts::check_output(output).err());
             let id = self.names.get(&output.name).copied();
             let known = id.filter(|id| self.graph.value(*id).constant.is_none());
             if let Some(id) = known {
                 let id = self.under_name(id, &output.name);
                 self.graph.outputs.push(id);
             } else if self.refusals.is_empty() {
-                self.refusals.push(PackError::Invalid {
-                    node: output.name.clone(),
-                    op: "output".into(),
-                    reason: "this output does not depend on any input; remove it from the model".into(),
-                });
+                self.refusals.push(facts::unsupported_end(
+                    &output.name,
+                    "output",
+                    "does not depend on any input",
+                    "Remove it from the model's outputs: the application knows it beforehand",
+                ));
             }
         }
     }
@@ -202,6 +214,7 @@ impl Importer {
         let graph_nodes = self.graph.nodes.len();
         match self.convert(node, name) {
             Ok(()) if self.graph.nodes.len() > graph_nodes => Became::GraphNodes,
+            Ok(()) if self.folded(node) => Became::Constant(None),
             Ok(()) => Became::Alias,
             Err(refusal) => {
                 if !self.reads_refused(node) {
@@ -217,6 +230,14 @@ impl Importer {
                 Became::Refused
             }
         }
+    }
+
+    /// Whether all that a node gives is known by now.
+    fn folded(&self, node: &pb::NodeProto) -> bool {
+        let is_constant = |name: &String| {
+            name.is_empty() || self.names.get(name).is_none_or(|&id| self.graph.value(id).constant.is_some())
+        };
+        node.output.iter().all(is_constant)
     }
 
     /// Whether a node reads what is not there because its maker was refused: the maker is the trouble then.
@@ -270,6 +291,12 @@ impl Importer {
         Ok(id)
     }
 
+    /// A constant of the file's, of tract's, or of our own folding, as f32.
+    fn f32_constant(&self, name: &str) -> Option<Tensor> {
+        let folded = self.names.get(name).and_then(|&id| self.graph.value(id).constant.clone());
+        folded.or_else(|| self.facts.f32_constant(name))
+    }
+
     /// Input `index` of a node as a value.
     fn input(&mut self, context: &Context<'_>, index: usize) -> Result<ValueId> {
         let name = context.input_name(index)?;
@@ -281,7 +308,7 @@ impl Importer {
         let Some(name) = context.node.input.get(index).filter(|name| !name.is_empty()) else {
             return Ok(None);
         };
-        let constant = self.facts.f32_constant(name).ok_or_else(|| {
+        let constant = self.f32_constant(name).ok_or_else(|| {
             context.unsupported(
                 &format!("computes its input `{name}` while the model runs"),
                 "edgepack needs it as a constant: export the model in inference mode with constants folded",
@@ -320,7 +347,10 @@ impl Importer {
     fn output_dims(&self, context: &Context<'_>) -> Result<Vec<usize>> {
         let name = context.node.output.first().map_or("", |name| name.as_str());
         self.facts.dims(name).ok_or_else(|| {
-            context.invalid(format!("the shape of its output `{name}` is not known before the model runs"))
+            context.unsupported(
+                &format!("has an output `{name}` whose shape is not known before the model runs"),
+                "edgepack bakes shapes in: export the model with static shapes, or bind them with --shape",
+            )
         })
     }
 
@@ -343,6 +373,15 @@ impl Importer {
         dims: Vec<usize>,
     ) -> ValueId {
         let output = self.graph.add_value(name, dims);
+        let constants = inputs.iter().map(|&id| self.graph.value(id).constant.as_ref());
+        if let Some(constants) = constants.collect::<Option<Vec<_>>>().filter(|list| !list.is_empty()) {
+            // What only depends on constants is one.
+            let operands: Vec<&[f32]> = constants.iter().map(|constant| &constant.data[..]).collect();
+            let data = evaluate_op(&self.graph, &op, &inputs, output, &operands);
+            let dims = self.graph.dims(output).to_vec();
+            self.graph.values[output.0].constant = Some(Tensor::new(dims, data));
+            return output;
+        }
         let (name, onnx_op) = (context.name.clone(), context.node.op_type.clone());
         let (clamp, precision, merged) = (Clamp::NONE, Precision::Int8, Vec::new());
         self.graph.nodes.push(Node { name, onnx_op, op, inputs, output, clamp, precision, merged });

@@ -1,10 +1,14 @@
 //! The table of ONNX operations that edgepack has steps for, and the conversion of the simple ones.
 
-use tract_onnx::pb;
+use tract_onnx::pb::{self, tensor_proto::DataType};
 
-use super::{Context, Importer, convolution, node_name, recurrent, reshape, slice};
-use crate::error::Result;
-use crate::graph::{BinaryKind, FullyConnected, LayerNorm, Op, Tensor};
+use super::facts::type_name;
+use super::{
+    Context, Importer, convolution, logic, node_name, norm, products, recurrent, reduce, reshape, resize,
+    slice, transposed,
+};
+use crate::error::{PackError, Result};
+use crate::graph::{BinaryKind, Op, Tensor};
 use crate::unary::Unary;
 
 /// What a user can do about an operation that is not in the table.
@@ -16,85 +20,136 @@ type Converter = fn(&mut Importer, &Context<'_>) -> Result<()>;
 /// Operation and conversion. Sorted, so that the list in `--help` is.
 static CONVERTERS: &[(&str, Converter)] = &[
     ("Abs", unary),
+    ("Acos", unary),
+    ("Acosh", unary),
     ("Add", binary),
+    ("And", logic::junction),
+    ("Asin", unary),
+    ("Asinh", unary),
+    ("Atan", unary),
+    ("Atanh", unary),
     ("AveragePool", convolution::pool),
-    ("BatchNormalization", batch_normalization),
-    ("Cast", cast),
+    ("BatchNormalization", norm::batch_normalization),
+    ("Cast", logic::cast),
+    ("CastLike", logic::cast_like),
     ("Ceil", unary),
     ("Celu", unary),
     ("Clip", clip),
     ("Concat", reshape::concat),
     ("Constant", identity),
     ("Conv", convolution::conv),
+    ("ConvTranspose", transposed::conv_transpose),
     ("Cos", unary),
+    ("Cosh", unary),
+    ("DepthToSpace", reshape::depth_to_space),
     ("Div", div),
     ("Dropout", identity),
     ("Elu", unary),
+    ("Equal", logic::compare),
     ("Erf", unary),
     ("Exp", unary),
+    ("Expand", reshape::expand),
     ("Flatten", reshape::reshape),
     ("Floor", unary),
     ("GRU", recurrent::gru),
     ("Gather", slice::gather),
     ("Gelu", unary),
-    ("Gemm", gemm),
+    ("Gemm", products::gemm),
     ("GlobalAveragePool", convolution::global_pool),
     ("GlobalMaxPool", convolution::global_pool),
+    ("Greater", logic::compare),
+    ("GreaterOrEqual", logic::compare),
+    ("GroupNormalization", norm::by_groups),
     ("HardSigmoid", unary),
     ("HardSwish", unary),
     ("Identity", identity),
+    ("InstanceNormalization", norm::by_groups),
+    ("LRN", norm::local_response),
     ("LSTM", recurrent::lstm),
-    ("LayerNormalization", layer_normalization),
+    ("LayerNormalization", norm::layer_normalization),
     ("LeakyRelu", unary),
+    ("Less", logic::compare),
+    ("LessOrEqual", logic::compare),
     ("Log", unary),
-    ("MatMul", matmul),
+    ("LogSoftmax", reduce::log_softmax),
+    ("LpNormalization", norm::by_length),
+    ("LpPool", convolution::lp_pool),
+    ("MatMul", products::matmul),
+    ("Max", logic::several),
     ("MaxPool", convolution::pool),
+    ("Mean", logic::several),
+    ("MeanVarianceNormalization", norm::mean_variance),
+    ("Min", logic::several),
     ("Mish", unary),
     ("Mul", binary),
     ("Neg", unary),
+    ("Not", unary),
+    ("Or", logic::junction),
     ("PRelu", prelu),
     ("Pad", reshape::pad),
     ("Pow", pow),
+    ("RNN", recurrent::rnn),
     ("Reciprocal", unary),
-    ("ReduceMean", reshape::reduce_mean),
+    ("ReduceL1", reduce::reduce),
+    ("ReduceL2", reduce::reduce),
+    ("ReduceLogSum", reduce::reduce),
+    ("ReduceLogSumExp", reduce::reduce),
+    ("ReduceMax", reduce::reduce),
+    ("ReduceMean", reduce::reduce),
+    ("ReduceMin", reduce::reduce),
+    ("ReduceSum", reduce::reduce),
+    ("ReduceSumSquare", reduce::reduce),
     ("Relu", unary),
     ("Reshape", reshape::reshape),
+    ("Resize", resize::resize),
     ("Round", unary),
     ("Selu", unary),
+    ("Shrink", unary),
     ("Sigmoid", unary),
     ("Sign", unary),
     ("Sin", unary),
+    ("Sinh", unary),
     ("Slice", slice::slice),
     ("Softmax", reshape::softmax),
     ("Softplus", unary),
     ("Softsign", unary),
+    ("SpaceToDepth", reshape::space_to_depth),
+    ("Split", slice::split),
     ("Sqrt", unary),
     ("Squeeze", reshape::reshape),
     ("Sub", binary),
+    ("Sum", logic::several),
+    ("Tan", unary),
     ("Tanh", unary),
     ("ThresholdedRelu", unary),
+    ("Tile", reshape::tile),
     ("Transpose", reshape::transpose),
     ("Unsqueeze", reshape::reshape),
+    ("Upsample", resize::resize),
+    ("Where", logic::choose),
+    ("Xor", logic::junction),
 ];
 
 /// Operations that are fine as long as tract can fold them: they compute shapes.
 static FOLDED: &[&str] = &[
-    "Constant",
     "ConstantOfShape",
-    "Equal",
-    "Expand",
-    "Greater",
-    "Less",
-    "Max",
-    "Min",
-    "Not",
+    "CumSum",
+    "EyeLike",
+    "GatherElements",
+    "GatherND",
+    "IsInf",
+    "IsNaN",
+    "Mod",
+    "NonZero",
+    "OneHot",
     "Range",
     "ReduceProd",
+    "ScatterElements",
+    "ScatterND",
     "Shape",
     "Size",
-    "Split",
-    "Tile",
-    "Where",
+    "TopK",
+    "Trilu",
 ];
 
 /// The operations that edgepack has steps for.
@@ -115,12 +170,45 @@ pub(crate) fn is_known(node: &pb::NodeProto) -> bool {
 /// Refuses operations that no step and no folding can help, before tract is asked about shapes, so
 /// that the message is about the node.
 pub(super) fn check_supported(graph: &pb::GraphProto, opset: i64) -> Result<()> {
-    match graph.node.iter().find(|node| !is_known(node)) {
-        None => Ok(()),
-        Some(node) => {
-            let context = Context { node, name: node_name(node), opset };
-            Err(context.unsupported("is not supported", REMEDY))
+    for node in &graph.node {
+        let context = Context { node, name: node_name(node), opset };
+        if !is_known(node) {
+            return Err(context.unsupported("is not supported", REMEDY));
         }
+        check_analysable(&context)?;
+    }
+    let types = |tensor: &&pb::TensorProto| DataType::try_from(tensor.data_type).is_ok_and(is_unknown);
+    match graph.initializer.iter().find(types) {
+        None => Ok(()),
+        Some(tensor) => Err(PackError::Unsupported {
+            node: tensor.name.clone(),
+            op: "initializer".into(),
+            opset,
+            reason: format!("has element type {}", type_name(tensor.data_type)),
+            remedy:
+                "edgepack reads FLOAT, FLOAT16, DOUBLE, BOOL and integers of 8 bits or more: store it as one \
+                     of them"
+                    .into(),
+        }),
+    }
+}
+
+/// Types that tract knows nothing of.
+fn is_unknown(dtype: DataType) -> bool {
+    let name = dtype.as_str_name();
+    name.starts_with("FLOAT8") || name.starts_with("FLOAT4") || ["BFLOAT16", "INT4", "UINT4"].contains(&name)
+}
+
+/// Refuses forms of operations that tract's analysis would stumble over in words of its own.
+fn check_analysable(context: &Context<'_>) -> Result<()> {
+    let attributes = context.attributes();
+    match context.node.op_type.as_str() {
+        "BatchNormalization" if attributes.int("training_mode", 0) != 0 => Err(norm::in_training(context)),
+        "Cast" => match DataType::try_from(attributes.int("to", 0) as i32) {
+            Ok(to) if is_unknown(to) => Err(logic::no_cast_to(context, to)),
+            _ => Ok(()),
+        },
+        _ => Ok(()),
     }
 }
 
@@ -133,20 +221,6 @@ fn identity(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
     let input = importer.input(context, 0)?;
     importer.alias(context, input);
     Ok(())
-}
-
-fn cast(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
-    use pb::tensor_proto::DataType;
-    let to = context.attributes().int("to", 0) as i32;
-    let float = [DataType::Float, DataType::Float16, DataType::Double, DataType::Bfloat16];
-    if !float.iter().any(|&dtype| dtype as i32 == to) {
-        let name = DataType::try_from(to).map_or("unknown", |dtype| dtype.as_str_name());
-        return Err(context.unsupported(
-            &format!("casts to {name} while the model runs"),
-            "edgepack casts between floating-point types only, where it changes nothing",
-        ));
-    }
-    identity(importer, context)
 }
 
 fn unary(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
@@ -180,6 +254,19 @@ fn unary(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
         "Sign" => Unary::Sign,
         "Sin" => Unary::Sin,
         "Cos" => Unary::Cos,
+        "Tan" => Unary::Tan,
+        "Asin" => Unary::Asin,
+        "Acos" => Unary::Acos,
+        "Atan" => Unary::Atan,
+        "Sinh" => Unary::Sinh,
+        "Cosh" => Unary::Cosh,
+        "Asinh" => Unary::Asinh,
+        "Acosh" => Unary::Acosh,
+        "Atanh" => Unary::Atanh,
+        "Not" => Unary::Affine { scale: -1.0, shift: 1.0 },
+        "Shrink" => {
+            Unary::Shrink { lambd: attributes.float("lambd", 0.5), bias: attributes.float("bias", 0.0) }
+        }
         other => return Err(context.invalid(format!("`{other}` is no function of one number"))),
     };
     push_unary(importer, context, function)
@@ -192,6 +279,13 @@ fn push_unary(importer: &mut Importer, context: &Context<'_>, function: Unary) -
 
 fn clip(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
     let attributes = context.attributes();
+    let computed = |index: usize| {
+        let name = context.node.input.get(index).filter(|name| !name.is_empty());
+        name.is_some_and(|name| importer.f32_constant(name).is_none())
+    };
+    if computed(1) || computed(2) {
+        return logic::clip(importer, context);
+    }
     let mut bound = |index: usize, name: &str, default: f32| -> Result<f32> {
         let constant = importer.optional_constant(context, index)?.and_then(|t| t.data.first().copied());
         Ok(constant.or(attributes.optional_float(name)).unwrap_or(default))
@@ -203,7 +297,7 @@ fn clip(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
 
 /// The one number of a constant input, if it is one.
 fn scalar(importer: &Importer, context: &Context<'_>, index: usize) -> Option<f32> {
-    let constant = importer.facts.f32_constant(context.node.input.get(index)?)?;
+    let constant = importer.f32_constant(context.node.input.get(index)?)?;
     match constant.data[..] {
         [value] if value.is_finite() => Some(value),
         _ => None,
@@ -238,10 +332,22 @@ fn binary(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
 
 /// A division is a product with the reciprocal.
 fn div(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
+    if importer.facts.is_integer(context.input_name(0)?) {
+        return Err(context.unsupported(
+            "divides integers while the model runs",
+            "cast them to FLOAT first, and use Floor behind the division",
+        ));
+    }
     let numerator = importer.input(context, 0)?;
-    if importer.facts.f32_constant(context.input_name(1)?).is_none() {
+    if importer.f32_constant(context.input_name(1)?).is_none() {
         let divisor = importer.input(context, 1)?;
         let (name, dims) = (format!("{}/reciprocal", context.name), importer.graph.dims(divisor).to_vec());
+        if let Some(scale) = importer.number(numerator) {
+            let function = Unary::Reciprocal.then(Unary::Affine { scale, shift: 0.0 });
+            if importer.output_dims(context)? == dims {
+                return importer.push(context, Op::Unary(function), vec![divisor]);
+            }
+        }
         let reciprocal =
             importer.push_part(context, Op::Unary(Unary::Reciprocal), vec![divisor], &name, dims);
         return importer.push(context, Op::Binary(BinaryKind::Mul), vec![numerator, reciprocal]);
@@ -270,133 +376,19 @@ fn pow(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
     push_unary(importer, context, Unary::Pow { exponent })
 }
 
+/// `max(x, 0) + slope * min(x, 0)`.
 fn prelu(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
-    let slope = importer.constant(context, 1)?;
-    let first = slope.data.first().copied().unwrap_or(0.0);
-    if slope.data.iter().any(|&s| s != first) {
-        return Err(context.unsupported(
-            "has a slope for each channel",
-            "edgepack runs PRelu with one slope: train it with a single parameter, or use LeakyRelu",
-        ));
+    let [input, slope] = [importer.input(context, 0)?, importer.input(context, 1)?];
+    let constant = importer.graph.value(slope).constant.as_ref();
+    let first = constant.and_then(|constant| constant.data.first().copied());
+    if let Some(alpha) = first.filter(|first| constant.is_some_and(|c| c.data.iter().all(|s| s == first))) {
+        return push_unary(importer, context, Unary::LeakyRelu { alpha });
     }
-    push_unary(importer, context, Unary::LeakyRelu { alpha: first })
-}
-
-fn batch_normalization(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
-    let attributes = context.attributes();
-    if attributes.int("training_mode", 0) != 0 {
-        return Err(context.unsupported(
-            "is in training mode",
-            "export the model in inference mode (PyTorch: model.eval() before export)",
-        ));
-    }
-    let input = importer.input(context, 0)?;
-    let [gamma, beta, mean, variance] = [1, 2, 3, 4].map(|i| importer.constant(context, i));
-    let (gamma, beta, mean, variance) = (gamma?, beta?, mean?, variance?);
-    let channels = importer.graph.dims(input).get(1).copied().unwrap_or(0);
-    if [&gamma, &beta, &mean, &variance].iter().any(|t| t.data.len() != channels) {
-        return Err(context.invalid(format!("its parameters are not one for each of {channels} channels")));
-    }
-    let epsilon = attributes.float("epsilon", 1e-5) as f64;
-    let scale: Vec<f64> = (gamma.data.iter().zip(&*variance.data))
-        .map(|(&gamma, &variance)| gamma as f64 / (variance as f64 + epsilon).sqrt())
-        .collect();
-    let shift =
-        (0..channels).map(|c| (beta.data[c] as f64 - mean.data[c] as f64 * scale[c]) as f32).collect();
-    let scale = scale.iter().map(|&s| s as f32).collect();
-    importer.push(context, Op::ChannelAffine { scale, shift }, vec![input])
-}
-
-fn layer_normalization(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
-    let attributes = context.attributes();
-    let input = importer.input(context, 0)?;
-    let dims = importer.graph.dims(input).to_vec();
-    let axis = reshape::axis(context, attributes.int("axis", -1), dims.len())?;
-    let channels: usize = dims[axis..].iter().product();
-    let spread = |constant: Tensor| match constant.data.len() {
-        1 => Ok(vec![constant.data[0]; channels]),
-        n if n == channels => Ok(constant.data.to_vec()),
-        _ => Err(context.invalid(format!(
-            "its parameters of shape {:?} are not one for each of {channels}",
-            constant.dims
-        ))),
-    };
-    let gamma = spread(importer.constant(context, 1)?)?;
-    let beta = importer.optional_constant(context, 2)?.map_or_else(|| Ok(vec![0.0; channels]), spread)?;
-    let epsilon = attributes.float("epsilon", 1e-5);
-    if !(epsilon >= 0.0 && epsilon.is_finite()) {
-        return Err(context.invalid(format!("its epsilon is {epsilon}")));
-    }
-    importer.push(context, Op::LayerNorm(LayerNorm { axis, gamma, beta, epsilon }), vec![input])
-}
-
-fn gemm(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
-    let attributes = context.attributes();
-    let input = importer.input(context, 0)?;
-    if attributes.int("transA", 0) != 0 {
-        return Err(context.unsupported("transposes its first operand", "put a Transpose before it"));
-    }
-    let matrix = importer.constant(context, 1)?;
-    let transposed = attributes.int("transB", 0) != 0;
-    let mut weights = rows_of_columns(context, &matrix, transposed)?;
-    let alpha = attributes.float("alpha", 1.0);
-    if alpha != 1.0 {
-        weights = Tensor::new(weights.dims.clone(), weights.data.iter().map(|w| w * alpha).collect());
-    }
-    let outputs = weights.dims[0];
-    let beta = attributes.float("beta", 1.0);
-    let bias = match importer.optional_constant(context, 2)? {
-        None => vec![0.0; outputs],
-        Some(bias) => match bias.data.len() {
-            1 => vec![bias.data[0] * beta; outputs],
-            n if n == outputs => bias.data.iter().map(|b| b * beta).collect(),
-            _ => {
-                return Err(context.unsupported(
-                    &format!("adds a matrix of shape {:?}", bias.dims),
-                    "edgepack adds one bias a column: use an Add after the Gemm",
-                ));
-            }
-        },
-    };
-    importer.push(context, Op::FullyConnected(FullyConnected { weights, bias }), vec![input])
-}
-
-fn matmul(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
-    let input = importer.input(context, 0)?;
-    let name = context.input_name(1)?;
-    if importer.graph.value(input).constant.is_some() {
-        return Err(context.unsupported("has its constant on the left", "transpose both operands"));
-    }
-    let Some(matrix) = importer.facts.f32_constant(name) else {
-        let other = importer.input(context, 1)?;
-        if [input, other].iter().any(|&id| importer.graph.dims(id).len() < 2) {
-            return Err(context.unsupported(
-                "multiplies a vector that is computed while the model runs",
-                "put an Unsqueeze before it, and a Squeeze behind it",
-            ));
-        }
-        return importer.push(context, Op::MatMul, vec![input, other]);
-    };
-    let weights = rows_of_columns(context, &matrix, false)?;
-    let bias = vec![0.0; weights.dims[0]];
-    importer.push(context, Op::FullyConnected(FullyConnected { weights, bias }), vec![input])
-}
-
-/// `[N, K]` of a matrix that is `[K, N]`, or already `[N, K]`.
-fn rows_of_columns(context: &Context<'_>, matrix: &Tensor, already: bool) -> Result<Tensor> {
-    let significant: &[usize] = match &matrix.dims[..] {
-        [1, rest @ ..] if rest.len() == 2 => rest,
-        dims => dims,
-    };
-    let [rows, columns] = *significant else {
-        return Err(context.unsupported(
-            &format!("multiplies by a constant of shape {:?}", matrix.dims),
-            "edgepack multiplies by constant matrices of two dimensions",
-        ));
-    };
-    if already {
-        return Ok(Tensor { dims: vec![rows, columns], data: matrix.data.clone() });
-    }
-    let data = (0..columns).flat_map(|n| (0..rows).map(move |k| matrix.data[k * columns + n])).collect();
-    Ok(Tensor::new(vec![columns, rows], data))
+    let (above, below) =
+        (Unary::Clip { min: 0.0, max: f32::INFINITY }, Unary::Clip { min: f32::NEG_INFINITY, max: 0.0 });
+    let above = importer.unary_part(context, "above 0", above, input);
+    let below = importer.unary_part(context, "below 0", below, input);
+    let below = importer.binary_part(context, "with its slope", BinaryKind::Mul, [below, slope])?;
+    let result = importer.binary_part(context, "both", BinaryKind::Add, [above, below])?;
+    importer.result(context, 0, result)
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::unrolled::{Kind, MAX_STEPS, unroll};
 use super::{Context, Importer};
 use crate::error::Result;
 use crate::graph::{Cell, FullyConnected, Op, Recurrent, Tensor, ValueId};
@@ -24,17 +25,28 @@ struct Layer {
 }
 
 pub(super) fn lstm(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
-    convert(importer, context, Cell::Lstm)
+    convert_or_unroll(importer, context, Cell::Lstm, Kind::Lstm)
 }
 
 pub(super) fn gru(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
-    if context.attributes().int("linear_before_reset", 0) == 0 {
-        return Err(context.unsupported(
-            "applies its reset gate before the recurrent product (linear_before_reset = 0)",
-            "edgepack runs linear_before_reset = 1, which PyTorch's GRU is, and Keras' with reset_after=True",
-        ));
+    convert_or_unroll(importer, context, Cell::Gru, Kind::Gru)
+}
+
+pub(super) fn rnn(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
+    unroll(importer, context, Kind::Rnn)
+}
+
+/// One step of the plan for the whole sequence where there is one; else, for short sequences, their steps
+/// one after the other.
+fn convert_or_unroll(importer: &mut Importer, context: &Context<'_>, cell: Cell, kind: Kind) -> Result<()> {
+    let input = importer.input(context, 0)?;
+    let time = usize::from(context.attributes().int("layout", 0) != 0);
+    let steps = importer.graph.dims(input).get(time).copied().unwrap_or(0);
+    match check_variants(importer, context, cell) {
+        Ok(()) => convert(importer, context, cell),
+        Err(_) if steps <= MAX_STEPS => unroll(importer, context, kind),
+        Err(error) => Err(error),
     }
-    convert(importer, context, Cell::Gru)
 }
 
 fn convert(importer: &mut Importer, context: &Context<'_>, cell: Cell) -> Result<()> {
@@ -45,7 +57,6 @@ fn convert(importer: &mut Importer, context: &Context<'_>, cell: Cell) -> Result
         "bidirectional" => &[false, true],
         other => return Err(context.invalid(format!("its direction is `{other}`"))),
     };
-    check_variants(context, cell, directions.len())?;
     let layer = layer(importer, context, cell, directions.len())?;
     let [steps, batch, _] = layer.dims;
     // By output of the ONNX node: what each direction gives.
@@ -93,10 +104,28 @@ fn convert(importer: &mut Importer, context: &Context<'_>, cell: Cell) -> Result
     Ok(())
 }
 
-/// Refuses what makes another function of the cell.
-fn check_variants(context: &Context<'_>, cell: Cell, directions: usize) -> Result<()> {
+/// Refuses what makes another function of the cell than the recurrent step computes.
+fn check_variants(importer: &Importer, context: &Context<'_>, cell: Cell) -> Result<()> {
     let attributes = context.attributes();
     let refuse = |what: &str, remedy: &str| Err(context.unsupported(what, remedy));
+    let directions = 1 + usize::from(attributes.string("direction", "forward") == "bidirectional");
+    let initial = context.node.input.iter().skip(5).take(if cell == Cell::Lstm { 2 } else { 1 });
+    if let Some(name) =
+        initial.filter(|name| !name.is_empty()).find(|name| importer.facts.constant(name).is_none())
+    {
+        return refuse(
+            &format!("has an initial state `{name}` that is computed while the model runs"),
+            &format!(
+                "edgepack runs that for up to {MAX_STEPS} time steps: bind fewer, or make it a constant"
+            ),
+        );
+    }
+    if cell == Cell::Gru && attributes.int("linear_before_reset", 0) == 0 {
+        return refuse(
+            "applies its reset gate before the recurrent product (linear_before_reset = 0)",
+            "edgepack runs linear_before_reset = 1, which PyTorch's GRU is, and Keras' with reset_after=True",
+        );
+    }
     let expected: &[&str] = match cell {
         Cell::Lstm => &["Sigmoid", "Tanh", "Tanh"],
         Cell::Gru => &["Sigmoid", "Tanh"],

@@ -1,9 +1,9 @@
-//! Slice and Gather by constants: elements at equal distances along an axis.
+//! Slice, Split and Gather by constants: elements at equal distances along an axis, or at any.
 
 use super::reshape::axis;
 use super::{Context, Importer};
 use crate::error::Result;
-use crate::graph::Op;
+use crate::graph::{Op, ValueId};
 
 /// What is taken along one axis.
 #[derive(Clone, Copy)]
@@ -35,20 +35,22 @@ pub(super) fn slice(importer: &mut Importer, context: &Context<'_>) -> Result<()
         )));
     }
     let mut taken: Vec<Taken> = dims.iter().map(|&count| Taken { start: 0, step: 1, count }).collect();
+    let mut backwards: Vec<Option<Vec<usize>>> = vec![None; dims.len()];
     for (i, &of) in axes.iter().enumerate() {
         let of = axis(context, of, dims.len())?;
-        if steps[i] < 1 {
-            return Err(context.unsupported(
-                &format!("walks axis {of} by steps of {}", steps[i]),
-                "edgepack takes slices forwards only",
-            ));
-        }
         let size = dims[of] as i64;
+        if steps[i] == 0 {
+            return Err(context.invalid(format!("walks axis {of} by steps of 0")));
+        }
+        if steps[i] < 0 {
+            backwards[of] = Some(walk_back(starts[i], ends[i], steps[i], size));
+            continue;
+        }
         let position = |at: i64| (if at < 0 { at.saturating_add(size) } else { at }).clamp(0, size);
         let (start, end) = (position(starts[i]), position(ends[i]));
         let count = (end - start).max(0) as u64;
         if count == 0 {
-            return Err(context.invalid(format!("it takes nothing of axis {of}")));
+            return Err(nothing(context, of));
         }
         taken[of] = Taken {
             start: start as usize,
@@ -56,7 +58,66 @@ pub(super) fn slice(importer: &mut Importer, context: &Context<'_>) -> Result<()
             count: count.div_ceil(steps[i] as u64) as usize,
         };
     }
-    push(importer, context, &taken)
+    if let Some(of) = backwards.iter().position(|indices| indices.as_ref().is_some_and(Vec::is_empty)) {
+        return Err(nothing(context, of));
+    }
+    let input = importer.take_part(context, "backwards", input, backwards);
+    if importer.graph.dims(input).iter().zip(&taken).all(|(&dim, taken)| dim == taken.count) {
+        return importer.result(context, 0, input);
+    }
+    for (&dim, taken) in importer.graph.dims(input).iter().zip(&mut taken) {
+        taken.count = taken.count.min(dim);
+    }
+    push(importer, context, input, &taken)
+}
+
+fn nothing(context: &Context<'_>, axis: usize) -> crate::error::PackError {
+    let remedy = "a tensor without elements computes nothing: cut the model before it";
+    context.unsupported(&format!("takes nothing of axis {axis}"), remedy)
+}
+
+/// The indices of a slice with a negative step.
+fn walk_back(start: i64, end: i64, step: i64, size: i64) -> Vec<usize> {
+    let from_front = |at: i64| if at < 0 { at.saturating_add(size) } else { at };
+    let (mut at, end) = (from_front(start).min(size - 1), from_front(end).max(-1));
+    let mut indices = Vec::new();
+    while at > end && at >= 0 {
+        indices.push(at as usize);
+        at = at.saturating_add(step);
+    }
+    indices
+}
+
+/// One slice for each output.
+pub(super) fn split(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
+    let input = importer.input(context, 0)?;
+    let dims = importer.graph.dims(input).to_vec();
+    let along = axis(context, context.attributes().int("axis", 0), dims.len())?;
+    let parts = context.node.output.len();
+    let sizes = match context.attributes().ints("split") {
+        Some(sizes) => Some(sizes.to_vec()),
+        None => importer.integers(context, 1)?,
+    };
+    // Without sizes they are equal, but for the last.
+    let equal = dims[along].div_ceil(parts);
+    let rest = |part: usize| dims[along].saturating_sub(part * equal).min(equal) as i64;
+    let sizes = sizes.unwrap_or_else(|| (0..parts).map(rest).collect());
+    if sizes.len() != parts || sizes.iter().sum::<i64>() != dims[along] as i64 {
+        return Err(context.invalid(format!("parts of {sizes:?} of {} along axis {along}", dims[along])));
+    }
+    if sizes.iter().any(|&size| size < 1) {
+        return Err(nothing(context, along));
+    }
+    let mut start = 0;
+    for (index, &size) in sizes.iter().enumerate() {
+        let (mut starts, mut part) = (vec![0; dims.len()], dims.clone());
+        (starts[along], part[along]) = (start, size as usize);
+        let op = Op::Slice { starts, steps: vec![1; dims.len()] };
+        let part = importer.part(context, &format!("part {index}"), op, vec![input], part);
+        importer.result(context, index, part)?;
+        start += size as usize;
+    }
+    Ok(())
 }
 
 pub(super) fn gather(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
@@ -71,19 +132,20 @@ pub(super) fn gather(importer: &mut Importer, context: &Context<'_>) -> Result<(
     }
     let step = from_front.get(1).map_or(1, |second| second - from_front[0]);
     if step < 1 || from_front.windows(2).any(|pair| pair[1] - pair[0] != step) {
-        return Err(context.unsupported(
-            &format!("takes the indices {indices:?}"),
-            "edgepack takes one index, or ascending ones at equal distances",
-        ));
+        let mut indices = vec![None; dims.len()];
+        indices[along] = Some(from_front.iter().map(|&index| index as usize).collect());
+        let taken = importer.take_part(context, "taken", input, indices);
+        let shape = importer.output_dims(context)?;
+        let result = importer.reshape_part(context, "in shape", taken, shape);
+        return importer.result(context, 0, result);
     }
     let mut taken: Vec<Taken> = dims.iter().map(|&count| Taken { start: 0, step: 1, count }).collect();
     taken[along] = Taken { start: from_front[0] as usize, step: step as usize, count: from_front.len() };
-    push(importer, context, &taken)
+    push(importer, context, input, &taken)
 }
 
 /// The elements, in the shape that tract found: Gather by a scalar drops its axis.
-fn push(importer: &mut Importer, context: &Context<'_>, taken: &[Taken]) -> Result<()> {
-    let input = importer.input(context, 0)?;
+fn push(importer: &mut Importer, context: &Context<'_>, input: ValueId, taken: &[Taken]) -> Result<()> {
     let op = Op::Slice {
         starts: taken.iter().map(|axis| axis.start).collect(),
         steps: taken.iter().map(|axis| axis.step).collect(),

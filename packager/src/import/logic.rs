@@ -1,0 +1,242 @@
+//! Comparisons, choices, and operations of any number of operands. Truth values are the numbers 0 and 1.
+
+use tract_onnx::pb;
+
+use super::{Context, Importer};
+use crate::error::{PackError, Result};
+use crate::graph::{BinaryKind, Tensor, ValueId};
+use crate::unary::{Comparison, Unary};
+
+pub(super) fn compare(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
+    let comparison = match context.node.op_type.as_str() {
+        "Less" => Comparison::Less,
+        "LessOrEqual" => Comparison::LessOrEqual,
+        "Greater" => Comparison::Greater,
+        "GreaterOrEqual" => Comparison::GreaterOrEqual,
+        _ => Comparison::Equal,
+    };
+    let operands = [importer.input(context, 0)?, importer.input(context, 1)?];
+    let dims = super::parts::broadcast(importer.graph.dims(operands[0]), importer.graph.dims(operands[1]));
+    let result = match operands.map(|id| importer.number(id)) {
+        [_, Some(than)] if dims.as_deref() == Some(importer.graph.dims(operands[0])) => {
+            importer.unary_part(context, "result", Unary::Compare { comparison, than }, operands[0])
+        }
+        [Some(than), _] if dims.as_deref() == Some(importer.graph.dims(operands[1])) => {
+            let function = Unary::Compare { comparison: comparison.swapped(), than };
+            importer.unary_part(context, "result", function, operands[1])
+        }
+        _ => {
+            let difference = importer.binary_part(context, "difference", BinaryKind::Sub, operands)?;
+            importer.unary_part(context, "result", Unary::Compare { comparison, than: 0.0 }, difference)
+        }
+    };
+    importer.result(context, 0, result)
+}
+
+/// And is a product, Or a sum that ends at 1, Xor the magnitude of a difference.
+pub(super) fn junction(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
+    let operands = [importer.input(context, 0)?, importer.input(context, 1)?];
+    let (kind, function) = match context.node.op_type.as_str() {
+        "And" => (BinaryKind::Mul, None),
+        "Or" => (BinaryKind::Add, Some(Unary::Clip { min: 0.0, max: 1.0 })),
+        _ => (BinaryKind::Sub, Some(Unary::Abs)),
+    };
+    let mut result = importer.binary_part(context, "both", kind, operands)?;
+    if let Some(function) = function {
+        result = importer.unary_part(context, "result", function, result);
+    }
+    importer.result(context, 0, result)
+}
+
+/// `c * a + (1 - c) * b`: the factors are exactly 0 or 1.
+pub(super) fn choose(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
+    let [condition, yes, no] = [0, 1, 2].map(|index| importer.input(context, index));
+    let (condition, yes, no) = (condition?, yes?, no?);
+    for id in [yes, no] {
+        let constant = importer.graph.value(id).constant.as_ref();
+        if let Some(value) = constant.and_then(|constant| constant.data.iter().find(|x| !x.is_finite())) {
+            return Err(context.unsupported(
+                &format!("chooses {value}"),
+                "int8 has no infinity: use a large finite number, such as -1e4 for a mask before a Softmax",
+            ));
+        }
+    }
+    let result = if let (Some(yes), Some(no)) = (importer.number(yes), importer.number(no)) {
+        let function = Unary::Affine { scale: yes - no, shift: no };
+        importer.unary_part(context, "result", function, condition)
+    } else if importer.graph.value(condition).constant.is_some()
+        && [yes, no].iter().all(|id| importer.graph.value(*id).constant.is_some())
+    {
+        return Err(context.invalid("all of its operands are constants"));
+    } else {
+        let not = Unary::Affine { scale: -1.0, shift: 1.0 };
+        let otherwise = match importer.graph.value(condition).constant.clone() {
+            Some(Tensor { dims, data }) => {
+                let data = data.iter().map(|&c| not.apply(c)).collect();
+                importer.constant_part(context, "otherwise", Tensor::new(dims, data))
+            }
+            None => importer.unary_part(context, "otherwise", not, condition),
+        };
+        let of_yes = importer.product(context, "chosen", [condition, yes])?;
+        let of_no = importer.product(context, "not chosen", [otherwise, no])?;
+        importer.binary_part(context, "result", BinaryKind::Add, [of_yes, of_no])?
+    };
+    let shape = importer.output_dims(context)?;
+    if importer.graph.dims(result) != shape {
+        return Err(context.unsupported(
+            "repeats its condition to a larger shape",
+            "edgepack chooses between tensors or constants of the shape of the result",
+        ));
+    }
+    importer.result(context, 0, result)
+}
+
+/// Sum, Mean, Max and Min of any number of tensors.
+pub(super) fn several(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
+    let op = context.node.op_type.as_str();
+    let count = context.node.input.len();
+    let mut result = importer.input(context, 0)?;
+    for index in 1..count {
+        let next = importer.input(context, index)?;
+        result = match op {
+            "Sum" | "Mean" => {
+                importer.binary_part(context, &format!("sum {index}"), BinaryKind::Add, [result, next])?
+            }
+            _ => importer.extreme(context, index, op == "Max", [result, next])?,
+        };
+    }
+    if op == "Mean" && count > 1 {
+        let function = Unary::Affine { scale: 1.0 / count as f32, shift: 0.0 };
+        result = importer.unary_part(context, "mean", function, result);
+    }
+    importer.result(context, 0, result)
+}
+
+/// Clip whose bounds are computed while the model runs.
+pub(super) fn clip(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
+    let mut result = importer.input(context, 0)?;
+    for (index, greater) in [(1, true), (2, false)] {
+        if context.node.input.get(index).is_some_and(|name| !name.is_empty()) {
+            let bound = importer.input(context, index)?;
+            result = importer.extreme(context, index, greater, [result, bound])?;
+        }
+    }
+    importer.result(context, 0, result)
+}
+
+pub(super) fn cast(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
+    use pb::tensor_proto::DataType;
+    let to = context.attributes().int("to", 0) as i32;
+    convert(importer, context, DataType::try_from(to).unwrap_or(DataType::Undefined))
+}
+
+/// A cast to the type of another tensor.
+pub(super) fn cast_like(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
+    use pb::tensor_proto::DataType;
+    let integer = importer.facts.is_integer(context.input_name(1)?);
+    convert(importer, context, if integer { DataType::Int64 } else { DataType::Float })
+}
+
+/// Numbers stay what they are, cut to integers or to truth values where the type says so.
+fn convert(importer: &mut Importer, context: &Context<'_>, to: pb::tensor_proto::DataType) -> Result<()> {
+    use pb::tensor_proto::DataType;
+    let input = importer.input(context, 0)?;
+    let is_float = !importer.facts.is_integer(context.input_name(0)?);
+    match to {
+        DataType::Float | DataType::Float16 | DataType::Double | DataType::Bfloat16 => {
+            importer.alias(context, input);
+            Ok(())
+        }
+        DataType::Bool => {
+            let function = Unary::Compare { comparison: Comparison::NotEqual, than: 0.0 };
+            let result = importer.unary_part(context, "truth", function, input);
+            importer.result(context, 0, result)
+        }
+        DataType::Int32 | DataType::Int64 | DataType::Int16 | DataType::Int8 | DataType::Uint8
+            if is_float =>
+        {
+            let result = importer.unary_part(context, "integer", Unary::Trunc, input);
+            importer.result(context, 0, result)
+        }
+        DataType::Int32 | DataType::Int64 => {
+            importer.alias(context, input);
+            Ok(())
+        }
+        other => Err(no_cast_to(context, other)),
+    }
+}
+
+/// What is wrong with a cast to such a type.
+pub(super) fn no_cast_to(context: &Context<'_>, to: pb::tensor_proto::DataType) -> PackError {
+    context.unsupported(
+        &format!("casts to {} while the model runs", to.as_str_name()),
+        "edgepack casts between floating-point types, to integers and to BOOL: leave the Cast out, or cast to \
+         FLOAT",
+    )
+}
+
+impl Importer {
+    /// The one number that a constant is.
+    pub(super) fn number(&self, id: ValueId) -> Option<f32> {
+        match self.graph.value(id).constant.as_ref()?.data[..] {
+            [value] if value.is_finite() => Some(value),
+            _ => None,
+        }
+    }
+
+    /// A product, of which both operands may be constants.
+    fn product(&mut self, context: &Context<'_>, what: &str, operands: [ValueId; 2]) -> Result<ValueId> {
+        let constants = operands.map(|id| self.graph.value(id).constant.clone());
+        if let [Some(left), Some(right)] = constants {
+            let dims = super::parts::broadcast(&left.dims, &right.dims)
+                .ok_or_else(|| context.invalid("its operands do not go together"))?;
+            let [a, b] = [&left, &right].map(|t| crate::evaluate::broadcast_strides(&t.dims, &dims));
+            let positions =
+                crate::evaluate::Strided::new(&dims, &a).zip(crate::evaluate::Strided::new(&dims, &b));
+            let data = positions.map(|(i, j)| left.data[i] * right.data[j]).collect();
+            return Ok(self.constant_part(context, what, Tensor::new(dims, data)));
+        }
+        if let [Some(factor), None] | [None, Some(factor)] = operands.map(|id| self.number(id)) {
+            let data = operands[usize::from(self.number(operands[0]).is_some())];
+            let of_all = self.graph.dims(operands[0]).len().max(self.graph.dims(operands[1]).len());
+            if self.graph.dims(data).len() == of_all {
+                return Ok(self.unary_part(context, what, Unary::Affine { scale: factor, shift: 0.0 }, data));
+            }
+        }
+        self.binary_part(context, what, BinaryKind::Mul, operands)
+    }
+
+    /// The greater or the smaller of two tensors: with a number it is a bound, else `a` and what the other
+    /// is beyond it.
+    fn extreme(
+        &mut self,
+        context: &Context<'_>,
+        index: usize,
+        greater: bool,
+        operands: [ValueId; 2],
+    ) -> Result<ValueId> {
+        let [a, b] = operands.map(|id| self.graph.dims(id).to_vec());
+        let whole = super::parts::broadcast(&a, &b);
+        let what = format!("of {}", index + 1);
+        for (data, bound) in [(0, 1), (1, 0)] {
+            let is_whole = whole.as_deref() == Some(self.graph.dims(operands[data]));
+            if let Some(bound) = self.number(operands[bound]).filter(|_| is_whole) {
+                let function = match greater {
+                    true => Unary::Clip { min: bound, max: f32::INFINITY },
+                    false => Unary::Clip { min: f32::NEG_INFINITY, max: bound },
+                };
+                return Ok(self.unary_part(context, &what, function, operands[data]));
+            }
+        }
+        // What is a constant stands on the right.
+        let is_constant = self.graph.value(operands[0]).constant.is_some();
+        let [a, b] = if is_constant { [operands[1], operands[0]] } else { operands };
+        let beyond = self.binary_part(context, &format!("beyond, {index}"), BinaryKind::Sub, [b, a])?;
+        let function = match greater {
+            true => Unary::Clip { min: 0.0, max: f32::INFINITY },
+            false => Unary::Clip { min: f32::NEG_INFINITY, max: 0.0 },
+        };
+        let beyond = self.unary_part(context, &format!("only beyond, {index}"), function, beyond);
+        self.binary_part(context, &what, BinaryKind::Add, [a, beyond])
+    }
+}
