@@ -74,22 +74,22 @@ fn missing_external_data() {
 #[test]
 fn an_unsupported_operation() {
     let change = |model: &mut pb::ModelProto| {
-        graph(model).node[1] = node("my/rnn", "RNN", &["conv.y"], "relu.y", &[]);
+        graph(model).node[1] = node("my/det", "Det", &["conv.y"], "relu.y", &[]);
     };
-    pack_refuses_model(change, &["my/rnn", "RNN", "opset 13", "exporting"]);
+    pack_refuses_model(change, &["my/det", "Det", "opset 13", "exporting"]);
     let custom = |model: &mut pb::ModelProto| {
         graph(model).node[1].domain = "com.example".into();
     };
     pack_refuses_model(custom, &["relu", "com.example.Relu"]);
 }
 
-/// A model of one recurrent layer of two hidden units.
+/// A model of one recurrent layer of two hidden units, over more steps than are unrolled.
 fn recurrent(op: &str, gates: i64) -> pb::ModelProto {
     let mut model = model();
     *graph(&mut model) = pb::GraphProto {
         name: "test".into(),
-        input: vec![value_info("x", &[Ok(3), Ok(8), Ok(8)])],
-        output: vec![value_info("y", &[Ok(3), Ok(1), Ok(8), Ok(2)])],
+        input: vec![value_info("x", &[Ok(100), Ok(100), Ok(8)])],
+        output: vec![value_info("y", &[Ok(100), Ok(1), Ok(100), Ok(2)])],
         initializer: vec![
             tensor("w", &[1, 2 * gates, 8]),
             tensor("r", &[1, 2 * gates, 2]),
@@ -139,24 +139,34 @@ fn recurrent_layers_in_a_form_that_is_not_supported() {
 
 #[test]
 fn an_operation_in_a_form_that_is_not_supported() {
-    pack_refuses_model(
-        |model| {
-            let attribute = pb::AttributeProto {
-                name: "mode".into(),
-                r#type: pb::attribute_proto::AttributeType::String as i32,
-                s: b"reflect".to_vec(),
-                ..Default::default()
-            };
-            let mut pad = node("pad", "Pad", &["conv.y", "pads"], "relu.y", &[]);
-            pad.attribute.push(attribute);
-            graph(model).node[1] = pad;
-            let mut pads = tensor("pads", &[8]);
-            pads.data_type = pb::tensor_proto::DataType::Int64 as i32;
-            pads.raw_data = [0i64, 0, 1, 1, 0, 0, 1, 1].iter().flat_map(|p| p.to_le_bytes()).collect();
-            graph(model).initializer.push(pads);
-        },
-        &["pad", "reflect", "zero padding"],
-    );
+    let power = |model: &mut pb::ModelProto| {
+        graph(model).node[1] = node("power", "Pow", &["conv.y", "conv.y"], "relu.y", &[]);
+    };
+    pack_refuses_model(power, &["power", "Pow", "exponent", "constant"]);
+    let infinite = |model: &mut pb::ModelProto| {
+        let bound = |name: &str, value: f32| pb::TensorProto {
+            dims: vec![],
+            raw_data: value.to_le_bytes().to_vec(),
+            ..tensor(name, &[1])
+        };
+        graph(model).initializer.extend([bound("zero", 0.0), bound("low", f32::NEG_INFINITY)]);
+        graph(model).node[1] = node("is", "Less", &["conv.y", "zero"], "is.y", &[]);
+        graph(model).node.insert(2, node("mask", "Where", &["is.y", "conv.y", "low"], "relu.y", &[]));
+    };
+    pack_refuses_model(infinite, &["mask", "Where", "-inf", "finite"]);
+}
+
+#[test]
+fn outputs_of_another_type_than_f32() {
+    let integers = |model: &mut pb::ModelProto| {
+        let Some(pb::type_proto::Value::TensorType(tensor)) =
+            graph(model).output[0].r#type.as_mut().and_then(|kind| kind.value.as_mut())
+        else {
+            panic!("the output is a tensor")
+        };
+        tensor.elem_type = pb::tensor_proto::DataType::Int64 as i32;
+    };
+    pack_refuses_model(integers, &["`y`", "output", "INT64", "Cast to FLOAT"]);
 }
 
 #[test]

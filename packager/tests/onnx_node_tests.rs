@@ -5,6 +5,7 @@
 //! either nothing is tested, and the test says so. `EDGEPACK_ONNX_NODE_TESTS_SHOW` prints every test whose
 //! name, operation or outcome holds that text.
 
+#[allow(dead_code)] // It uses a part of it.
 mod common;
 #[path = "common/onnx_node.rs"]
 mod onnx_node;
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 use onnx_node::{Outcome, Precision, folder, tests};
 
 /// At least so many pass; raised when more do.
-const LEAST_PASSED: usize = 0;
+const LEAST_PASSED: usize = 552;
 
 #[test]
 fn operators_give_what_onnx_expects_or_are_refused() {

@@ -293,7 +293,8 @@ fn refusal(model: &pb::ModelProto, error: &PackError) -> Outcome {
                 (known.name == *node || known.output.first() == Some(node)) && op.ends_with(&known.op_type)
             });
             let is_end = graph.input.iter().chain(&graph.output).any(|end| end.name == *node);
-            (is_node || is_end) && !remedy.is_empty()
+            let is_initializer = graph.initializer.iter().any(|tensor| tensor.name == *node);
+            (is_node || is_end || is_initializer) && !remedy.is_empty()
         }
         PackError::FreeDimension { .. } => true,
         _ => false,
@@ -313,7 +314,8 @@ fn is_other(expected: &[Tensor], graph: &Graph, outputs: &[Vec<f32>]) -> Option<
         }
         let far = |&(&wanted, &got): &(&f32, &f32)| {
             let same = wanted == got || wanted.is_nan() && got.is_nan();
-            !same && !((wanted - got).abs() <= 1e-7 + 1e-3 * wanted.abs())
+            let near = (wanted - got).abs() <= 1e-7 + 1e-3 * wanted.abs();
+            !same && !near
         };
         if let Some((wanted, got)) = expected.data.iter().zip(values).find(far) {
             return Some(format!("output {index} has {got} instead of {wanted}"));
@@ -347,7 +349,8 @@ fn judge(graph: &Graph, data: &[&[f32]], exact: &[Vec<f32>], got: &[Vec<f32>], h
         let (range, possible) = (range[1] - range[0], worst(&rounded[index]));
         let bound = 3.0 * possible + 3.0 * range / 255.0;
         let error = worst(got);
-        if !(error <= bound) {
+        let within = error <= bound;
+        if !within {
             return Outcome::Wrong(format!(
                 "output {index} is off by {error}, {:.1} % of its range {range}; eight bits allow {bound} ({how})",
                 100.0 * error / range
