@@ -36,6 +36,16 @@ impl Bounds {
         }
     }
 
+    /// Whether bounds are int8's own, and if so, whether the zero point is the smallest of them.
+    pub fn full(&self) -> Option<bool> {
+        self.is_full.then_some(self.from_lowest)
+    }
+
+    /// The same where [`Bounds::full`] is `LOWEST`, which the compiler then knows.
+    pub fn known_full<const LOWEST: bool>(self) -> Self {
+        Self { from_lowest: LOWEST, is_full: true, ..self }
+    }
+
     /// [`OutputRange::quantize`] of four registers of 16 numbers, in the order of two `packs`: each lane of
     /// the result has four values of each register.
     ///

@@ -239,7 +239,7 @@ fn conv_cases(row: &Row) -> Vec<Case> {
     let mut shapes = Vec::new();
     for pixels in [1, 2, mr - 1, mr, mr + 1, 2 * mr + 1] {
         for out_channels in [1, nr - 1, nr, nr + 1, 2 * nr, 3 * nr + 1, 4 * nr - 1, 4 * nr, 4 * nr + 1] {
-            for in_channels in [1, 3, 4, 7, 8, 9, 12, 16, 17, 23, 28, 31, 32, 40] {
+            for in_channels in [1, 3, 4, 7, 8, 9, 12, 16, 17, 23, 24, 28, 31, 32, 40, 48] {
                 if pixels > 0 {
                     shapes.push(product(pixels, in_channels, out_channels));
                 }
@@ -264,6 +264,9 @@ fn conv_cases(row: &Row) -> Vec<Case> {
     shapes.push(WINDOWS[3].shape(1, (3, 3), (12, 4 * nr + 1), 1));
     let beside = Window { after: (0, 0), ..window((1, 1), 2, (1, 0)) };
     shapes.push(beside.shape(1, (1, 1), (20, nr + 1), 1));
+    for out_channels in [nr, 2 * nr, 7 * nr + 3] {
+        shapes.push(WINDOWS[4].shape(1, (9, 14), (3, out_channels), 1));
+    }
     // Pixels enough for several tiles where these have as many as few channels allow.
     shapes.push(product(263, 24, 3 * nr + 4));
     shapes.push(WINDOWS[2].shape(1, (3, 5), (72, 150), 1));

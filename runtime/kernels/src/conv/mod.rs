@@ -72,6 +72,8 @@ mod x86_avx512vnni_depthwise;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx512vnni_plane;
 #[cfg(target_arch = "x86_64")]
+mod x86_avx512vnni_resident;
+#[cfg(target_arch = "x86_64")]
 mod x86_avx512vnni_winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86_avxvnni;

@@ -11,10 +11,11 @@ use super::ConvArgs;
 use super::gemm::{Micro, Tile, TileOutput};
 use super::pack::NR16_KR4_XU8;
 use super::unsigned_plane::{self, PlaneKernel, Strip};
+use super::x86_avx512vnni_resident as resident;
 use crate::x86_avx512::{Bounds, in_order};
 
 const MR: usize = 12;
-const NR: usize = 16;
+pub(super) const NR: usize = 16;
 
 /// For products, whose rows are one tap each.
 pub(super) static MICRO: Micro = Micro { pixels: MR, layout: &NR16_KR4_XU8, tile };
@@ -67,8 +68,16 @@ unsafe fn strip(strip: &Strip) {
     let mut channel = 0;
     while channel < strip.live_channels {
         // Whole registers of results where it can be.
-        let panels = (strip.live_channels - channel).div_ceil(NR).min(4);
+        let live = strip.live_channels - channel;
+        let mut panels = live.div_ceil(NR).min(4);
         let mut pixel = 0;
+        if let Some((few, run)) = resident::choose(strip, live / NR) {
+            // SAFETY: the panels exist, and all of their channels are live.
+            pixel = unsafe { run(strip, channel) };
+            if pixel > 0 {
+                panels = few;
+            }
+        }
         while pixel < strip.pixels {
             let at = At { pixel, channel };
             // SAFETY: the panels exist, and at least one channel of each is live, as is the pixel.
@@ -115,12 +124,7 @@ unsafe fn blocks<const M: usize, const P: usize, const Q: usize>(strip: &Strip, 
     // SAFETY: panel `p` holds NR multipliers behind NR biases; the others as the caller promises.
     unsafe {
         let panel = strip.panel.add(at.channel / NR * strip.panel_bytes);
-        // What is below 2^31 times less than a half cannot overflow when it is converted.
-        let mut is_small = true;
-        for p in 0..P {
-            let multiplier = _mm512_loadu_ps(panel.add(p * strip.panel_bytes + NR * 4).cast());
-            is_small &= _mm512_cmp_ps_mask::<_CMP_LT_OQ>(multiplier, _mm512_set1_ps(0.5)) == 0xffff;
-        }
+        let is_small = is_small::<P>(panel, strip.panel_bytes);
         loop {
             let live = M.min(strip.pixels - at.pixel);
             block::<M, P, Q>(strip, panel, at, live, is_small);
@@ -131,6 +135,22 @@ unsafe fn blocks<const M: usize, const P: usize, const Q: usize>(strip: &Strip, 
             }
         }
     }
+}
+
+/// Whether no result of `P` panels can overflow when it is converted: one below 2^31 times less than a half cannot.
+///
+/// # Safety
+/// The panels exist.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(super) unsafe fn is_small<const P: usize>(panel: *const u8, panel_bytes: usize) -> bool {
+    let mut is_small = true;
+    for p in 0..P {
+        // SAFETY: a panel holds NR multipliers behind NR biases.
+        let multiplier = unsafe { _mm512_loadu_ps(panel.add(p * panel_bytes + NR * 4).cast()) };
+        is_small &= _mm512_cmp_ps_mask::<_CMP_LT_OQ>(multiplier, _mm512_set1_ps(0.5)) == 0xffff;
+    }
+    is_small
 }
 
 /// One block, of which `live_pixels` are stored.
