@@ -267,6 +267,15 @@ fn conv_cases(row: &Row) -> Vec<Case> {
     for out_channels in [nr, 2 * nr, 7 * nr + 3] {
         shapes.push(WINDOWS[4].shape(1, (9, 14), (3, out_channels), 1));
     }
+    // Lines of whole blocks whose pixels share columns, of halves of them, and the same pixels apart.
+    for (window, width, channels) in
+        [(2, 16, 16), (2, 32, 16), (3, 18, 16), (2, 8, 16), (4, 32, 16), (3, 18, 13)]
+    {
+        for out_channels in [nr, nr + 3] {
+            shapes.push(WINDOWS[window].shape(2, (6, width), (channels, out_channels), 1));
+        }
+    }
+    shapes.push(WINDOWS[2].shape(1, (6, 16), (16, 16), 2));
     // Pixels enough for several tiles where these have as many as few channels allow.
     shapes.push(product(263, 24, 3 * nr + 4));
     shapes.push(WINDOWS[2].shape(1, (3, 5), (72, 150), 1));

@@ -70,6 +70,8 @@ mod x86_avx512vnni_columns;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx512vnni_depthwise;
 #[cfg(target_arch = "x86_64")]
+mod x86_avx512vnni_overlap;
+#[cfg(target_arch = "x86_64")]
 mod x86_avx512vnni_plane;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx512vnni_resident;

@@ -17,6 +17,7 @@ use core::arch::x86_64::*;
 use super::gemm::TileOutput;
 use super::unsigned_plane::Strip;
 use super::x86_avx512vnni::{NR, is_small, store};
+use super::x86_avx512vnni_overlap as overlap;
 use crate::x86_avx512::{Bounds, in_order};
 
 /// As many pixels of a strip as fill whole blocks × the panels from a channel on; gives the pixel behind them.
@@ -26,7 +27,7 @@ use crate::x86_avx512::{Bounds, in_order};
 pub(super) type PanelsFn = unsafe fn(&Strip, usize) -> usize;
 
 /// The function for some of the next `whole` panels, all of whose channels are live, and how many it takes; `None`
-/// where their weights do not stay in registers.
+/// where their weights do not stay in registers, and columns are not shared.
 #[inline]
 pub(super) fn choose(strip: &Strip, whole: usize) -> Option<(usize, PanelsFn)> {
     if strip.pixels == 1 {
@@ -47,8 +48,9 @@ pub(super) fn choose(strip: &Strip, whole: usize) -> Option<(usize, PanelsFn)> {
         (1.., 1, 24) => (1, run::<8, 1, 1, 6>),
         (1.., 1, 32) => (1, run::<8, 1, 1, 8>),
         (1.., 1, 40) => (1, run::<8, 1, 1, 10>),
-        (1.., 1, 48) => (1, run::<8, 1, 1, 12>),
+        (1, 1, 48) => (1, run::<8, 1, 1, 12>),
         (1.., 3, 12) => (1, run::<8, 1, 3, 3>),
+        (1, 2.., 48) => (1, overlap::run),
         _ => return None,
     })
 }
@@ -131,22 +133,43 @@ unsafe fn blocks<const M: usize, const P: usize, const T: usize, const G: usize,
                 }
                 groups!(0 1 2 3 4 5 6 7 8 9 10 11);
             }
-            // A register holds four panels of a pixel, or pixels of a panel.
-            let together = 4 / P;
-            for first in (0..M).step_by(together) {
-                let mut real = [_mm512_setzero_ps(); 4];
-                for (i, real) in real.iter_mut().enumerate() {
-                    let multiplier = panel.add(i % P * strip.panel_bytes + NR * 4);
-                    let sums = _mm512_cvtepi32_ps(acc[first + i / P][i % P]);
-                    *real = _mm512_mul_ps(sums, _mm512_loadu_ps(multiplier.cast()));
-                }
-                let bytes = in_order(bounds.quantize_small(&real));
-                store::<P>(out, strip.out_stride, bytes, P * NR, together);
-                out = out.add(together * strip.out_stride);
-            }
+            finish::<M, P>(strip, panel, out, &bounds, &acc);
+            out = out.add(M * strip.out_stride);
             pixel += M;
         }
         pixel
+    }
+}
+
+/// Requantizes and stores `M` pixels of `P` whole panels.
+///
+/// # Safety
+/// As `blocks`; `out` is the place of the first pixel's first channel.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+pub(super) unsafe fn finish<const M: usize, const P: usize>(
+    strip: &Strip,
+    panel: *const u8,
+    mut out: *mut i8,
+    bounds: &Bounds,
+    acc: &[[__m512i; P]; M],
+) {
+    // A register holds four panels of a pixel, or pixels of a panel.
+    let together = 4 / P;
+    for first in (0..M).step_by(together) {
+        let mut real = [_mm512_setzero_ps(); 4];
+        for (i, real) in real.iter_mut().enumerate() {
+            let sums = _mm512_cvtepi32_ps(acc[first + i / P][i % P]);
+            // SAFETY: a panel holds NR multipliers behind NR biases.
+            let multiplier = unsafe { _mm512_loadu_ps(panel.add(i % P * strip.panel_bytes + NR * 4).cast()) };
+            *real = _mm512_mul_ps(sums, multiplier);
+        }
+        let bytes = in_order(bounds.quantize_small(&real));
+        // SAFETY: the caller's promise.
+        unsafe {
+            store::<P>(out, strip.out_stride, bytes, P * NR, together);
+            out = out.add(together * strip.out_stride);
+        }
     }
 }
 
