@@ -99,6 +99,37 @@ unsafe fn block<const M: usize>(strip: &Strip, pixel: usize, channel: usize) {
     // a multiple of 4; `store` writes live channels of live pixels.
     unsafe {
         let panel = strip.panel.add(channel / NR * strip.panel_bytes);
+        let acc = if M == 1 {
+            [one_pixel(strip, panel, *strip.rows.add(pixel)); M]
+        } else {
+            products::<M>(strip, panel, pixel)
+        };
+        let live = (strip.live_channels - channel).min(NR);
+        let multiplier: [__m256; 2] =
+            [_mm256_loadu_ps(panel.add(NR * 4).cast()), _mm256_loadu_ps(panel.add(NR * 6).cast())];
+        for (m, sums) in acc.iter().enumerate() {
+            // Not the loop's bound: then the accumulators would have to live in memory.
+            if m >= strip.pixels - pixel {
+                break;
+            }
+            let scaled: [__m256; 2] = [
+                _mm256_mul_ps(_mm256_cvtepi32_ps(sums[0]), multiplier[0]),
+                _mm256_mul_ps(_mm256_cvtepi32_ps(sums[1]), multiplier[1]),
+            ];
+            store(strip.out.add((pixel + m) * strip.out_stride + channel), scaled, live);
+        }
+    }
+}
+
+/// The sums of `M` pixels, from the biases on.
+///
+/// # Safety
+/// As `block`.
+#[target_feature(enable = "avx2,avxvnni")]
+#[inline]
+unsafe fn products<const M: usize>(strip: &Strip, panel: *const u8, pixel: usize) -> [[__m256i; 2]; M] {
+    // SAFETY: as of `block`.
+    unsafe {
         let bias: [__m256i; 2] = [_mm256_load_si256(panel.cast()), _mm256_load_si256(panel.add(32).cast())];
         let mut acc = [bias; M];
         let mut row = [core::ptr::null::<u8>(); M];
@@ -119,19 +150,50 @@ unsafe fn block<const M: usize>(strip: &Strip, pixel: usize, channel: usize) {
                 weights = weights.add(NR * 4);
             }
         }
-        let live = (strip.live_channels - channel).min(NR);
-        let multiplier: [__m256; 2] =
-            [_mm256_loadu_ps(panel.add(NR * 4).cast()), _mm256_loadu_ps(panel.add(NR * 6).cast())];
-        for (m, sums) in acc.iter().enumerate() {
-            // Not the loop's bound: then the accumulators would have to live in memory.
-            if m >= strip.pixels - pixel {
-                break;
+        acc
+    }
+}
+
+/// The same of one pixel from `x` on, four chains of sums to each: one alone would wait for each product.
+///
+/// # Safety
+/// As `block`.
+#[target_feature(enable = "avx2,avxvnni")]
+#[inline]
+unsafe fn one_pixel(strip: &Strip, panel: *const u8, x: *const u8) -> [__m256i; 2] {
+    // SAFETY: as of `block`.
+    unsafe {
+        let mut acc = [[_mm256_setzero_si256(); 2]; 4];
+        acc[0] = [_mm256_load_si256(panel.cast()), _mm256_load_si256(panel.add(32).cast())];
+        let add = |acc: &mut [__m256i; 2], q: usize, x: *const u8, weights: *const u8| {
+            let quad = _mm256_set1_epi32(x.add(4 * q).cast::<i32>().read_unaligned());
+            let weights = weights.add(q * NR * 4);
+            acc[0] = _mm256_dpbusd_avx_epi32(acc[0], quad, _mm256_load_si256(weights.cast()));
+            acc[1] = _mm256_dpbusd_avx_epi32(acc[1], quad, _mm256_load_si256(weights.add(32).cast()));
+        };
+        let mut weights = panel.add(NR * 8);
+        let (whole, rest) = (strip.tap_elems / 16, strip.tap_elems % 16 / 4);
+        for tap in 0..strip.taps {
+            let mut x = x.add(*strip.offsets.add(tap));
+            for _ in 0..whole {
+                for (q, acc) in acc.iter_mut().enumerate() {
+                    add(acc, q, x, weights);
+                }
+                (x, weights) = (x.add(16), weights.add(4 * NR * 4));
             }
-            let scaled: [__m256; 2] = [
-                _mm256_mul_ps(_mm256_cvtepi32_ps(sums[0]), multiplier[0]),
-                _mm256_mul_ps(_mm256_cvtepi32_ps(sums[1]), multiplier[1]),
-            ];
-            store(strip.out.add((pixel + m) * strip.out_stride + channel), scaled, live);
+            for (q, acc) in acc[..3].iter_mut().enumerate() {
+                if q == rest {
+                    break;
+                }
+                add(acc, q, x, weights);
+            }
+            weights = weights.add(rest * NR * 4);
         }
+        let [a, b, c, d] = acc;
+        let sum = |half: usize| {
+            let (ab, cd) = (_mm256_add_epi32(a[half], b[half]), _mm256_add_epi32(c[half], d[half]));
+            _mm256_add_epi32(ab, cd)
+        };
+        [sum(0), sum(1)]
     }
 }
