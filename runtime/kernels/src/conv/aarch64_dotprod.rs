@@ -33,7 +33,7 @@ pub(super) unsafe fn conv(args: &mut ConvArgs<'_>) {
     unsafe { aarch64_quads::run(args, &FITTING, &MICRO) }
 }
 
-static ISA: Isa = Isa { nr: NR, sweeps: &[sweep_1, sweep_2, sweep_3], few };
+static ISA: Isa = Isa { nr: NR, sweeps: &[sweep_1, sweep_2, sweep_3], few, interleaved: None };
 
 /// # Safety
 /// As [`Tile`] documents; the processor has the dot product; with `FITS`, as [`aarch64_quads::tile`] does.

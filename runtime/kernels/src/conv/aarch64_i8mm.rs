@@ -14,7 +14,7 @@ use core::arch::asm;
 use core::array;
 
 use super::ConvArgs;
-use super::aarch64_quads::{self, Isa, Sweep};
+use super::aarch64_quads::{self, Interleaved, Isa, Sweep};
 use super::aarch64_requantize::store_8;
 use super::gemm::{Micro, Tile};
 use super::pack::NR8_KR8;
@@ -33,7 +33,12 @@ pub(super) unsafe fn conv(args: &mut ConvArgs<'_>) {
     unsafe { aarch64_quads::run(args, &FITTING, &MICRO) }
 }
 
-static ISA: Isa = Isa { nr: NR, sweeps: &[sweep_1, sweep_2, sweep_3], few };
+static ISA: Isa = Isa {
+    nr: NR,
+    sweeps: &[sweep_1, sweep_2, sweep_3],
+    few,
+    interleaved: Some(Interleaved { sweeps: &[interleaved_1, interleaved_2, interleaved_3], interleave }),
+};
 
 /// # Safety
 /// As [`Tile`] documents; the processor has the matrix multiplication; with `FITS`, as [`aarch64_quads::tile`] does.
@@ -102,6 +107,25 @@ macro_rules! rest {
     };
 }
 
+/// Sixteen values of each pixel, interleaved.
+#[rustfmt::skip]
+macro_rules! interleaved_sixteen {
+    ($($w:literal $a:tt $b:tt)*) => {
+        concat!(
+            "ld1 {{v24.16b, v25.16b, v26.16b, v27.16b}}, [{p0}], #64\n",
+            $(eight!([24 25] $w $a $b), eight!([26 27] $w $a $b),)*
+        )
+    };
+}
+
+/// Eight values of each pixel, interleaved.
+#[rustfmt::skip]
+macro_rules! interleaved_rest {
+    ($($w:literal $a:tt $b:tt)*) => {
+        concat!("ldp q24, q25, [{p0}], #32\n", $(eight!([24 25] $w $a $b),)*)
+    };
+}
+
 /// The sums of a panel in f32, times its multipliers at `{r0}`, which goes on to those of the next.
 #[rustfmt::skip]
 macro_rules! scale {
@@ -126,17 +150,21 @@ macro_rules! part {
     };
 }
 
+/// Sweeps by groups of one, two and three panels; the code is not indented for the one macro around it.
+#[rustfmt::skip]
+macro_rules! sweeps {
+    ($of_1:ident $of_2:ident $of_3:ident: $sweep:ident $sixteen:ident $rest:ident) => {
 /// # Safety
 /// As [`Isa::sweeps`].
 #[target_feature(enable = "neon,i8mm")]
-unsafe fn sweep_1(s: &Sweep) {
+unsafe fn $of_1(s: &Sweep) {
     // SAFETY: reads and writes what the caller promises.
     unsafe {
-        sweep!(
+        $sweep!(
             s, 8, [], [w0],
             start: concat!("mov {n}, #64\n", start!("w0" [0 1 2 3] [4 5 6 7])),
-            wholes: by_16!(sixteen!("w0" [0 1 2 3] [4 5 6 7])),
-            rest: rest!("w0" [0 1 2 3] [4 5 6 7]),
+            wholes: by_16!($sixteen!("w0" [0 1 2 3] [4 5 6 7])),
+            rest: $rest!("w0" [0 1 2 3] [4 5 6 7]),
             store: concat!(
                 "add {r0}, {panel}, #32\n",
                 scale!([0 1 2 3] [4 5 6 7]),
@@ -153,14 +181,14 @@ unsafe fn sweep_1(s: &Sweep) {
 /// # Safety
 /// As [`Isa::sweeps`].
 #[target_feature(enable = "neon,i8mm")]
-unsafe fn sweep_2(s: &Sweep) {
+unsafe fn $of_2(s: &Sweep) {
     // SAFETY: reads and writes what the caller promises.
     unsafe {
-        sweep!(
+        $sweep!(
             s, 16, ["add {w1}, {w0}, {panel_bytes}"], [w0 w1],
             start: concat!("mov {n}, #64\n", start!("w0" [0 1 2 3] [4 5 6 7]), start!("w1" [8 9 10 11] [12 13 14 15])),
-            wholes: by_16!(sixteen!("w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15])),
-            rest: rest!("w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15]),
+            wholes: by_16!($sixteen!("w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15])),
+            rest: $rest!("w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15]),
             store: concat!(
                 "add {r0}, {panel}, #32\n",
                 scale!([0 1 2 3] [4 5 6 7]),
@@ -177,10 +205,10 @@ unsafe fn sweep_2(s: &Sweep) {
 /// # Safety
 /// As [`Isa::sweeps`].
 #[target_feature(enable = "neon,i8mm")]
-unsafe fn sweep_3(s: &Sweep) {
+unsafe fn $of_3(s: &Sweep) {
     // SAFETY: reads and writes what the caller promises.
     unsafe {
-        sweep!(
+        $sweep!(
             s, 24, ["add {w1}, {w0}, {panel_bytes}" "add {w2}, {w1}, {panel_bytes}"], [w0 w1 w2],
             start: concat!(
                 "mov {n}, #64\n",
@@ -188,10 +216,10 @@ unsafe fn sweep_3(s: &Sweep) {
                 start!("w1" [8 9 10 11] [12 13 14 15]),
                 start!("w2" [16 17 18 19] [20 21 22 23]),
             ),
-            wholes: by_32!(sixteen!(
+            wholes: by_32!($sixteen!(
                 "w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15] "w2" [16 17 18 19] [20 21 22 23]
             )),
-            rest: rest!(
+            rest: $rest!(
                 "w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15] "w2" [16 17 18 19] [20 21 22 23]
             ),
             store: concat!(
@@ -207,6 +235,59 @@ unsafe fn sweep_3(s: &Sweep) {
             ),
             aside: narrow_aside!([0 1 2 3] [4 5 6 7] [8 9 10 11] [12 13 14 15] [16 17 18 19] [20 21 22 23])
         );
+    }
+}
+    };
+}
+
+sweeps!(sweep_1 sweep_2 sweep_3: sweep sixteen rest);
+sweeps!(interleaved_1 interleaved_2 interleaved_3: sweep_interleaved interleaved_sixteen interleaved_rest);
+
+/// Interleaves the values of quads, as `sixteen` and `rest` do.
+///
+/// # Safety
+/// As [`Interleaved::interleave`].
+#[target_feature(enable = "neon")]
+unsafe fn interleave(s: &Sweep, mut to: *mut i8) {
+    for quad in 0..s.quads {
+        // SAFETY: reads the rows of a quad, and writes as much.
+        unsafe {
+            let rows = s.rows.add(4 * quad);
+            asm!(
+                "subs {n}, {elems}, #16",
+                "b.lt 24f",
+                "23:",
+                "ldr q0, [{r0}], #16",
+                "ldr q1, [{r1}], #16",
+                "ldr q2, [{r2}], #16",
+                "ldr q3, [{r3}], #16",
+                "trn1 v4.2d, v0.2d, v1.2d",
+                "trn1 v5.2d, v2.2d, v3.2d",
+                "trn2 v6.2d, v0.2d, v1.2d",
+                "trn2 v7.2d, v2.2d, v3.2d",
+                "subs {n}, {n}, #16",
+                "st1 {{v4.2d, v5.2d, v6.2d, v7.2d}}, [{to}], #64",
+                "b.ge 23b",
+                "24:",
+                "tbz {elems}, #3, 25f",
+                "ldr d0, [{r0}]",
+                "ldr d1, [{r2}]",
+                "ld1 {{v0.d}}[1], [{r1}]",
+                "ld1 {{v1.d}}[1], [{r3}]",
+                "stp q0, q1, [{to}], #32",
+                "25:",
+                r0 = inout(reg) *rows => _,
+                r1 = inout(reg) *rows.add(1) => _,
+                r2 = inout(reg) *rows.add(2) => _,
+                r3 = inout(reg) *rows.add(3) => _,
+                to = inout(reg) to,
+                n = out(reg) _,
+                elems = in(reg) s.tap_elems,
+                out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+                out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+                options(nostack),
+            );
+        }
     }
 }
 

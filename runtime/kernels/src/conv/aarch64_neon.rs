@@ -32,7 +32,7 @@ pub(super) unsafe fn conv(args: &mut ConvArgs<'_>) {
     unsafe { aarch64_quads::run(args, &FITTING, &MICRO) }
 }
 
-static ISA: Isa = Isa { nr: NR, sweeps: &[sweep_1, sweep_2], few };
+static ISA: Isa = Isa { nr: NR, sweeps: &[sweep_1, sweep_2], few, interleaved: None };
 
 /// # Safety
 /// As [`Tile`] documents; with `FITS`, as [`aarch64_quads::tile`] does.

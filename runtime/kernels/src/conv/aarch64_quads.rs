@@ -7,6 +7,7 @@
 //! instructions of a layer of few channels were addresses and moves between registers and memory.
 
 use core::array;
+use core::mem::MaybeUninit;
 
 use super::gemm::{self, Micro, SWEEP_BYTES, Tile, TileOutput};
 use super::patches::{self, Patches};
@@ -142,7 +143,28 @@ pub(super) struct Isa {
     /// # Safety
     /// As [`Tile`] documents, on a processor with the ISA.
     pub few: unsafe fn(&Tile),
+    /// Sweeps over interleaved quads, where the ISA has these.
+    pub interleaved: Option<Interleaved>,
 }
+
+/// A kernel over quads whose values were interleaved beforehand, as its registers want them: several groups of panels
+/// then share what it takes.
+#[derive(Clone, Copy)]
+pub(super) struct Interleaved {
+    /// As [`Isa::sweeps`], of one tap, with `rows` the interleaved quads after one another.
+    pub sweeps: &'static [unsafe fn(&Sweep)],
+    /// Interleaves the quads of a sweep of one tap.
+    ///
+    /// # Safety
+    /// Every quad has its rows, and there is room for all values.
+    pub interleave: unsafe fn(&Sweep, *mut i8),
+}
+
+/// Room for interleaved quads: 16 pixels of 1280 values.
+#[repr(align(64))]
+struct Quads([MaybeUninit<i8>; QUADS_BYTES]);
+
+const QUADS_BYTES: usize = 16 * 1280;
 
 /// Computes a tile, of which with `FITS` no scaled sum is beyond int16.
 ///
@@ -188,20 +210,18 @@ unsafe fn bytes(tile: &Tile, isa: &Isa, out: *mut i8, bounds: &Bounds) -> usize 
         out_stride: tile.out_stride,
         bounds,
     };
-    let (nr, most) = (isa.nr, isa.sweeps.len());
+    let nr = isa.nr;
     let panels = tile.live_channels / nr;
     // SAFETY: the panels of live channels exist, rows for all quads too, and whole quads of whole panels
     // have their place in the output; of others, what is live is copied there.
     unsafe {
         if whole > 0 {
-            let (groups, rest) = (panels / most, panels % most);
-            if groups > 0 {
-                isa.sweeps[most - 1](&Sweep { groups, ..sweep });
-            }
-            if rest > 0 {
-                let first = groups * most;
-                let panel = tile.panel.add(first * tile.panel_bytes);
-                isa.sweeps[rest - 1](&Sweep { panel, out: out.add(first * nr), ..sweep });
+            let values = 4 * whole * tile.tap_elems;
+            match &isa.interleaved {
+                Some(interleaved) if tile.taps == 1 && panels > isa.sweeps.len() && values <= QUADS_BYTES => {
+                    interleaved_quads(interleaved, &sweep, panels, nr);
+                }
+                _ => whole_panels(isa.sweeps, &sweep, panels, nr),
             }
         }
         if !tile.live_channels.is_multiple_of(nr) {
@@ -214,6 +234,42 @@ unsafe fn bytes(tile: &Tile, isa: &Isa, out: *mut i8, bounds: &Bounds) -> usize 
         }
     }
     quads
+}
+
+/// All quads of a sweep × so many panels, by groups of as many as there are sweeps.
+///
+/// # Safety
+/// As [`Isa::sweeps`].
+#[inline(always)]
+unsafe fn whole_panels(sweeps: &[unsafe fn(&Sweep)], sweep: &Sweep, panels: usize, nr: usize) {
+    let most = sweeps.len();
+    let (groups, rest) = (panels / most, panels % most);
+    // SAFETY: the caller's promise.
+    unsafe {
+        if groups > 0 {
+            sweeps[most - 1](&Sweep { groups, ..*sweep });
+        }
+        if rest > 0 {
+            let first = groups * most;
+            let panel = sweep.panel.add(first * sweep.panel_bytes);
+            sweeps[rest - 1](&Sweep { panel, out: sweep.out.add(first * nr), ..*sweep });
+        }
+    }
+}
+
+/// The same of quads that are interleaved first, at most [`QUADS_BYTES`].
+///
+/// # Safety
+/// As [`Isa::sweeps`]; there is one tap.
+#[inline(never)]
+unsafe fn interleaved_quads(interleaved: &Interleaved, sweep: &Sweep, panels: usize, nr: usize) {
+    let mut quads = MaybeUninit::<Quads>::uninit();
+    // SAFETY: the caller's promise; the sweeps read what was written.
+    unsafe {
+        let rows = (*quads.as_mut_ptr()).0.as_mut_ptr().cast::<i8>();
+        (interleaved.interleave)(sweep, rows);
+        whole_panels(interleaved.sweeps, &Sweep { rows: rows.cast_const().cast(), ..*sweep }, panels, nr);
+    }
 }
 
 /// Quads of one panel, of which not everything is live, by way of the stack.
@@ -322,6 +378,65 @@ macro_rules! sweep {
             r0 = out(reg) _, r1 = out(reg) _, r2 = out(reg) _, r3 = out(reg) _,
             $($w = out(reg) _,)*
             end = out(reg) _, n = out(reg) _, q = out(reg) _, out_q = out(reg) _,
+            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+            out("v8") _, out("v9") _, out("v10") _, out("v11") _,
+            out("v12") _, out("v13") _, out("v14") _, out("v15") _,
+            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
+            out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+            out("v24") _, out("v25") _, out("v26") _, out("v27") _,
+            out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+            options(nostack),
+        )
+    };
+}
+
+/// The same over interleaved quads: those of a group follow one another from `{p0}` on, and there is one tap.
+macro_rules! sweep_interleaved {
+    (
+        $sweep:expr, $channels:literal, [$($step:literal)*], [$($w:ident)*],
+        start: $start:expr, wholes: $wholes:expr, rest: $rest:expr, store: $store:expr, aside: $aside:expr
+    ) => {
+        core::arch::asm!(
+            "20:",
+            "mov {p0}, {rows}",
+            "mov {out_q}, {out}",
+            "mov {q}, {quads}",
+            "21:",
+            "mov {w0}, {panel}",
+            $($step,)*
+            $start,
+            $wholes,
+            "tbz {elems}, #3, 25f",
+            $rest,
+            "25:",
+            "add {r1}, {out_q}, {stride}",
+            "add {r2}, {r1}, {stride}",
+            "add {r3}, {r2}, {stride}",
+            $store,
+            "add {out_q}, {out_q}, {stride}, lsl #2",
+            "subs {q}, {q}, #1",
+            "b.ne 21b",
+            concat!("add {out}, {out}, #", $channels),
+            $(concat!("add {panel}, {panel}, {panel_bytes} // {", stringify!($w), "}"),)*
+            "subs {groups}, {groups}, #1",
+            "b.ne 20b",
+            "b 29f",
+            $aside,
+            "29:",
+            rows = in(reg) $sweep.rows,
+            elems = in(reg) $sweep.tap_elems,
+            quads = in(reg) $sweep.quads,
+            panel = inout(reg) $sweep.panel => _,
+            panel_bytes = in(reg) $sweep.panel_bytes,
+            groups = inout(reg) $sweep.groups => _,
+            out = inout(reg) $sweep.out => _,
+            stride = in(reg) $sweep.out_stride,
+            bounds = in(reg) $sweep.bounds,
+            flags = in(reg) $sweep.bounds.flags(),
+            p0 = out(reg) _, r0 = out(reg) _, r1 = out(reg) _, r2 = out(reg) _, r3 = out(reg) _,
+            $($w = out(reg) _,)*
+            n = out(reg) _, q = out(reg) _, out_q = out(reg) _,
             out("v0") _, out("v1") _, out("v2") _, out("v3") _,
             out("v4") _, out("v5") _, out("v6") _, out("v7") _,
             out("v8") _, out("v9") _, out("v10") _, out("v11") _,
