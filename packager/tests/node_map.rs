@@ -48,7 +48,7 @@ fn every_node_of_the_file_has_its_place_kernel_and_error() {
     }
     let text = bench.ok(&["inspect", "model.epk", "--nodes", "--target", "rpi4"]);
     for words in [
-        "100.00 % of",
+        "100 % of",
         "kernel (rpi4)",
         "conv_s8s8s32_4x16_neon",
         "not int8 throughout: fc",

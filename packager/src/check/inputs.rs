@@ -2,6 +2,7 @@
 
 use tract_onnx::pb;
 
+use super::exporter::Exporter;
 use super::{Finding, Severity, Subject};
 use crate::error::{PackError, Result};
 use crate::import::{batch_of_one, bind_input, real_inputs};
@@ -29,7 +30,8 @@ pub(super) fn shapes(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
                 format!("pass {flag}, or {}", subject.exporter.static_shapes(&input)),
             ),
             Err(PackError::Unsupported { reason, .. }) => {
-                ("input-type", reason, format!("edgepack takes f32 inputs: {}", subject.exporter.float32()))
+                let remedy = of_type(&reason, subject.exporter);
+                ("input-type", reason, remedy)
             }
             Err(PackError::Shape { reason, .. }) => {
                 ("input-shape", reason, "pass a --shape that fits the model".into())
@@ -45,6 +47,22 @@ pub(super) fn shapes(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
             message,
             remedy,
         });
+    }
+}
+
+/// What to do about an input of another type.
+fn of_type(reason: &str, exporter: Exporter) -> String {
+    let holds = |words: &[&str]| words.iter().any(|word| reason.contains(word));
+    if holds(&["UINT8", "INT8"]) {
+        "export the model with a float32 input, without the cast: the package itself takes u8 pixels (edgepack \
+         pack --mean … --std …) and int8"
+            .into()
+    } else if holds(&["INT64", "INT32"]) {
+        "indices are looked up by the application: cut the model behind its embeddings with \
+         onnx.utils.extract_model(FILE, NEW, inputs, outputs), and give these"
+            .into()
+    } else {
+        format!("edgepack takes f32 inputs: {}", exporter.float32())
     }
 }
 

@@ -76,8 +76,8 @@ fn print(args: &Args, report: &Report, processor: &str) {
     match &report.outlook {
         Some(outlook) => {
             println!(
-                "{:.2} % of {:.2} M multiply-adds would be int8, in {} steps; constants of {}, an arena of {} or less",
-                outlook.truth.int8_macs_percent,
+                "{} of {:.2} M multiply-adds would be int8, in {} steps; constants of {}, an arena of {} or less",
+                nodes::percent(outlook.truth.int8_macs_percent),
                 outlook.truth.macs as f64 / 1e6,
                 outlook.steps,
                 human_bytes(outlook.constant_bytes as u64),

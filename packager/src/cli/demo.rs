@@ -9,7 +9,7 @@ use edgepack_engine::format::writer::write_atomically;
 use super::options::Format;
 use super::{Cli, Context, Outcome};
 
-/// Walk the whole road on the bundled model: pack, inspect, self-test, run, compare.
+/// Walk the whole road on the bundled model: check, pack, inspect, self-test, run, compare.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:\n  edgepack demo --folder /tmp/edgepack-demo")]
 pub(super) struct Args {
@@ -25,7 +25,8 @@ const FILES: [(&str, &[u8]); 3] = [
 ];
 
 /// `@` stands for the folder.
-const COMMANDS: [(&str, &str); 5] = [
+const COMMANDS: [(&str, &str); 6] = [
+    ("Is anything the matter with the model, and what would run in int8?", "check @/digits.onnx --no-nodes"),
     (
         "Quantize the FP32 model to INT8 on 64 images, plan its memory, write one file:",
         "pack @/digits.onnx -o @/digits.epk --calibration @/calibration.npz --mean 127.5 --std 127.5",

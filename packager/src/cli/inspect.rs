@@ -154,8 +154,8 @@ fn print_nodes(
         }
         Format::Text => {
             println!(
-                "{path}: {:.2} % of {:.2} M multiply-adds are int8, {} nodes in {} steps\n",
-                truth.int8_macs_percent,
+                "{path}: {} of {:.2} M multiply-adds are int8, {} nodes in {} steps\n",
+                nodes::percent(truth.int8_macs_percent),
                 truth.macs as f64 / 1e6,
                 truth.nodes.len(),
                 steps.len(),
@@ -316,11 +316,11 @@ fn step_line(step: &plan::Step<'_>, nodes: Vec<String>) -> StepLine {
 
 fn print(path: &str, report: &Report) {
     println!(
-        "{path}: {}, arena {}, {:.2} M multiply-adds, {:.0} % of them int8\nblake3 {}\n",
+        "{path}: {}, arena {}, {:.2} M multiply-adds, {} of them int8\nblake3 {}\n",
         human_bytes(report.file_bytes as u64),
         human_bytes(report.arena_bytes.into()),
         report.macs as f64 / 1e6,
-        report.int8_macs_percent,
+        nodes::percent(report.int8_macs_percent),
         report.hash,
     );
     for input in &report.inputs {

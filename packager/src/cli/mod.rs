@@ -56,7 +56,7 @@ enum Command {
     Kernels(kernels::Args),
     /// List the boards
     Targets(targets::Args),
-    /// Walk the whole road on the bundled model: pack, inspect, self-test, run, compare
+    /// Walk the whole road on the bundled model: check, pack, inspect, self-test, run, compare
     Demo(demo::Args),
 }
 

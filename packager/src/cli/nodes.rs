@@ -50,12 +50,21 @@ impl RequireArgs {
         match self.require_int8 {
             Some(least) if int8_macs_percent < least => {
                 eprintln!(
-                    "failed: {int8_macs_percent:.2} % of the multiply-adds are int8 < {least} % (--require-int8)"
+                    "failed: {} of the multiply-adds are int8 < {least} % (--require-int8)",
+                    percent(int8_macs_percent)
                 );
                 Outcome::Failed
             }
             _ => Outcome::Done,
         }
+    }
+}
+
+/// `100 %`, and never that where a part is missing.
+pub(super) fn percent(share: f64) -> String {
+    match share {
+        100.0 => "100 %".into(),
+        share => format!("{:.2} %", (share * 100.0).floor() / 100.0),
     }
 }
 
@@ -142,18 +151,21 @@ pub(super) fn listed(names: &[&str]) -> String {
 
 /// The nodes that cost most.
 fn print_losses(truth: &Truth) {
-    const SHOWN: usize = 5;
-    let mut heads: Vec<(&NodeLine, f32)> = (truth.nodes.iter())
-        .filter(|node| !node.kernels.is_empty())
-        .filter_map(|node| Some((node, node.own_sqnr_db.filter(|db| *db < MAX_DB)?)))
-        .collect();
-    heads.sort_by(|a, b| a.1.total_cmp(&b.1));
-    let worst: Vec<String> = heads
-        .iter()
-        .take(SHOWN)
-        .map(|(node, db)| format!("{} ({db:.1} dB)", short(&node.node, 40)))
-        .collect();
-    if !worst.is_empty() {
-        println!("the largest errors of their own: {}", worst.join(", "));
+    const SHOWN: usize = 8;
+    const BAR: f64 = 40.0;
+    let share = |node: &NodeLine| node.error_share_percent.unwrap_or(0.0);
+    let mut nodes: Vec<&NodeLine> = truth.nodes.iter().filter(|node| share(node) > 0.0).collect();
+    nodes.sort_by(|a, b| share(b).total_cmp(&share(a)));
+    let Some(largest) = nodes.first().map(|node| share(node)) else { return };
+    println!("\nwhere the error is made (shares of all steps' own noise over signal):");
+    for node in nodes.iter().take(SHOWN) {
+        let bar = "#".repeat((share(node) / largest * BAR).round().max(1.0) as usize);
+        let db = decibels(node.own_sqnr_db);
+        println!("{:>7.1} %  {db:>5} dB  {:<40}  {bar}", share(node), short(&node.node, 40));
     }
+    if nodes.len() > SHOWN {
+        let rest: f64 = nodes[SHOWN..].iter().map(|node| share(node)).sum();
+        println!("{rest:>7.1} %            {} others", nodes.len() - SHOWN);
+    }
+    println!();
 }

@@ -7,7 +7,7 @@ use edgepack_packager::calibrate::Observer;
 use edgepack_packager::pack::{CalibrationSource, L2_KIB, PackOptions, PackReport, pack};
 use edgepack_targets::Board;
 
-use super::nodes::RequireArgs;
+use super::nodes::{RequireArgs, percent};
 use super::options::{Format, PreprocessingArgs, human_bytes, parse_shape};
 use super::progress::Shown;
 use super::{Context, Outcome};
@@ -110,13 +110,14 @@ fn layout_of(board: &Board) -> anyhow::Result<Option<&'static str>> {
 
 pub(super) fn print(report: &PackReport) {
     println!(
-        "{}: {} ({:.1} % of the model's {}), arena {}, {:.1} M multiply-adds, {} steps for {} nodes{}",
+        "{}: {} ({:.1} % of the model's {}), arena {}, {:.1} M multiply-adds ({} int8), {} steps for {} nodes{}",
         report.package.display(),
         human_bytes(report.package_bytes),
         100.0 * report.package_bytes as f64 / report.model_bytes.max(1) as f64,
         human_bytes(report.model_bytes),
         human_bytes(report.arena_bytes.into()),
         report.macs as f64 / 1e6,
+        percent(report.int8_macs_percent),
         report.steps,
         report.nodes,
         match report.steps_with_strips {

@@ -7,7 +7,7 @@ use edgepack_engine::{kernel_name, step_macs, step_type};
 use edgepack_format::plan::{Op, Operand, SoftmaxInput};
 use serde::Serialize;
 
-use super::{Fate, NodeRecord};
+use super::{Fate, MAX_DB, NodeRecord};
 
 /// A step of a plan, with or without places.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +58,9 @@ pub struct NodeLine {
     pub sqnr_db: Option<f32>,
     /// What its steps alone cost.
     pub own_sqnr_db: Option<f32>,
+    /// Its share in the sum of all ratios of noise to signal that steps alone cost: what is lost adds up
+    /// about so. Where a step is named after it.
+    pub error_share_percent: Option<f64>,
     /// Why it is not int8 throughout.
     pub why: Option<&'static str>,
     /// What to do about it.
@@ -67,8 +70,9 @@ pub struct NodeLine {
 /// Tells of every node, with the kernels of a processor with these extensions.
 pub fn truth(records: &[NodeRecord], steps: &[StepFacts<'_>], isa: IsaSet) -> Truth {
     let names: Vec<&str> = steps.iter().map(|step| step.name).collect();
-    let nodes: Vec<NodeLine> =
+    let mut nodes: Vec<NodeLine> =
         records.iter().map(|record| line(record, records, steps, &names, isa)).collect();
+    share_error(&mut nodes);
     let mut is_owned = vec![false; steps.len()];
     nodes.iter().flat_map(|node| &node.steps).for_each(|&step| is_owned[step] = true);
     let mut other_steps: Vec<String> =
@@ -78,6 +82,18 @@ pub fn truth(records: &[NodeRecord], steps: &[StepFacts<'_>], isa: IsaSet) -> Tr
     let int8_macs = steps.iter().map(|step| int8_macs(&step.op)).sum();
     let int8_macs_percent = if macs == 0 { 100.0 } else { 100.0 * int8_macs as f64 / macs as f64 };
     Truth { macs, int8_macs, int8_macs_percent, nodes, other_steps }
+}
+
+fn share_error(nodes: &mut [NodeLine]) {
+    let noise = |node: &NodeLine| match node.own_sqnr_db {
+        Some(db) if db < MAX_DB && !node.kernels.is_empty() => Some(10f64.powf(f64::from(-db) / 10.0)),
+        Some(_) if !node.kernels.is_empty() => Some(0.0),
+        _ => None,
+    };
+    let sum: f64 = nodes.iter().filter_map(noise).sum();
+    for node in nodes {
+        node.error_share_percent = noise(node).filter(|_| sum > 0.0).map(|noise| 100.0 * noise / sum);
+    }
 }
 
 /// Multiply-adds of a step that int8 operands go into.
@@ -123,6 +139,7 @@ fn line(
         weight_bytes: counted(&constant_bytes),
         sqnr_db: record.error.map(|error| error.sqnr_db),
         own_sqnr_db: record.error.map(|error| error.own_sqnr_db),
+        error_share_percent: None,
         why,
         remedy: remedy.flatten(),
         steps: own,
