@@ -18,7 +18,7 @@ pub(crate) struct Bounds {
     pub odd: [i16; 8],
     pub low: [i8; 16],
     pub high: [i8; 16],
-    /// [`CLAMPS`] and [`ADJUSTS`].
+    /// [`CLAMPS`], [`ADJUSTS`] and [`ADDS`].
     flags: usize,
 }
 
@@ -26,6 +26,8 @@ pub(crate) struct Bounds {
 const CLAMPS: usize = 1;
 /// The zero point is odd, or the bounds are not those of int8.
 const ADJUSTS: usize = 2;
+/// Something is added to scaled sums; what, lies behind the bounds.
+const ADDS: usize = 4;
 
 impl Bounds {
     /// With `FITS`, no scaled sum is beyond [`MOST`].
@@ -41,6 +43,11 @@ impl Bounds {
             high: [range.max as i8; 16],
             flags: if FITS { 0 } else { CLAMPS } | if adjusts { ADJUSTS } else { 0 },
         }
+    }
+
+    /// The same, with something to add behind them.
+    pub fn adding(self) -> Self {
+        Self { flags: self.flags | ADDS, ..self }
     }
 
     /// Whether there is more to do than to round and to narrow.
@@ -61,5 +68,11 @@ pub(crate) const MOST: f32 = 32_000.0;
 /// [`MOST`] when it is scaled.
 #[inline(always)]
 pub(crate) fn fits(values: usize, bias: i32, multiplier: f32) -> bool {
-    (bias.unsigned_abs() as f32 + (values as f32) * (128.0 * 127.0)) * multiplier <= MOST
+    fits_within(MOST, values, bias, multiplier)
+}
+
+/// The same for another bound.
+#[inline(always)]
+pub(crate) fn fits_within(most: f32, values: usize, bias: i32, multiplier: f32) -> bool {
+    (bias.unsigned_abs() as f32 + (values as f32) * (128.0 * 127.0)) * multiplier <= most
 }

@@ -170,6 +170,7 @@ impl BoundRecurrent {
                 input_zero_point: 0,
                 weights: args.weights,
                 output: Output::F32(args.product),
+                residual: None,
                 scratch: args.scratch,
             })?;
             self.gates.run(&mut GatesArgs {

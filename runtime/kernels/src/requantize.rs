@@ -5,6 +5,11 @@
 //! correctly rounded IEEE 754 operation, so every processor gives the same bits, as long as
 //! nothing is contracted into a fused multiply-add. Clamping first changes nothing, since rounding
 //! is monotonic and the bounds are integers; it keeps the rounding trick in its range.
+//!
+//! A residual `r`, an int8 value that is added before the result is rounded, has a multiplier of its own:
+//! `rne(clamp(acc as f32 * multiplier + r as f32 * residual_multiplier, …)) + zero_point`. That multiplier has
+//! at most 17 significant bits, so that its product with an int8 value is exact: then a fused multiply-add
+//! rounds what an addition rounds, and each processor may take what it has.
 
 /// Where the int8 result of a step lies: its zero point and the bounds that it is clamped to
 /// (int8's own, or tighter where an activation is fused into the step).
@@ -24,6 +29,26 @@ pub struct OutputRange {
 /// to even: at 1.5 * 2^23 the spacing of f32 is exactly 1 (Muller et al., "Handbook of
 /// Floating-Point Arithmetic", section 8.4). Baseline ARMv7 and Cortex-M have no instruction for it.
 pub const ROUNDING_MAGIC: f32 = 12_582_912.0;
+
+/// The multipliers of residuals, in magnitude: no product is subnormal, and none as large as what sums of a
+/// convolution are.
+const RESIDUAL_MULTIPLIERS: core::ops::RangeInclusive<f32> = 1.0 / (1u64 << 32) as f32..=65536.0;
+
+/// What a multiplier of 17 significant bits has not.
+const RESIDUAL_MULTIPLIER_REST: u32 = 0x7f;
+
+/// Whether a residual may have this multiplier: at most 17 significant bits, from 2⁻³² to 2¹⁶.
+pub fn is_residual_multiplier(multiplier: f32) -> bool {
+    RESIDUAL_MULTIPLIERS.contains(&multiplier) && multiplier.to_bits() & RESIDUAL_MULTIPLIER_REST == 0
+}
+
+/// The nearest multiplier that a residual may have. Not-a-number gives the smallest.
+pub fn residual_multiplier(ratio: f64) -> f32 {
+    let (least, most) = RESIDUAL_MULTIPLIERS.into_inner();
+    let within = (ratio as f32).max(least).min(most);
+    let half = RESIDUAL_MULTIPLIER_REST.div_ceil(2);
+    f32::from_bits((within.to_bits() + half) & !RESIDUAL_MULTIPLIER_REST)
+}
 
 /// Rounds to the nearest integer, ties to even. `|value| < 2^22`.
 #[inline(always)]
@@ -56,6 +81,18 @@ impl OutputRange {
     #[inline(always)]
     pub fn requantize(self, accumulator: i32, multiplier: f32) -> i8 {
         self.quantize(accumulator as f32 * multiplier)
+    }
+
+    /// Requantizes an accumulator and a residual, of which [`is_residual_multiplier`] holds.
+    #[inline(always)]
+    pub fn requantize_sum(
+        self,
+        accumulator: i32,
+        multiplier: f32,
+        residual: i8,
+        residual_multiplier: f32,
+    ) -> i8 {
+        self.quantize(accumulator as f32 * multiplier + residual as f32 * residual_multiplier)
     }
 }
 
@@ -139,6 +176,34 @@ mod tests {
         for (twice, expected) in halves {
             assert_eq!(range.requantize(twice, 0.5), expected);
         }
+    }
+
+    #[test]
+    fn products_of_residuals_are_exact() {
+        for ratio in
+            [0.0, 1e-20, 2.4e-10, 1e-3, 0.123_456_789, 1.0 / 3.0, 1.0, 1.999_999_9, 717.3, 1e9, f64::NAN]
+        {
+            let multiplier = residual_multiplier(ratio);
+            assert!(is_residual_multiplier(multiplier), "{ratio}");
+            if (1e-9..6e4).contains(&ratio) {
+                assert!((multiplier as f64 / ratio - 1.0).abs() <= 1.0 / (1 << 17) as f64, "{ratio}");
+            }
+            for r in -128..=127_i8 {
+                assert_eq!((r as f32 * multiplier) as f64, r as f64 * multiplier as f64);
+            }
+        }
+        for multiplier in [0.0, -0.5, 0.1, 1e-30, 131_072.0, f32::INFINITY, f32::NAN] {
+            assert!(!is_residual_multiplier(multiplier), "{multiplier}");
+        }
+    }
+
+    #[test]
+    fn a_sum_is_rounded_once() {
+        let range = OutputRange::full(0);
+        // 0.5 and 0.5 are 1, where each alone is rounded to 0.
+        assert_eq!(range.requantize_sum(1, 0.5, 1, 0.5), 1);
+        assert_eq!(range.requantize_sum(3, 0.5, 2, 0.5), 2);
+        assert_eq!(range.requantize_sum(1000, 1.0, -128, 7.25), 72);
     }
 
     #[test]

@@ -93,6 +93,25 @@ impl Bounds {
     }
 }
 
+/// Adds residuals to 16 scaled sums: those of `mask` of the bytes from `from` on, times a multiplier of
+/// which [`is_residual_multiplier`](crate::requantize::is_residual_multiplier) holds, so that only the sum is
+/// rounded.
+///
+/// # Safety
+/// The bytes of `mask` can be read.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[inline]
+pub(crate) unsafe fn add_residual(
+    scaled: __m512,
+    from: *const i8,
+    mask: __mmask16,
+    multiplier: __m512,
+) -> __m512 {
+    // SAFETY: the caller's promise.
+    let bytes = unsafe { _mm_maskz_loadu_epi8(mask, from) };
+    _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)), multiplier, scaled)
+}
+
 /// From the order of [`Bounds::quantize`] to that of the registers.
 #[target_feature(enable = "avx512f")]
 #[inline]

@@ -57,14 +57,49 @@
         .endif
         .endm
 
-@ Eight channels of a pixel from f32 sums to int16 in q6.
-        .macro  edgepack_conv_requantize sums0, sums1
+@ Eight channels of a pixel from sums to scaled ones, in f32.
+        .macro  edgepack_conv_scale sums0, sums1
         vcvt.f32.s32 \sums0, \sums0
         vcvt.f32.s32 \sums1, \sums1
         vmul.f32 \sums0, \sums0, q0
         vmul.f32 \sums1, \sums1, q1
+        .endm
+
+@ Of every pixel.
+        .macro  edgepack_conv_scale_all pixels
+        edgepack_conv_scale q8, q9
+        .if \pixels > 1
+        edgepack_conv_scale q10, q11
+        .endif
+        .if \pixels > 2
+        edgepack_conv_scale q12, q13
+        edgepack_conv_scale q14, q15
+        .endif
+        .endm
+
+@ Adds the eight residuals at r7, which goes on by r1, times q2. Their products are exact, so that it does not
+@ matter that vmla rounds them.
+        .macro  edgepack_conv_add sums0, sums1
+        vld1.8  {d6}, [r7], r1
+        vmovl.s8 q3, d6
+        vmovl.s16 q4, d6
+        vmovl.s16 q5, d7
+        vcvt.f32.s32 q4, q4
+        vcvt.f32.s32 q5, q5
+        vmla.f32 \sums0, q4, q2
+        vmla.f32 \sums1, q5, q2
+        .endm
+
+@ Eight channels of a pixel from scaled sums to int16 in q6.
+        .macro  edgepack_conv_round sums0, sums1
         edgepack_round \sums0, d12
         edgepack_round \sums1, d13
+        .endm
+
+@ Eight channels of a pixel from sums to int16 in q6.
+        .macro  edgepack_conv_requantize sums0, sums1
+        edgepack_conv_scale \sums0, \sums1
+        edgepack_conv_round \sums0, \sums1
         .endm
 
 @ void name(const struct Sweep *): \pixels x 8 * panels channels.
@@ -124,23 +159,24 @@
 5:      subs    r6, r6, #4
         bne     2b
         ldr     r7, [r0, #28]
+        add     r12, r12, #32
         cmp     r7, #0
         bne     6f
-        add     r12, r12, #32
         vld1.32 {d0-d3}, [r12:128]
-        ldr     r7, [r0, #32]
         ldr     r1, [r0, #24]
+        edgepack_conv_scale_all \pixels
+8:      ldr     r7, [r0, #32]
         vldmia  r7, {d4-d11}            @ q2, q3: see edgepack_round; q4, q5: bounds
         mov     r7, r10
         add     r10, r10, #8
-        edgepack_conv_requantize q8, q9
+        edgepack_conv_round q8, q9
         vqmovn.s16 d16, q6
         .if \pixels == 1
         vmax.s8 d16, d16, d8
         vmin.s8 d16, d16, d10
         vst1.8  {d16}, [r7]
         .else
-        edgepack_conv_requantize q10, q11
+        edgepack_conv_round q10, q11
         vqmovn.s16 d17, q6
         vmax.s8 q8, q8, q4
         vmin.s8 q8, q8, q5
@@ -148,9 +184,9 @@
         vst1.8  {d17}, [r7], r1
         .endif
         .if \pixels > 2
-        edgepack_conv_requantize q12, q13
+        edgepack_conv_round q12, q13
         vqmovn.s16 d18, q6
-        edgepack_conv_requantize q14, q15
+        edgepack_conv_round q14, q15
         vqmovn.s16 d19, q6
         vmax.s8 q9, q9, q4
         vmin.s8 q9, q9, q5
@@ -163,7 +199,26 @@
         bne     1b
         vpop    {d8-d15}
         pop     {r4-r11, pc}
-6:      vstmia  r7!, {d16-d19}          @ sums of one panel
+6:      ldr     r7, [r0, #36]
+        cmp     r7, #0
+        bne     9f
+        vld1.32 {d0-d3}, [r12:128]
+        ldr     r1, [r0, #24]
+        edgepack_conv_scale_all \pixels
+        add     r7, r0, #44
+        vld1.32 {d4[], d5[]}, [r7]      @ the residual's multiplier
+        ldr     r7, [r0, #40]
+        add     r7, r7, r10
+        edgepack_conv_add q8, q9
+        .if \pixels > 1
+        edgepack_conv_add q10, q11
+        .endif
+        .if \pixels > 2
+        edgepack_conv_add q12, q13
+        edgepack_conv_add q14, q15
+        .endif
+        b       8b
+9:      vstmia  r7!, {d16-d19}          @ sums of one panel
         .if \pixels > 1
         vstmia  r7!, {d20-d23}
         .endif

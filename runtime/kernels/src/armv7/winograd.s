@@ -290,6 +290,53 @@
         edgepack_round \sums, \narrow
         .endm
 
+@ The same with four residuals, int16 in \added, whose multiplier is q4. Their products are exact, so that it
+@ does not matter that vmla rounds them.
+        .macro  edgepack_winograd_requantize_sum sums, shift, added, narrow
+        edgepack_winograd_output \sums, \shift
+        vcvt.f32.s32 \sums, \sums
+        vmovl.s16 q6, \added
+        vmul.f32 \sums, \sums, q5
+        vcvt.f32.s32 q6, q6
+        vmla.f32 \sums, q6, q4
+        edgepack_round \sums, \narrow
+        .endm
+
+@ Stores a line of int16 in q8 and q9 as bytes; q14 and q15 are bounds.
+        .macro  edgepack_winograd_store_line
+        vqmovn.s16 d16, q8
+        vqmovn.s16 d17, q9
+        vmax.s8 q8, q8, q14
+        vmin.s8 q8, q8, q15
+        vst1.32 {d16[0]}, [r10], r9
+        vst1.32 {d16[1]}, [r10], r9
+        vst1.32 {d17[0]}, [r10], r9
+        vst1.32 {d17[1]}, [r10]
+        .endm
+
+@ A line of outputs and residuals to bytes; \s0 to \s3 are the shifts.
+        .macro  edgepack_winograd_residual_line s0, s1, s2, s3
+        vld1.32 {d16-d19}, [r3]!
+        vld1.32 {d20-d23}, [r3]!
+        vld1.32 {d24-d27}, [r3]!
+        edgepack_winograd_interpolate
+        vld1.8  {d28-d31}, [lr]         @ bounds
+        add     r10, r7, r0
+        vld1.32 {d22[0]}, [r10], r9
+        vld1.32 {d22[1]}, [r10], r9
+        vld1.32 {d23[0]}, [r10], r9
+        vld1.32 {d23[1]}, [r10]
+        mov     r10, r7
+        add     r7, r7, r8
+        vmovl.s8 q12, d22
+        vmovl.s8 q11, d23
+        edgepack_winograd_requantize_sum q0, \s0, d24, d16
+        edgepack_winograd_requantize_sum q1, \s1, d25, d17
+        edgepack_winograd_requantize_sum q10, \s2, d22, d18
+        edgepack_winograd_requantize_sum q13, \s3, d23, d19
+        edgepack_winograd_store_line
+        .endm
+
 @ A line of outputs to bytes; \s0 to \s3 are the shifts.
         .macro  edgepack_winograd_bytes_line s0, s1, s2, s3
         vld1.32 {d16-d19}, [r3]!
@@ -303,14 +350,7 @@
         edgepack_winograd_requantize q1, \s1, d17
         edgepack_winograd_requantize q10, \s2, d18
         edgepack_winograd_requantize q13, \s3, d19
-        vqmovn.s16 d16, q8
-        vqmovn.s16 d17, q9
-        vmax.s8 q8, q8, q14
-        vmin.s8 q8, q8, q15
-        vst1.32 {d16[0]}, [r10], r9
-        vst1.32 {d16[1]}, [r10], r9
-        vst1.32 {d17[0]}, [r10], r9
-        vst1.32 {d17[1]}, [r10]
+        edgepack_winograd_store_line
         .endm
 
 @ A line of outputs, added to sums of 32 bits.
@@ -331,7 +371,7 @@
 
 @ The outputs of a tile, four channels and then four more.
 @ void name(const struct Outputs *)
-@ r1: sums of a column of points; r2: from a line of points to the next; r3: columns on the stack, [4][6];
+@ r0: from an output to its residual; r1: sums of a column of points; r2: from a line of points to the next; r3: columns on the stack, [4][6];
 @ r4, r5: what was before, and from a pixel to the next; r6: multipliers; r7: out; r8, r9: from a line (in
 @ sums: a pixel) to the next, from a pixel to the next; r10: columns left; r11: twice; r12: from a line of the
 @ columns to the next; lr: bounds.
@@ -349,9 +389,13 @@
         ldr     r8, [r0, #24]
         ldr     r9, [r0, #28]
         add     r0, r0, #32
-        vld1.32 {d14-d15}, [r0]
-        .ifc    \line, edgepack_winograd_bytes_line
+        vld1.32 {d14-d15}, [r0]!
+        .ifnc   \line, edgepack_winograd_sums_line
         vld1.32 {d4-d7}, [lr]!          @ see edgepack_round
+        .endif
+        .ifc    \line, edgepack_winograd_residual_line
+        vld1.32 {d8[], d9[]}, [r0]!
+        ldr     r0, [r0]
         .endif
         mov     r2, #1536
         mov     r11, #2
@@ -375,7 +419,7 @@
         bne     2b
         mov     r3, sp
         str     r4, [sp, #384]
-        .ifc    \line, edgepack_winograd_bytes_line
+        .ifnc   \line, edgepack_winograd_sums_line
         vld1.32 {q5}, [r6]!
         .endif
         str     r7, [sp, #388]
@@ -397,4 +441,5 @@
         .endm
 
         edgepack_winograd_outputs edgepack_neon32_winograd_bytes, edgepack_winograd_bytes_line, 4
+        edgepack_winograd_outputs edgepack_neon32_winograd_residual, edgepack_winograd_residual_line, 4
         edgepack_winograd_outputs edgepack_neon32_winograd_sums, edgepack_winograd_sums_line, 16

@@ -138,7 +138,10 @@ unsafe fn sweep_1(s: &Sweep) {
                 "str d0, [{out_q}]\n", "st1 {{v0.d}}[1], [{r1}]\n",
                 "str d2, [{r2}]\n", "st1 {{v2.d}}[1], [{r3}]\n",
             ),
-            aside: narrow_aside!([0 4 1 5] [2 6 3 7])
+            aside: concat!(narrow_aside!([0 4 1 5] [2 6 3 7]), residual_aside!(concat!(
+                add_residual!("out_q": 0 4), add_residual!("r1": 1 5),
+                add_residual!("r2": 2 6), add_residual!("r3": 3 7),
+            )))
         );
     }
 }
@@ -163,7 +166,10 @@ unsafe fn sweep_2(s: &Sweep) {
                 narrow!([0 4 8 12] [1 5 9 13] [2 6 10 14] [3 7 11 15]),
                 "str q0, [{out_q}]\n", "str q1, [{r1}]\n", "str q2, [{r2}]\n", "str q3, [{r3}]\n",
             ),
-            aside: narrow_aside!([0 4 8 12] [1 5 9 13] [2 6 10 14] [3 7 11 15])
+            aside: concat!(narrow_aside!([0 4 8 12] [1 5 9 13] [2 6 10 14] [3 7 11 15]), residual_aside!(concat!(
+                add_residual!("out_q": 0 4 8 12), add_residual!("r1": 1 5 9 13),
+                add_residual!("r2": 2 6 10 14), add_residual!("r3": 3 7 11 15),
+            )))
         );
     }
 }
@@ -201,7 +207,16 @@ unsafe fn sweep_3(s: &Sweep) {
                 "str d16, [{out_q}, #16]\n", "st1 {{v16.d}}[1], [{r1}]\n",
                 "str d18, [{r2}, #16]\n", "st1 {{v18.d}}[1], [{r3}]\n",
             ),
-            aside: narrow_aside!([0 4 8 12] [1 5 9 13] [2 6 10 14] [3 7 11 15] [16 20 17 21] [18 22 19 23])
+            aside: concat!(
+                narrow_aside!([0 4 8 12] [1 5 9 13] [2 6 10 14] [3 7 11 15] [16 20 17 21] [18 22 19 23]),
+                residual_aside!(concat!(
+                    add_residual!("out_q": 0 4 8 12), add_residual!("r1": 1 5 9 13),
+                    add_residual!("r2": 2 6 10 14), add_residual!("r3": 3 7 11 15),
+                    "add {r0}, {r0}, #16\n",
+                    add_residual!("out_q": 16 20), add_residual!("r1": 17 21),
+                    add_residual!("r2": 18 22), add_residual!("r3": 19 23),
+                )),
+            )
         );
     }
 }
@@ -325,7 +340,7 @@ unsafe fn block<const P: usize>(tile: &Tile, m: usize, first: usize) -> usize {
             let channel = first + p * NR;
             let live = (tile.live_channels - channel).min(NR);
             let out = tile.out.add(m * tile.out_stride + channel);
-            store_8(out, sums, panels[p].add(NR * 4).cast(), live);
+            store_8(out, tile.residual, sums, panels[p].add(NR * 4).cast(), live);
         }
     }
     P

@@ -150,6 +150,40 @@ macro_rules! part {
     };
 }
 
+/// Adds four residuals each of register `$from` to scaled sums, as `add_residual` does.
+#[rustfmt::skip]
+macro_rules! fours {
+    ($from:literal: $a:literal $b:literal $c:literal $d:literal) => {
+        concat!(fours!(one $from $a 28), fours!(one $from $b 29), fours!(one $from $c 30), fours!(one $from $d 31))
+    };
+    (one $from:literal $sum:literal $place:literal) => {
+        concat!(
+            "tbl v25.16b, {{v", $from, ".16b}}, v", $place, ".16b\n",
+            "scvtf v25.4s, v25.4s, #24\n",
+            "fmla v", $sum, ".4s, v25.4s, v24.4s\n",
+        )
+    };
+}
+
+/// Adds the residuals of two pixels, of two panels or of one, in the order of the sums: pairs of channels.
+#[rustfmt::skip]
+macro_rules! add_pairs {
+    ($p:literal $q:literal: [$($a:literal)*] [$($b:literal)*]) => {
+        concat!(
+            "ldr q25, [{", $p, "}, {r0}]\n", "ldr q26, [{", $q, "}, {r0}]\n",
+            "zip1 v27.8h, v25.8h, v26.8h\n", "zip2 v26.8h, v25.8h, v26.8h\n",
+            fours!(27: $($a)*), fours!(26: $($b)*),
+        )
+    };
+    ($p:literal $q:literal: [$($a:literal)*]) => {
+        concat!(
+            "ldr d25, [{", $p, "}, {r0}]\n", "ldr d26, [{", $q, "}, {r0}]\n",
+            "zip1 v27.8h, v25.8h, v26.8h\n",
+            fours!(27: $($a)*),
+        )
+    };
+}
+
 /// Sweeps by groups of one, two and three panels; the code is not indented for the one macro around it.
 #[rustfmt::skip]
 macro_rules! sweeps {
@@ -173,7 +207,9 @@ unsafe fn $of_1(s: &Sweep) {
                 "str d1, [{out_q}]\n", "str d2, [{r1}]\n",
                 "st1 {{v1.d}}[1], [{r2}]\n", "st1 {{v2.d}}[1], [{r3}]\n",
             ),
-            aside: narrow_aside!([0 1 2 3] [4 5 6 7])
+            aside: concat!(narrow_aside!([0 1 2 3] [4 5 6 7]), residual_aside!(concat!(
+                add_pairs!("out_q" "r1": [0 1 2 3]), add_pairs!("r2" "r3": [4 5 6 7]),
+            )))
         );
     }
 }
@@ -197,7 +233,10 @@ unsafe fn $of_2(s: &Sweep) {
                 part!(0 8: 1 2), part!(4 12: 3 5),
                 "str q1, [{out_q}]\n", "str q2, [{r1}]\n", "str q3, [{r2}]\n", "str q5, [{r3}]\n",
             ),
-            aside: narrow_aside!([0 1 2 3] [4 5 6 7] [8 9 10 11] [12 13 14 15])
+            aside: concat!(narrow_aside!([0 1 2 3] [4 5 6 7] [8 9 10 11] [12 13 14 15]), residual_aside!(concat!(
+                add_pairs!("out_q" "r1": [0 1 2 3] [8 9 10 11]),
+                add_pairs!("r2" "r3": [4 5 6 7] [12 13 14 15]),
+            )))
         );
     }
 }
@@ -233,7 +272,15 @@ unsafe fn $of_3(s: &Sweep) {
                 "str d17, [{out_q}, #16]\n", "str d18, [{r1}, #16]\n",
                 "st1 {{v17.d}}[1], [{r2}]\n", "st1 {{v18.d}}[1], [{r3}]\n",
             ),
-            aside: narrow_aside!([0 1 2 3] [4 5 6 7] [8 9 10 11] [12 13 14 15] [16 17 18 19] [20 21 22 23])
+            aside: concat!(
+                narrow_aside!([0 1 2 3] [4 5 6 7] [8 9 10 11] [12 13 14 15] [16 17 18 19] [20 21 22 23]),
+                residual_aside!(concat!(
+                    add_pairs!("out_q" "r1": [0 1 2 3] [8 9 10 11]),
+                    add_pairs!("r2" "r3": [4 5 6 7] [12 13 14 15]),
+                    "add {r0}, {r0}, #16\n",
+                    add_pairs!("out_q" "r1": [16 17 18 19]), add_pairs!("r2" "r3": [20 21 22 23]),
+                )),
+            )
         );
     }
 }
@@ -391,7 +438,7 @@ unsafe fn block<const P: usize>(tile: &Tile, m: usize, first: usize) -> usize {
                 vaddq_s32(vpaddq_s32(a, b), vld1q_s32(bias)),
                 vaddq_s32(vpaddq_s32(c, d), vld1q_s32(bias.add(4))),
             ];
-            store_8(out, sums, panels[p].add(NR * 4).cast(), live);
+            store_8(out, tile.residual, sums, panels[p].add(NR * 4).cast(), live);
         }
     }
     P

@@ -218,7 +218,10 @@ unsafe fn sweep_1(s: &Sweep) {
                 "str d0, [{out_q}]\n", "st1 {{v0.d}}[1], [{r1}]\n",
                 "str d4, [{r2}]\n", "st1 {{v4.d}}[1], [{r3}]\n",
             ),
-            aside: narrow_aside!([0 1 2 3] [4 5 6 7])
+            aside: concat!(narrow_aside!([0 1 2 3] [4 5 6 7]), residual_aside!(concat!(
+                add_residual!("out_q": 0 1), add_residual!("r1": 2 3),
+                add_residual!("r2": 4 5), add_residual!("r3": 6 7),
+            )))
         );
     }
 }
@@ -256,7 +259,10 @@ unsafe fn sweep_2(s: &Sweep) {
                 narrow!([0 1 2 3] [4 5 6 7] [8 9 10 11] [12 13 14 15]),
                 "str q0, [{out_q}]\n", "str q4, [{r1}]\n", "str q8, [{r2}]\n", "str q12, [{r3}]\n",
             ),
-            aside: narrow_aside!([0 1 2 3] [4 5 6 7] [8 9 10 11] [12 13 14 15])
+            aside: concat!(narrow_aside!([0 1 2 3] [4 5 6 7] [8 9 10 11] [12 13 14 15]), residual_aside!(concat!(
+                add_residual!("out_q": 0 1 2 3), add_residual!("r1": 4 5 6 7),
+                add_residual!("r2": 8 9 10 11), add_residual!("r3": 12 13 14 15),
+            )))
         );
     }
 }
@@ -341,7 +347,7 @@ unsafe fn block<const P: usize>(tile: &Tile, m: usize, first: usize) -> usize {
             let channel = first + p * NR;
             let live = (tile.live_channels - channel).min(NR);
             let out = tile.out.add(m * tile.out_stride + channel);
-            store_8(out, acc, panels[p].add(NR * 4).cast(), live);
+            store_8(out, tile.residual, acc, panels[p].add(NR * 4).cast(), live);
         }
     }
     P

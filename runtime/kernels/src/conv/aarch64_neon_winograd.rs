@@ -11,7 +11,7 @@ use core::array;
 use core::ops::Range;
 
 use super::ConvArgs;
-use super::aarch64_requantize::{Epilogue, scale};
+use super::aarch64_requantize::{Epilogue, add_residual, scale};
 use super::winograd::{self, *};
 use crate::requantize::OutputRange;
 
@@ -258,9 +258,17 @@ impl Kernel for Neon {
                 let multiplier = vld1q_f32(constants.multiplier.as_ptr().add(half * 4));
                 let out = to.out.add(half * 4);
                 outputs(products, tile, half, |i, outputs| {
-                    let scaled = outputs.map(|output| scale(vaddq_s32(output, bias), multiplier));
-                    let bytes = vreinterpretq_s32_s8(epilogue.bytes(scaled));
+                    let mut scaled = outputs.map(|output| scale(vaddq_s32(output, bias), multiplier));
                     let out = out.add(i * to.line);
+                    if let Some(residual) = to.residual {
+                        let from = residual.of(out);
+                        let four = |j: usize| from.add(j * to.pixel).cast::<u32>().read_unaligned() as u64;
+                        for (j, pair) in scaled.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+                            let bytes = vcreate_s8(four(2 * j) | four(2 * j + 1) << 32);
+                            *pair = add_residual(*pair, bytes, residual.multiplier);
+                        }
+                    }
+                    let bytes = vreinterpretq_s32_s8(epilogue.bytes(scaled));
                     let store =
                         |j: usize, four: i32| out.add(j * to.pixel).cast::<i32>().write_unaligned(four);
                     store(0, vgetq_lane_s32::<0>(bytes));
@@ -288,9 +296,16 @@ impl Kernel for Neon {
             let multipliers = [0, 4].map(|n| vld1q_f32(constants.multiplier.as_ptr().add(n)));
             for (pair, sums) in sums.as_chunks::<2>().0.iter().enumerate() {
                 let sums = sums.as_ptr().cast::<i32>();
-                let scaled = array::from_fn(|n| scale(vld1q_s32(sums.add(n * 4)), multipliers[n % 2]));
-                let bytes = epilogue.bytes(scaled);
+                let mut scaled: [_; 4] =
+                    array::from_fn(|n| scale(vld1q_s32(sums.add(n * 4)), multipliers[n % 2]));
                 let out = to.out.add(pair / 2 * to.line + pair % 2 * 2 * to.pixel);
+                if let Some(residual) = to.residual {
+                    for (j, pixel) in scaled.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+                        let bytes = vld1_s8(residual.of(out.add(j * to.pixel)));
+                        *pixel = add_residual(*pixel, bytes, residual.multiplier);
+                    }
+                }
+                let bytes = epilogue.bytes(scaled);
                 vst1_s8(out, vget_low_s8(bytes));
                 vst1_s8(out.add(to.pixel), vget_high_s8(bytes));
             }

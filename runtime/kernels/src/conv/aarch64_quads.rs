@@ -7,18 +7,18 @@
 //! instructions of a layer of few channels were addresses and moves between registers and memory.
 
 use core::array;
-use core::mem::MaybeUninit;
+use core::mem::{MaybeUninit, offset_of, size_of};
 
-use super::gemm::{self, Micro, SWEEP_BYTES, Tile, TileOutput};
+use super::gemm::{self, Micro, SWEEP_BYTES, Tile, TileOutput, TileResidual};
 use super::patches::{self, Patches};
-use super::{ConvArgs, Output, WeightSource};
-use crate::aarch64_rounding::{Bounds, fits};
+use super::{ConvArgs, WeightSource};
+use crate::aarch64_rounding::{Bounds, MOST, fits_within};
 
 /// The most channels of a panel.
 const MAX_NR: usize = 8;
 
 /// What the assembly takes: all of some quads of pixels × groups of 1, 2 or 3 panels, to int8.
-pub(super) struct Sweep<'a> {
+pub(super) struct Sweep {
     /// Of each pixel, to the input of each tap.
     pub rows: *const *const i8,
     pub taps: usize,
@@ -31,7 +31,44 @@ pub(super) struct Sweep<'a> {
     /// Where pixel 0, channel 0 goes.
     pub out: *mut i8,
     pub out_stride: usize,
-    pub bounds: &'a Bounds,
+    /// The bounds, and what is behind them where something is added: [`Adding`].
+    pub bounds: *const Bounds,
+}
+
+/// What the assembly reads where there is a residual.
+#[repr(C, align(16))]
+struct Adding {
+    bounds: Bounds,
+    multiplier: [f32; 4],
+    places: [[u8; 16]; 4],
+    /// See [`TileResidual::distance`].
+    distance: isize,
+}
+
+const _: () = assert!(offset_of!(Adding, multiplier) == 112 && size_of::<Bounds>() == 112);
+const _: () = assert!(offset_of!(Adding, places) == 128 && offset_of!(Adding, distance) == 192);
+
+/// For each four of sixteen bytes, what moves each to the top of a lane of 32 bits, and zeros below it: a fixed-point
+/// number of 24 binary places.
+const PLACES: [[u8; 16]; 4] = {
+    let mut places = [[u8::MAX; 16]; 4];
+    let mut byte = 0;
+    while byte < 16 {
+        places[byte / 4][byte % 4 * 4 + 3] = byte as u8;
+        byte += 1;
+    }
+    places
+};
+
+impl Adding {
+    fn new(bounds: Bounds, residual: TileResidual) -> Self {
+        Self {
+            bounds: bounds.adding(),
+            multiplier: [residual.multiplier; 4],
+            places: PLACES,
+            distance: residual.distance,
+        }
+    }
 }
 
 /// Pixels of a pointwise convolution that are taken at once, at most.
@@ -70,10 +107,7 @@ pub(super) unsafe fn run(args: &mut ConvArgs<'_>, fitting: &Micro, any: &Micro) 
 unsafe fn pointwise(args: &mut ConvArgs<'_>, micro: &Micro) {
     let (shape, layout) = (args.shape, micro.layout);
     let WeightSource::Packed(packed) = args.weights else { return };
-    let out = match &mut args.output {
-        Output::I8(out, range) => TileOutput::I8(out.as_mut_ptr(), *range),
-        Output::F32(out) => TileOutput::F32(out.as_mut_ptr()),
-    };
+    let (out, residual) = TileOutput::of(&mut args.output, args.residual);
     let (pixels, channels) = (shape.output_pixels(), shape.in_channels);
     let (panels, panel_bytes) = (layout.panels(&shape), layout.panel_bytes(&shape));
     // Sweeps take up to three panels at a time.
@@ -104,6 +138,7 @@ unsafe fn pointwise(args: &mut ConvArgs<'_>, micro: &Micro) {
                     live_channels: (sweep * layout.nr).min(shape.out_channels - first_channel),
                     out: out.add(pixel * shape.out_channels + first_channel),
                     out_stride: shape.out_channels,
+                    residual,
                 });
             }
         }
@@ -118,12 +153,13 @@ fn all_fit(args: &ConvArgs<'_>, micro: &Micro) -> bool {
         return false;
     }
     let values = shape.taps() * shape.group_in_channels();
+    let most = MOST - args.residual.map_or(0.0, |residual| 128.0 * residual.multiplier);
     packed.chunks_exact(layout.panel_bytes(shape)).all(|panel| {
         let (words, _) = panel.as_chunks::<4>();
         let (biases, multipliers) = words.split_at(layout.nr);
         // All of them, so that it is done several at a time.
         biases.iter().zip(multipliers).fold(true, |all, (&bias, &multiplier)| {
-            all & fits(values, i32::from_ne_bytes(bias), f32::from_ne_bytes(multiplier))
+            all & fits_within(most, values, i32::from_ne_bytes(bias), f32::from_ne_bytes(multiplier))
         })
     })
 }
@@ -176,7 +212,18 @@ pub(super) unsafe fn tile<const FITS: bool>(tile: &Tile, isa: &Isa) {
     unsafe {
         let quads = match tile.out {
             TileOutput::I8(out, range) if tile.live_pixels > 2 => {
-                bytes(tile, isa, out, &Bounds::new::<FITS>(range))
+                let (plain, adding);
+                let bounds = match tile.residual {
+                    None => {
+                        plain = Bounds::new::<FITS>(range);
+                        &raw const plain
+                    }
+                    Some(residual) => {
+                        adding = Adding::new(Bounds::new::<FITS>(range), residual);
+                        (&raw const adding).cast()
+                    }
+                };
+                bytes(tile, isa, out, bounds)
             }
             _ => 0,
         };
@@ -194,9 +241,9 @@ pub(super) unsafe fn tile<const FITS: bool>(tile: &Tile, isa: &Isa) {
 /// Computes the quads of a tile, and a last one of which three pixels are live. Returns how many.
 ///
 /// # Safety
-/// As `tile`; `out` is its output.
+/// As `tile`; `out` is its output; `bounds` as in [`Sweep`].
 #[inline(always)]
-unsafe fn bytes(tile: &Tile, isa: &Isa, out: *mut i8, bounds: &Bounds) -> usize {
+unsafe fn bytes(tile: &Tile, isa: &Isa, out: *mut i8, bounds: *const Bounds) -> usize {
     let (whole, quads) = (tile.live_pixels / 4, (tile.live_pixels + 1) / 4);
     let sweep = Sweep {
         rows: tile.rows,
@@ -280,22 +327,36 @@ unsafe fn interleaved_quads(interleaved: &Interleaved, sweep: &Sweep, panels: us
 unsafe fn partly_live(tile: &Tile, isa: &Isa, sweep: &Sweep, quads: core::ops::Range<usize>, panel: usize) {
     let nr = isa.nr;
     let channels = (tile.live_channels - panel * nr).min(nr);
+    let [mut results, mut added] = [[0; 4 * MAX_NR]; 2];
+    let residual = tile.residual.map(|residual| {
+        let here = TileResidual::between(added.as_ptr(), results.as_ptr(), residual.multiplier);
+        // SAFETY: where there is a residual, it lies behind the bounds.
+        let adding = unsafe { sweep.bounds.cast::<Adding>().read() };
+        (residual, Adding { distance: here.distance, ..adding })
+    });
+    let bounds = residual.as_ref().map_or(sweep.bounds, |(_, adding)| (&raw const *adding).cast());
     for first in quads.map(|quad| quad * 4) {
-        let mut results = [0; 4 * MAX_NR];
+        let live = tile.live_pixels - first;
         // SAFETY: the caller's promise; the results are those of four pixels and one panel, and those that
-        // are live are copied to their places.
+        // are live are copied to their places, and from theirs what is added to them.
         unsafe {
+            let out = |pixel: usize| sweep.out.add((first + pixel) * sweep.out_stride + panel * nr);
+            if let Some((residual, _)) = &residual {
+                for (pixel, added) in added.chunks_exact_mut(nr).enumerate().take(live) {
+                    added.as_mut_ptr().copy_from_nonoverlapping(residual.of(out(pixel)), channels);
+                }
+            }
             isa.sweeps[0](&Sweep {
                 rows: sweep.rows.add(first * sweep.taps),
                 quads: 1,
                 panel: sweep.panel.add(panel * sweep.panel_bytes),
                 out: results.as_mut_ptr(),
                 out_stride: nr,
+                bounds,
                 ..*sweep
             });
-            for (pixel, results) in results.chunks_exact(nr).enumerate().take(tile.live_pixels - first) {
-                let to = sweep.out.add((first + pixel) * sweep.out_stride + panel * nr);
-                to.copy_from_nonoverlapping(results.as_ptr(), channels);
+            for (pixel, results) in results.chunks_exact(nr).enumerate().take(live) {
+                out(pixel).copy_from_nonoverlapping(results.as_ptr(), channels);
             }
         }
     }
@@ -373,7 +434,7 @@ macro_rules! sweep {
             out = inout(reg) $sweep.out => _,
             stride = in(reg) $sweep.out_stride,
             bounds = in(reg) $sweep.bounds,
-            flags = in(reg) $sweep.bounds.flags(),
+            flags = in(reg) (*$sweep.bounds).flags(),
             p0 = out(reg) _, p1 = out(reg) _, p2 = out(reg) _, p3 = out(reg) _,
             r0 = out(reg) _, r1 = out(reg) _, r2 = out(reg) _, r3 = out(reg) _,
             $($w = out(reg) _,)*
@@ -433,7 +494,7 @@ macro_rules! sweep_interleaved {
             out = inout(reg) $sweep.out => _,
             stride = in(reg) $sweep.out_stride,
             bounds = in(reg) $sweep.bounds,
-            flags = in(reg) $sweep.bounds.flags(),
+            flags = in(reg) (*$sweep.bounds).flags(),
             p0 = out(reg) _, r0 = out(reg) _, r1 = out(reg) _, r2 = out(reg) _, r3 = out(reg) _,
             $($w = out(reg) _,)*
             n = out(reg) _, q = out(reg) _, out_q = out(reg) _,
@@ -502,11 +563,14 @@ macro_rules! binary {
     };
 }
 
-/// Each quadruple of registers of scaled sums, to 16 bytes in its first register, as [`Bounds`] says.
+/// Each quadruple of registers of scaled sums, to 16 bytes in its first register, as [`Bounds`] says; what is added
+/// to them comes first.
 #[rustfmt::skip]
 macro_rules! narrow {
     ($([$a:literal $b:literal $c:literal $d:literal])*) => {
         concat!(
+            "tbnz {flags}, #2, 35f\n",
+            "36:\n",
             "tbnz {flags}, #0, 31f\n",
             "30:\n",
             "ldr q30, [{bounds}]\n",
@@ -534,6 +598,44 @@ macro_rules! narrow_aside {
             $("sqxtn v", $a, ".8b, v", $a, ".8h\n", "sqxtn2 v", $a, ".16b, v", $c, ".8h\n",)*
             $(binary!("smax", ".16b", 30: $a), binary!("smin", ".16b", 31: $a),)*
             "b 32b\n",
+        )
+    };
+}
+
+/// What `narrow` jumps to first where there is a residual, given what adds it: `{r0}` is from a pixel's results to what
+/// is added to them, register 24 the multiplier, 28 to 31 the places. Registers 25 to 27 are free.
+#[rustfmt::skip]
+macro_rules! residual_aside {
+    ($add:expr) => {
+        concat!(
+            "35:\n",
+            "ldr q24, [{bounds}, #112]\n",
+            "add {r0}, {bounds}, #128\n",
+            "ld1 {{v28.16b, v29.16b, v30.16b, v31.16b}}, [{r0}], #64\n",
+            "ldr {r0}, [{r0}]\n",
+            $add,
+            "b 36b\n",
+        )
+    };
+}
+
+/// Adds 16 residuals of a pixel, or eight, to scaled sums of four channels each.
+#[rustfmt::skip]
+macro_rules! add_residual {
+    ($pixel:literal: $a:literal $b:literal $c:literal $d:literal) => {
+        concat!(
+            "ldr q25, [{", $pixel, "}, {r0}]\n",
+            add_residual!(two $a 28 $b 29), add_residual!(two $c 30 $d 31),
+        )
+    };
+    ($pixel:literal: $a:literal $b:literal) => {
+        concat!("ldr d25, [{", $pixel, "}, {r0}]\n", add_residual!(two $a 28 $b 29))
+    };
+    (two $a:literal $x:literal $b:literal $y:literal) => {
+        concat!(
+            "tbl v26.16b, {{v25.16b}}, v", $x, ".16b\n", "tbl v27.16b, {{v25.16b}}, v", $y, ".16b\n",
+            "scvtf v26.4s, v26.4s, #24\n", "scvtf v27.4s, v27.4s, #24\n",
+            "fmla v", $a, ".4s, v26.4s, v24.4s\n", "fmla v", $b, ".4s, v27.4s, v24.4s\n",
         )
     };
 }

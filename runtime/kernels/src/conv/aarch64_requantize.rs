@@ -2,7 +2,7 @@
 
 use core::arch::aarch64::*;
 
-use super::gemm::TileOutput;
+use super::gemm::{TileOutput, TileResidual};
 use crate::requantize::OutputRange;
 
 /// [`OutputRange::requantize`], four lanes at a time. Clamping waits until 16 results are bytes:
@@ -61,18 +61,42 @@ pub(super) fn scale(acc: int32x4_t, multiplier: float32x4_t) -> float32x4_t {
     vmulq_f32(vcvtq_f32_s32(acc), multiplier)
 }
 
+/// Adds residuals to 8 scaled sums. Their products with the multiplier are exact, so that only the sum is rounded
+/// (see [`crate::requantize`]).
+#[target_feature(enable = "neon")]
+#[inline]
+pub(super) fn add_residual(scaled: [float32x4_t; 2], bytes: int8x8_t, multiplier: f32) -> [float32x4_t; 2] {
+    let (words, multiplier) = (vmovl_s8(bytes), vdupq_n_f32(multiplier));
+    [
+        vfmaq_f32(scaled[0], vcvtq_f32_s32(vmovl_s16(vget_low_s16(words))), multiplier),
+        vfmaq_f32(scaled[1], vcvtq_f32_s32(vmovl_high_s16(words)), multiplier),
+    ]
+}
+
 /// Stores the first `live` of 8 channels of a pixel, from their sums.
 ///
 /// # Safety
-/// There are 8 multipliers; `out` has room for `live` elements, 1 to 8.
+/// There are 8 multipliers; `out` has room for `live` elements, 1 to 8, and so many are added to them, if any are.
 #[target_feature(enable = "neon")]
 #[inline]
-pub(super) unsafe fn store_8(out: TileOutput, sums: [int32x4_t; 2], multipliers: *const f32, live: usize) {
-    // SAFETY: `out` has room for what is stored: all 8, or the copied `live` of them.
+pub(super) unsafe fn store_8(
+    out: TileOutput,
+    residual: Option<TileResidual>,
+    sums: [int32x4_t; 2],
+    multipliers: *const f32,
+    live: usize,
+) {
+    // SAFETY: `out` has room for what is stored: all 8, or the copied `live` of them. So many are added.
     unsafe {
-        let scaled = [scale(sums[0], vld1q_f32(multipliers)), scale(sums[1], vld1q_f32(multipliers.add(4)))];
+        let mut scaled =
+            [scale(sums[0], vld1q_f32(multipliers)), scale(sums[1], vld1q_f32(multipliers.add(4)))];
         match out {
             TileOutput::I8(out, range) => {
+                if let Some(residual) = residual {
+                    let mut all = [0; 8];
+                    all.as_mut_ptr().copy_from_nonoverlapping(residual.of(out), live);
+                    scaled = add_residual(scaled, vld1_s8(all.as_ptr()), residual.multiplier);
+                }
                 let bytes = Epilogue::new(range).bytes8(scaled);
                 if live == 8 {
                     vst1_s8(out, bytes);

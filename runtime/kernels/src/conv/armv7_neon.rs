@@ -7,7 +7,7 @@
 use core::ptr;
 
 use super::ConvArgs;
-use super::gemm::{self, Micro, TileOutput};
+use super::gemm::{self, Micro, TileOutput, TileResidual};
 use super::pack::NR8_KR2;
 use crate::armv7::Range;
 use crate::requantize::OutputRange;
@@ -37,9 +37,15 @@ struct Sweep {
     out: *mut i8,
     /// From one pixel to the next.
     out_stride: usize,
+    /// Whether any of what follows `range` is asked for.
+    is_special: usize,
+    range: *const Range,
     /// Where the sums of the first panel go, `[pixels][8]`, and nothing else then; null: to `out`.
     sums: *mut i32,
-    range: *const Range,
+    /// From a result to what is added to it.
+    distance: isize,
+    /// What that is multiplied by.
+    multiplier: f32,
 }
 
 pub(super) static MICRO: Micro = Micro { pixels: MR, layout: &NR8_KR2, tile };
@@ -77,8 +83,11 @@ unsafe fn tile(tile: &gemm::Tile) {
                 panels: 0,
                 out: ptr::null_mut(),
                 out_stride: tile.out_stride,
-                sums: ptr::null_mut(),
+                is_special: tile.residual.is_some().into(),
                 range: &range,
+                sums: ptr::null_mut(),
+                distance: tile.residual.map_or(0, |residual| residual.distance),
+                multiplier: tile.residual.map_or(0.0, |residual| residual.multiplier),
             };
             match tile.out.add(first * tile.out_stride) {
                 TileOutput::I8(out, _) => bytes(tile, run, pixels, Sweep { out, ..sweep }),
@@ -95,18 +104,27 @@ unsafe fn tile(tile: &gemm::Tile) {
 unsafe fn bytes(tile: &gemm::Tile, run: unsafe extern "C" fn(*const Sweep), pixels: usize, sweep: Sweep) {
     let (panels, rest) = (tile.live_channels / NR, tile.live_channels % NR);
     // SAFETY: the output has room for whole panels of live channels; what the last panel has beside these
-    // goes to the stack.
+    // goes to the stack, and what is added to it comes from there.
     unsafe {
         if panels > 0 {
             run(&Sweep { panels, ..sweep });
         }
         if rest > 0 {
-            let mut results = [0; TILE * NR];
+            let [mut results, mut added] = [[0; TILE * NR]; 2];
+            let mut distance = 0;
+            if let Some(residual) = &tile.residual {
+                for pixel in 0..pixels {
+                    let from = residual.of(sweep.out.add(pixel * sweep.out_stride + panels * NR));
+                    added.as_mut_ptr().add(pixel * NR).copy_from_nonoverlapping(from, rest);
+                }
+                distance = TileResidual::between(added.as_ptr(), results.as_ptr(), 0.0).distance;
+            }
             run(&Sweep {
                 panel: sweep.panel.add(panels * tile.panel_bytes),
                 panels: 1,
                 out: results.as_mut_ptr(),
                 out_stride: NR,
+                distance,
                 ..sweep
             });
             for pixel in 0..pixels {
@@ -132,7 +150,7 @@ unsafe fn floats(
         // SAFETY: the channel `first` is live, and a panel begins there.
         unsafe {
             let panel = sweep.panel.add(first / NR * tile.panel_bytes);
-            run(&Sweep { panel, panels: 1, sums: sums.as_mut_ptr().cast(), ..sweep });
+            run(&Sweep { panel, panels: 1, is_special: 1, sums: sums.as_mut_ptr().cast(), ..sweep });
             let multiplier: *const f32 = panel.add(NR * 4).cast();
             for (pixel, sums) in sums[..pixels].iter().enumerate() {
                 let out = out.add(pixel * sweep.out_stride + first);

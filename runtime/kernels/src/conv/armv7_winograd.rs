@@ -33,6 +33,7 @@ unsafe extern "C" {
         to: *mut Products,
     );
     fn edgepack_neon32_winograd_bytes(outputs: *const Outputs);
+    fn edgepack_neon32_winograd_residual(outputs: *const Outputs);
     fn edgepack_neon32_winograd_sums(outputs: *const Outputs);
 }
 
@@ -59,6 +60,9 @@ struct Outputs {
     line: usize,
     pixel: usize,
     constants: [i32; 4],
+    /// Of bytes with a residual: its multiplier, and from an output to what is added to it.
+    factor: f32,
+    distance: isize,
 }
 
 /// What the assembly multiplies by.
@@ -141,6 +145,8 @@ impl Kernel for Neon {
                 line: step,
                 pixel: 0,
                 constants: CONSTANTS,
+                factor: 0.0,
+                distance: 0,
             });
         }
     }
@@ -175,9 +181,13 @@ unsafe fn bytes(
     constants: &Constants,
     to: &Bytes<'_, Neon>,
 ) {
+    let run = match to.residual {
+        Some(_) => edgepack_neon32_winograd_residual,
+        None => edgepack_neon32_winograd_bytes,
+    };
     // SAFETY: the caller's promise.
     unsafe {
-        edgepack_neon32_winograd_bytes(&Outputs {
+        run(&Outputs {
             products: products[0][tile].as_ptr(),
             before,
             before_step,
@@ -187,6 +197,8 @@ unsafe fn bytes(
             line: to.line,
             pixel: to.pixel,
             constants: CONSTANTS,
+            factor: to.residual.map_or(0.0, |residual| residual.multiplier),
+            distance: to.residual.map_or(0, |residual| residual.distance),
         });
     }
 }

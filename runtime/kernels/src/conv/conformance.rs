@@ -17,6 +17,7 @@ use std::{env, println, vec};
 use self::memory::{Buffer, Place};
 use super::*;
 use crate::isa::IsaSet;
+use crate::requantize::residual_multiplier;
 
 #[test]
 fn rows_over_all_cases_equal_the_reference() {
@@ -90,6 +91,13 @@ enum Values {
     Ends,
     /// Every activation and every weight is this.
     Constant(i8, i8),
+}
+
+/// Where a residual lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Added {
+    Apart,
+    InPlace,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -423,8 +431,15 @@ fn check(bound: &BoundRow, case: &Case, place: Place, seed: u64) {
     row.pack(&shape, &weights, packed.slice_mut());
     assert!(packed.is_intact());
     let mut scratch = Buffer::<u8>::new(row.scratch_bytes(&shape), aligned);
+    // Halves again, and such as spread over int8, and far beyond.
+    let ratio = [0.5, 0.3, 1.9, 0.01, 40_000.0][seed as usize % 5];
+    let added = Buffer::of(&fill(shape.output_elems(), case.values, x, -128, random), place);
+    let residuals = match (case.range, row.depthwise) {
+        (Some(_), false) => vec![None, Some([Added::Apart, Added::InPlace][seed as usize % 2])],
+        _ => vec![None],
+    };
 
-    let run = |output: Output<'_>, scratch: &mut [u8], with: Option<(&BoundRow, usize)>| {
+    let run = |output: Output<'_>, residual, scratch: &mut [u8], with: Option<(&BoundRow, usize)>| {
         let source = match row.layout {
             Some(_) => WeightSource::Packed(packed.slice()),
             None => WeightSource::Canonical(weights),
@@ -435,6 +450,7 @@ fn check(bound: &BoundRow, case: &Case, place: Place, seed: u64) {
             input_zero_point: case.zero_point,
             weights: source,
             output,
+            residual,
             scratch,
         };
         match with {
@@ -445,21 +461,29 @@ fn check(bound: &BoundRow, case: &Case, place: Place, seed: u64) {
         }
     };
     // Whole, and as threads share it.
-    for parts in [1, 2 + seed as usize % 3] {
+    let ways = [1, 2 + seed as usize % 3];
+    for (parts, residual) in ways.into_iter().flat_map(|parts| residuals.iter().map(move |r| (parts, *r))) {
         let difference = match case.range {
             Some(range) => {
-                let mut expected = vec![0i8; shape.output_elems()];
-                run(Output::I8(&mut expected, range), &mut [], None);
-                let mut out = Buffer::<i8>::new(shape.output_elems(), place);
-                run(Output::I8(out.slice_mut(), range), scratch.slice_mut(), Some((bound, parts)));
+                let (mut expected, mut out) = match residual {
+                    Some(Added::InPlace) => (added.slice().to_vec(), Buffer::of(added.slice(), place)),
+                    _ => (vec![0i8; shape.output_elems()], Buffer::<i8>::new(shape.output_elems(), place)),
+                };
+                let residual = residual.map(|residual| Residual {
+                    values: (residual == Added::Apart).then_some(added.slice()),
+                    multiplier: residual_multiplier(ratio),
+                });
+                run(Output::I8(&mut expected, range), residual, &mut [], None);
+                let out_of_row = Output::I8(out.slice_mut(), range);
+                run(out_of_row, residual, scratch.slice_mut(), Some((bound, parts)));
                 assert!(out.is_intact(), "{} wrote outside the output: {case:?}", row.name);
                 difference(&expected, out.slice(), |&value| value)
             }
             None => {
                 let mut expected = vec![0f32; shape.output_elems()];
-                run(Output::F32(&mut expected), &mut [], None);
+                run(Output::F32(&mut expected), None, &mut [], None);
                 let mut out = Buffer::<f32>::new(shape.output_elems(), place);
-                run(Output::F32(out.slice_mut()), scratch.slice_mut(), Some((bound, parts)));
+                run(Output::F32(out.slice_mut()), None, scratch.slice_mut(), Some((bound, parts)));
                 assert!(out.is_intact(), "{} wrote outside the output: {case:?}", row.name);
                 difference(&expected, out.slice(), |value| value.to_bits())
             }
@@ -467,7 +491,7 @@ fn check(bound: &BoundRow, case: &Case, place: Place, seed: u64) {
         assert!(scratch.is_intact(), "{} wrote outside its scratch memory: {case:?}", row.name);
         assert!(
             difference.is_empty(),
-            "{} in {parts} parts at {place:?} in {case:?}:\n{difference}",
+            "{} in {parts} parts, residual {residual:?}, at {place:?} in {case:?}:\n{difference}",
             row.name
         );
     }

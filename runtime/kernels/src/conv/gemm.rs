@@ -3,7 +3,7 @@
 
 use super::pack::Layout;
 use super::rows::Rows;
-use super::{ConvArgs, Output, WeightSource};
+use super::{ConvArgs, Output, Residual, WeightSource};
 use crate::requantize::OutputRange;
 
 /// The weights that one sweep over the pixels may use: they stay in the second-level cache of the
@@ -43,6 +43,40 @@ pub(super) struct Tile {
     pub out: TileOutput,
     /// Elements from one pixel to the next.
     pub out_stride: usize,
+    /// What is added to int8 results.
+    pub residual: Option<TileResidual>,
+}
+
+/// What is added to a tile's results: see [`Residual`]. It lies as they do, equally far from each of them.
+#[derive(Clone, Copy)]
+pub(super) struct TileResidual {
+    /// Elements from a result to what is added to it; 0 where it is overwritten.
+    pub distance: isize,
+    /// See [`Residual::multiplier`].
+    pub multiplier: f32,
+}
+
+impl TileResidual {
+    /// The residual of a convolution whose output begins at `out`.
+    pub fn new(residual: Option<Residual<'_>>, out: *mut i8) -> Option<Self> {
+        let Residual { values, multiplier } = residual?;
+        Some(Self::between(values.map_or(out.cast_const(), <[i8]>::as_ptr), out, multiplier))
+    }
+
+    /// `values` are added to the results from `out` on.
+    pub fn between(values: *const i8, out: *const i8, multiplier: f32) -> Self {
+        let distance = values.expose_provenance().wrapping_sub(out.expose_provenance());
+        Self { distance: distance.cast_signed(), multiplier }
+    }
+
+    /// What is added to the result at `out` and to those behind it.
+    #[inline(always)]
+    pub fn of(&self, out: *const i8) -> *const i8 {
+        match self.distance {
+            0 => out,
+            distance => core::ptr::with_exposed_provenance(out.addr().wrapping_add_signed(distance)),
+        }
+    }
 }
 
 /// Where a tile's results go.
@@ -55,6 +89,17 @@ pub(super) enum TileOutput {
 }
 
 impl TileOutput {
+    /// Of a whole convolution, and what is added there.
+    pub fn of(output: &mut Output<'_>, residual: Option<Residual<'_>>) -> (Self, Option<TileResidual>) {
+        match output {
+            Output::I8(out, range) => {
+                let out = out.as_mut_ptr();
+                (Self::I8(out, *range), TileResidual::new(residual, out))
+            }
+            Output::F32(out) => (Self::F32(out.as_mut_ptr()), None),
+        }
+    }
+
     /// The same output, `elems` further.
     ///
     /// # Safety
@@ -82,10 +127,7 @@ pub(super) unsafe fn run(args: &mut ConvArgs<'_>, micro: &Micro) {
     let WeightSource::Packed(packed) = args.weights else { return };
     let taps = layout.taps(&shape);
     let mut rows = Rows::new(args, micro, taps);
-    let out = match &mut args.output {
-        Output::I8(out, range) => TileOutput::I8(out.as_mut_ptr(), *range),
-        Output::F32(out) => TileOutput::F32(out.as_mut_ptr()),
-    };
+    let (out, residual) = TileOutput::of(&mut args.output, args.residual);
     let panel_bytes = layout.panel_bytes(&shape);
     let panels = layout.panels(&shape);
     // Tiles take up to four panels of 16 channels at a time, two or three of 8: what is no multiple of that would
@@ -115,6 +157,7 @@ pub(super) unsafe fn run(args: &mut ConvArgs<'_>, micro: &Micro) {
                             pixel * shape.out_channels + group * shape.group_out_channels() + first_channel,
                         ),
                         out_stride: shape.out_channels,
+                        residual,
                     });
                 }
             }

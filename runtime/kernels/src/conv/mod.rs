@@ -5,6 +5,7 @@
 //! ```text
 //! acc = bias[n] + sum over (ky, kx, c) of weights[n, ky, kx, c] * x[oy*sh + ky*dh - top, ox*sw + kx*dw - left, g, c]
 //! y   = requantize(acc, multiplier[n])          or, for an f32 output,  acc as f32 * multiplier[n]
+//!       requantize_sum(acc, multiplier[n], residual[oy, ox, n], residual_multiplier)     where there is a residual
 //! ```
 //! Where the input position is outside, `x` is the input's zero point. `bias` already carries
 //! `-zero_point * sum(weights[n])`, so that real zeros contribute nothing.
@@ -83,7 +84,7 @@ mod x86_avxvnni;
 pub use table::{Row, rows, select};
 
 use crate::isa::IsaToken;
-use crate::requantize::OutputRange;
+use crate::requantize::{OutputRange, is_residual_multiplier};
 
 /// Geometry of a convolution over `[N, H, W, C]`. All dimensions, strides and dilations are at
 /// least 1; `groups` divides both channel counts.
@@ -236,6 +237,16 @@ pub enum Output<'a> {
     F32(&'a mut [f32]),
 }
 
+/// What is added to the results of a convolution before they are rounded: an int8 tensor of the same shape. Its
+/// zero point is in the biases.
+#[derive(Clone, Copy, Debug)]
+pub struct Residual<'a> {
+    /// `[N, H, W, C]`, exactly [`ConvShape::output_elems`]; `None`: what the output holds before.
+    pub values: Option<&'a [i8]>,
+    /// Its scale / output scale, of which [`is_residual_multiplier`] holds.
+    pub multiplier: f32,
+}
+
 /// One run of a convolution.
 #[derive(Debug)]
 pub struct ConvArgs<'a> {
@@ -249,6 +260,8 @@ pub struct ConvArgs<'a> {
     pub weights: WeightSource<'a>,
     /// Exactly [`ConvShape::output_elems`].
     pub output: Output<'a>,
+    /// What is added to an int8 output; not for depthwise convolutions.
+    pub residual: Option<Residual<'a>>,
     /// At least [`Row::scratch_bytes`], aligned to 64 bytes. Contents do not matter.
     pub scratch: &'a mut [u8],
 }
@@ -269,6 +282,8 @@ pub enum ArgsError {
     Weights,
     /// A slice is not aligned as documented.
     Alignment,
+    /// A residual where there can be none, or with a multiplier that it may not have.
+    Residual,
 }
 
 impl BoundRow {
@@ -306,6 +321,15 @@ impl BoundRow {
             || args.scratch.len() < scratch_bytes
         {
             return Err(ArgsError::Length);
+        }
+        if let Some(residual) = &args.residual {
+            if residual.values.is_some_and(|values| values.len() != output_elems) {
+                return Err(ArgsError::Length);
+            }
+            let is_possible = matches!(args.output, Output::I8(..)) && !self.row.depthwise;
+            if !is_possible || !is_residual_multiplier(residual.multiplier) {
+                return Err(ArgsError::Residual);
+            }
         }
         match (&args.weights, self.row.layout) {
             (WeightSource::Canonical(w), None) => {

@@ -85,7 +85,7 @@ mod driver {
 
     use super::{MOST_PATCHES, Patches, REGISTER};
     use crate::conv::gemm::{Micro, Tile, TileOutput};
-    use crate::conv::{ConvArgs, ConvShape, Output, WeightSource};
+    use crate::conv::{ConvArgs, ConvShape, WeightSource};
 
     /// Runs a convolution by tiles of `micro` over patches.
     ///
@@ -95,10 +95,7 @@ mod driver {
     pub unsafe fn run(args: &mut ConvArgs<'_>, micro: &Micro, patches: &Patches) {
         let (shape, layout) = (args.shape, micro.layout);
         let WeightSource::Packed(packed) = args.weights else { return };
-        let out = match &mut args.output {
-            Output::I8(out, range) => TileOutput::I8(out.as_mut_ptr(), *range),
-            Output::F32(out) => TileOutput::F32(out.as_mut_ptr()),
-        };
+        let (out, residual) = TileOutput::of(&mut args.output, args.residual);
         let (plane, rest) = args.scratch.split_at_mut(patches.scratch[0]);
         let copies = rest[..patches.scratch[1]].as_mut_ptr().cast::<i8>();
         // Padding left and right of the lines stays as it is for all strips.
@@ -135,6 +132,7 @@ mod driver {
                             live_channels: shape.out_channels,
                             out: out.add((out_pixel + pixel) * shape.out_channels),
                             out_stride: shape.out_channels,
+                            residual,
                         });
                     }
                 }

@@ -1,7 +1,7 @@
 //! The definition of the convolutions: plain loops over canonical weights. They are the scalar rows
 //! as well, for processors that have nothing else.
 
-use super::{ConvArgs, Output, WeightSource, Weights};
+use super::{ConvArgs, Output, Residual, WeightSource, Weights};
 
 /// Any convolution but a depthwise one.
 ///
@@ -48,7 +48,8 @@ pub fn conv(args: &mut ConvArgs<'_>, weights: &Weights<'_>) {
                     acc = acc.wrapping_add(dot);
                 }
             }
-            store(&mut args.output, pixel * shape.out_channels + channel, acc, weights.multiplier[channel]);
+            let at = pixel * shape.out_channels + channel;
+            store(&mut args.output, args.residual, at, acc, weights.multiplier[channel]);
         }
     }
 }
@@ -74,14 +75,23 @@ pub fn depthwise(args: &mut ConvArgs<'_>, weights: &Weights<'_>) {
                     acc = acc.wrapping_add(x as i32 * w as i32);
                 }
             }
-            store(&mut args.output, pixel * channels + channel, acc, weights.multiplier[channel]);
+            let at = pixel * channels + channel;
+            store(&mut args.output, args.residual, at, acc, weights.multiplier[channel]);
         }
     }
 }
 
-fn store(output: &mut Output<'_>, at: usize, acc: i32, multiplier: f32) {
+fn store(output: &mut Output<'_>, residual: Option<Residual<'_>>, at: usize, acc: i32, multiplier: f32) {
     match output {
-        Output::I8(out, range) => out[at] = range.requantize(acc, multiplier),
+        Output::I8(out, range) => {
+            out[at] = match residual {
+                None => range.requantize(acc, multiplier),
+                Some(residual) => {
+                    let value = residual.values.map_or(out[at], |values| values[at]);
+                    range.requantize_sum(acc, multiplier, value, residual.multiplier)
+                }
+            };
+        }
         Output::F32(out) => out[at] = acc as f32 * multiplier,
     }
 }

@@ -4,7 +4,7 @@
 use core::mem::take;
 use core::ops::Range;
 
-use super::{ConvArgs, ConvShape, Output, Row, WeightSource, Weights};
+use super::{ConvArgs, ConvShape, Output, Residual, Row, WeightSource, Weights};
 use crate::parts::{self, share};
 
 /// Panels of weights that a block of channels is a multiple of: tiles take up to four at a time.
@@ -93,7 +93,7 @@ impl Axis {
 /// Cuts a convolution by `row` into at most `parts.len()` of about the same work; gives how many there
 /// are, at least one. They have no scratch memory but the first, which has that of `args`.
 pub(super) fn split<'a>(row: &Row, args: ConvArgs<'a>, parts: &mut [Option<ConvArgs<'a>>]) -> usize {
-    let ConvArgs { shape, input, input_zero_point, weights, mut output, mut scratch } = args;
+    let ConvArgs { shape, input, input_zero_point, weights, mut output, mut residual, mut scratch } = args;
     let axis = Axis::of(row, &shape);
     let units = axis.units(&shape);
     let count = parts.len().min(units);
@@ -111,6 +111,7 @@ pub(super) fn split<'a>(row: &Row, args: ConvArgs<'a>, parts: &mut [Option<ConvA
             input_zero_point,
             weights,
             output: cut_front(&mut output, part_shape.output_elems()),
+            residual: residual.as_mut().map(|residual| first_of(residual, part_shape.output_elems())),
             scratch: take(&mut scratch),
         });
     }
@@ -145,4 +146,14 @@ fn cut_front<'a>(output: &mut Output<'a>, elems: usize) -> Output<'a> {
         Output::I8(all, range) => Output::I8(parts::cut_front(all, elems), *range),
         Output::F32(all) => Output::F32(parts::cut_front(all, elems)),
     }
+}
+
+/// Takes what belongs to the first `elems` of an output, or what there is.
+fn first_of<'a>(residual: &mut Residual<'a>, elems: usize) -> Residual<'a> {
+    let take = |values: &mut &'a [i8]| {
+        let (first, rest) = values.split_at(elems.min(values.len()));
+        *values = rest;
+        first
+    };
+    Residual { values: residual.values.as_mut().map(take), ..*residual }
 }

@@ -102,9 +102,9 @@ pub(super) use driver::{PlaneKernel, Strip, run};
 #[cfg(target_arch = "x86_64")]
 mod driver {
     use super::{Plane, TILE_STEP};
-    use crate::conv::gemm::{Tile, TileOutput};
+    use crate::conv::gemm::{Tile, TileOutput, TileResidual};
     use crate::conv::pack::{Layout, TapKind, Taps};
-    use crate::conv::{ConvArgs, ConvShape, Output, WeightSource};
+    use crate::conv::{ConvArgs, ConvShape, WeightSource};
 
     /// The kernel of one ISA.
     pub struct PlaneKernel {
@@ -147,6 +147,8 @@ mod driver {
         pub out: TileOutput,
         /// Elements from one pixel to the next.
         pub out_stride: usize,
+        /// What is added to int8 results.
+        pub residual: Option<TileResidual>,
     }
 
     impl Strip {
@@ -164,6 +166,7 @@ mod driver {
                 live_channels: tile.live_channels,
                 out: tile.out,
                 out_stride: tile.out_stride,
+                residual: tile.residual,
             }
         }
     }
@@ -203,10 +206,7 @@ mod driver {
         let copy = copy.as_mut_ptr();
         // SAFETY: the part has room for so many pointers, and starts at a multiple of 64.
         unsafe { point(&plane, &shape, [step, kernel.pixels], copy, rows.as_mut_ptr().cast()) };
-        let out = match &mut args.output {
-            Output::I8(out, range) => TileOutput::I8(out.as_mut_ptr(), *range),
-            Output::F32(out) => TileOutput::F32(out.as_mut_ptr()),
-        };
+        let (out, residual) = TileOutput::of(&mut args.output, args.residual);
         let mut source = Source { input: args.input, zero_point: args.input_zero_point, shape, kernel };
         let panel_bytes = layout.panel_bytes(&shape);
         let panels = layout.panels(&shape);
@@ -240,6 +240,7 @@ mod driver {
                             live_channels: shape.group_out_channels(),
                             out: out.add(pixel * shape.out_channels + group * shape.group_out_channels()),
                             out_stride: shape.out_channels,
+                            residual,
                         });
                     }
                 }
@@ -272,10 +273,7 @@ mod driver {
         let shape = &args.shape;
         let taps = kernel.layout.taps(shape);
         let row = args.scratch.as_mut_ptr();
-        let out = match &mut args.output {
-            Output::I8(out, range) => TileOutput::I8(out.as_mut_ptr(), *range),
-            Output::F32(out) => TileOutput::F32(out.as_mut_ptr()),
-        };
+        let (out, residual) = TileOutput::of(&mut args.output, args.residual);
         // SAFETY: the scratch memory has a plane, which this is, and `tap_elems` bytes of it can be read; the
         // panels are `packed`, whose length was checked against the layout.
         unsafe {
@@ -291,6 +289,7 @@ mod driver {
                 live_channels: shape.out_channels,
                 out,
                 out_stride: shape.out_channels,
+                residual,
             });
         }
     }

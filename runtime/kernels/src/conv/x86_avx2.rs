@@ -9,7 +9,7 @@
 use core::arch::x86_64::*;
 
 use super::ConvArgs;
-use super::gemm::{self, Micro, Tile, TileOutput};
+use super::gemm::{self, Micro, Tile, TileOutput, TileResidual};
 use super::pack::NR16_KR2;
 use crate::requantize::OutputRange;
 
@@ -86,7 +86,7 @@ unsafe fn block<const M: usize>(tile: &Tile, first: usize) {
                 _mm256_mul_ps(_mm256_cvtepi32_ps(sums[0]), multiplier[0]),
                 _mm256_mul_ps(_mm256_cvtepi32_ps(sums[1]), multiplier[1]),
             ];
-            store(tile.out.add(m * tile.out_stride + first), scaled, live);
+            store(tile.out.add(m * tile.out_stride + first), tile.residual, scaled, live);
         }
     }
 }
@@ -117,14 +117,22 @@ unsafe fn multiply_pair<const M: usize, const PAIR: i32>(
 /// Stores the first `live` of 16 channels of one pixel.
 ///
 /// # Safety
-/// `out` has room for `live` elements, 1 to 16.
+/// `out` has room for `live` elements, 1 to 16, and so many are added to them, if any are.
 #[target_feature(enable = "avx2")]
 #[inline]
-pub(super) unsafe fn store(out: TileOutput, scaled: [__m256; 2], live: usize) {
-    // SAFETY: `out` has room for what is stored: all 16, or the copied `live` of them.
+pub(super) unsafe fn store(
+    out: TileOutput,
+    residual: Option<TileResidual>,
+    mut scaled: [__m256; 2],
+    live: usize,
+) {
+    // SAFETY: `out` has room for what is stored: all 16, or the copied `live` of them. So many are added.
     unsafe {
         match out {
             TileOutput::I8(out, range) => {
+                if let Some(residual) = residual {
+                    scaled = add(scaled, residual, out, live);
+                }
                 let bytes = narrow(quantize(scaled[0], range), quantize(scaled[1], range));
                 if live == NR {
                     _mm_storeu_si128(out.cast(), bytes);
@@ -147,6 +155,34 @@ pub(super) unsafe fn store(out: TileOutput, scaled: [__m256; 2], live: usize) {
             }
         }
     }
+}
+
+/// Adds the residuals of the first `live` of 16 channels of the pixel at `out`.
+///
+/// # Safety
+/// There are so many, 1 to 16.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn add(scaled: [__m256; 2], residual: TileResidual, out: *const i8, live: usize) -> [__m256; 2] {
+    let from = residual.of(out);
+    let multiplier = _mm256_set1_ps(residual.multiplier);
+    // SAFETY: the caller's promise.
+    let bytes = unsafe {
+        if live == NR {
+            _mm_loadu_si128(from.cast())
+        } else {
+            let mut all = [0i8; NR];
+            all.as_mut_ptr().copy_from_nonoverlapping(from, live);
+            _mm_loadu_si128(all.as_ptr().cast())
+        }
+    };
+    let halves = [bytes, _mm_unpackhi_epi64(bytes, bytes)];
+    let mut sums = scaled;
+    for (sum, half) in sums.iter_mut().zip(halves) {
+        let real = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(half));
+        *sum = _mm256_add_ps(*sum, _mm256_mul_ps(real, multiplier));
+    }
+    sums
 }
 
 /// [`OutputRange::quantize`] of 8 lanes. `vcvtps2dq` rounds to nearest even under the default MXCSR.

@@ -12,7 +12,7 @@ use super::gemm::{Micro, Tile, TileOutput};
 use super::pack::NR16_KR4_XU8;
 use super::unsigned_plane::{self, PlaneKernel, Strip};
 use super::x86_avx512vnni_resident as resident;
-use crate::x86_avx512::{Bounds, in_order};
+use crate::x86_avx512::{Bounds, add_residual, in_order};
 
 const MR: usize = 12;
 pub(super) const NR: usize = 16;
@@ -62,6 +62,22 @@ unsafe fn tile(tile: &Tile) {
 /// As [`Strip`] documents; the processor has AVX-512 F, BW, VL and VNNI.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn strip(strip: &Strip) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if strip.residual.is_some() {
+            all_blocks::<true>(strip);
+        } else {
+            all_blocks::<false>(strip);
+        }
+    }
+}
+
+/// All of a strip; `ADDS` says whether there is a residual.
+///
+/// # Safety
+/// As `strip`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn all_blocks<const ADDS: bool>(strip: &Strip) {
     // Where there are few products to a result, small blocks let the next one's products run beside
     // this one's requantization.
     let is_short = strip.taps * strip.tap_elems <= 160;
@@ -83,18 +99,18 @@ unsafe fn strip(strip: &Strip) {
             // SAFETY: the panels exist, and at least one channel of each is live, as is the pixel.
             pixel = unsafe {
                 match (panels, strip.pixels - pixel) {
-                    (_, 1) => one_pixel(strip, at, panels),
-                    (4, 2) => blocks::<2, 4, 1>(strip, at),
+                    (_, 1) => one_pixel::<ADDS>(strip, at, panels),
+                    (4, 2) => blocks::<2, 4, 1, ADDS>(strip, at),
                     // Five are three and two, since a pixel alone is slow, and has too few sums under way.
-                    (4, 3 | 5) => blocks::<3, 4, 1>(strip, at),
-                    (4, 6 | 9..) if !is_short => blocks::<6, 4, 1>(strip, at),
-                    (4, _) => blocks::<4, 4, 2>(strip, at),
-                    (3, _) => blocks::<6, 3, 1>(strip, at),
-                    (2, 2..=4) => blocks::<4, 2, 1>(strip, at),
-                    (2, 5..=6) => blocks::<6, 2, 1>(strip, at),
-                    (2, _) => blocks::<8, 2, 2>(strip, at),
-                    (_, 2..=8) => blocks::<8, 1, 2>(strip, at),
-                    (_, _) => blocks::<12, 1, 2>(strip, at),
+                    (4, 3 | 5) => blocks::<3, 4, 1, ADDS>(strip, at),
+                    (4, 6 | 9..) if !is_short => blocks::<6, 4, 1, ADDS>(strip, at),
+                    (4, _) => blocks::<4, 4, 2, ADDS>(strip, at),
+                    (3, _) => blocks::<6, 3, 1, ADDS>(strip, at),
+                    (2, 2..=4) => blocks::<4, 2, 1, ADDS>(strip, at),
+                    (2, 5..=6) => blocks::<6, 2, 1, ADDS>(strip, at),
+                    (2, _) => blocks::<8, 2, 2, ADDS>(strip, at),
+                    (_, 2..=8) => blocks::<8, 1, 2, ADDS>(strip, at),
+                    (_, _) => blocks::<12, 1, 2, ADDS>(strip, at),
                 }
             };
         }
@@ -120,14 +136,17 @@ struct At {
 /// As `strip`; the panels exist with a live channel each; the pixel of `at` is live.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline(never)]
-unsafe fn blocks<const M: usize, const P: usize, const Q: usize>(strip: &Strip, mut at: At) -> usize {
+unsafe fn blocks<const M: usize, const P: usize, const Q: usize, const ADDS: bool>(
+    strip: &Strip,
+    mut at: At,
+) -> usize {
     // SAFETY: panel `p` holds NR multipliers behind NR biases; the others as the caller promises.
     unsafe {
         let panel = strip.panel.add(at.channel / NR * strip.panel_bytes);
         let is_small = is_small::<P>(panel, strip.panel_bytes);
         loop {
             let live = M.min(strip.pixels - at.pixel);
-            block::<M, P, Q>(strip, panel, at, live, is_small);
+            block::<M, P, Q, ADDS>(strip, panel, at, live, is_small);
             at.pixel += live;
             let left = strip.pixels - at.pixel;
             if left < 2 * M && left != M {
@@ -137,7 +156,8 @@ unsafe fn blocks<const M: usize, const P: usize, const Q: usize>(strip: &Strip, 
     }
 }
 
-/// Whether no result of `P` panels can overflow when it is converted: one below 2^31 times less than a half cannot.
+/// Whether no result of `P` panels can overflow when it is converted: one below 2^31 times less than a half cannot,
+/// nor with a residual.
 ///
 /// # Safety
 /// The panels exist.
@@ -159,7 +179,7 @@ pub(super) unsafe fn is_small<const P: usize>(panel: *const u8, panel_bytes: usi
 /// As `blocks`; `panel` is the one of `at`, and `M` pixels can be read.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
-unsafe fn block<const M: usize, const P: usize, const Q: usize>(
+unsafe fn block<const M: usize, const P: usize, const Q: usize, const ADDS: bool>(
     strip: &Strip,
     panel: *const u8,
     at: At,
@@ -167,7 +187,7 @@ unsafe fn block<const M: usize, const P: usize, const Q: usize>(
     is_small: bool,
 ) {
     // SAFETY: panel `p` holds NR multipliers behind NR biases; results are stored for live channels of live
-    // pixels.
+    // pixels, and residuals read.
     unsafe {
         let acc = products::<M, P, Q>(strip, panel, at.pixel);
         let mut multiplier = [_mm512_setzero_ps(); P];
@@ -178,6 +198,9 @@ unsafe fn block<const M: usize, const P: usize, const Q: usize>(
         match strip.out.add(at.pixel * strip.out_stride + at.channel) {
             TileOutput::I8(out, range) => {
                 let bounds = Bounds::new(range);
+                let residual = strip.residual.filter(|_| ADDS);
+                let added = residual.map_or(out.cast_const(), |residual| residual.of(out));
+                let factor = _mm512_set1_ps(residual.map_or(0.0, |residual| residual.multiplier));
                 // A register holds four panels of a pixel, or pixels of a panel. Written out: where the
                 // accumulators are indexed by a variable, they live in memory.
                 macro_rules! finish {
@@ -191,6 +214,10 @@ unsafe fn block<const M: usize, const P: usize, const Q: usize>(
                                 let (m, p) = (first + i / P, i % P);
                                 if i < PER_REGISTER[P] * P && m < M {
                                     *four = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[m][p]), multiplier[p]);
+                                    if ADDS && m < live_pixels {
+                                        let from = added.add(m * strip.out_stride + p * NR);
+                                        *four = add_residual(*four, from, mask(live - p * NR), factor);
+                                    }
                                 }
                             }
                             let bytes =
@@ -213,7 +240,7 @@ unsafe fn block<const M: usize, const P: usize, const Q: usize>(
                         break;
                     }
                     for (p, (&sum, &multiplier)) in sums.iter().zip(&multiplier).enumerate() {
-                        let mask = (0xffff_u32 >> (NR - (live - p * NR).min(NR))) as __mmask16;
+                        let mask = mask(live - p * NR);
                         let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier);
                         _mm512_mask_storeu_ps(out.add(m * strip.out_stride + p * NR), mask, scaled);
                     }
@@ -221,6 +248,12 @@ unsafe fn block<const M: usize, const P: usize, const Q: usize>(
             }
         }
     }
+}
+
+/// The first `live` channels of a panel, or all.
+#[inline(always)]
+fn mask(live: usize) -> __mmask16 {
+    (0xffff_u32 >> (NR - live.min(NR))) as __mmask16
 }
 
 /// The sums of `M` pixels × `P` panels, from the biases on.
@@ -274,9 +307,9 @@ unsafe fn products<const M: usize, const P: usize, const Q: usize>(
 /// As `strip`; the panels exist with a live channel each; the pixel of `at` is live.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline(never)]
-unsafe fn one_pixel(strip: &Strip, at: At, panels: usize) -> usize {
+unsafe fn one_pixel<const ADDS: bool>(strip: &Strip, at: At, panels: usize) -> usize {
     // SAFETY: a panel holds NR multipliers behind NR biases; results are stored for live channels of a live
-    // pixel.
+    // pixel, and residuals read.
     unsafe {
         let x = *strip.rows.add(at.pixel);
         let mut panel = strip.panel.add(at.channel / NR * strip.panel_bytes);
@@ -289,13 +322,18 @@ unsafe fn one_pixel(strip: &Strip, at: At, panels: usize) -> usize {
         let live = (strip.live_channels - at.channel).min(panels * NR);
         match strip.out.add(at.pixel * strip.out_stride + at.channel) {
             TileOutput::I8(out, range) => {
+                if let Some(residual) = strip.residual.filter(|_| ADDS) {
+                    let (from, factor) = (residual.of(out), _mm512_set1_ps(residual.multiplier));
+                    for (p, scaled) in scaled[..panels].iter_mut().enumerate() {
+                        *scaled = add_residual(*scaled, from.add(p * NR), mask(live - p * NR), factor);
+                    }
+                }
                 let bytes = in_order(Bounds::new(range).quantize(&scaled));
                 store::<4>(out, strip.out_stride, bytes, live, 1);
             }
             TileOutput::F32(out) => {
                 for (p, &scaled) in scaled[..panels].iter().enumerate() {
-                    let mask = (0xffff_u32 >> (NR - (live - p * NR).min(NR))) as __mmask16;
-                    _mm512_mask_storeu_ps(out.add(p * NR), mask, scaled);
+                    _mm512_mask_storeu_ps(out.add(p * NR), mask(live - p * NR), scaled);
                 }
             }
         }

@@ -39,7 +39,11 @@ pub(super) unsafe fn run(strip: &Strip, channel: usize) -> usize {
         let mut out = out.add(channel);
         for pixel in (0..strip.pixels).step_by(PIXELS) {
             let acc = sums(strip, panel, pixel);
-            finish::<PIXELS, 1>(strip, panel, out, &bounds, &acc);
+            if strip.residual.is_some() {
+                finish::<PIXELS, 1, true>(strip, panel, out, &bounds, &acc);
+            } else {
+                finish::<PIXELS, 1, false>(strip, panel, out, &bounds, &acc);
+            }
             out = out.add(PIXELS * strip.out_stride);
         }
     }

@@ -18,7 +18,7 @@ use super::gemm::TileOutput;
 use super::unsigned_plane::Strip;
 use super::x86_avx512vnni::{NR, is_small, store};
 use super::x86_avx512vnni_overlap as overlap;
-use crate::x86_avx512::{Bounds, in_order};
+use crate::x86_avx512::{Bounds, add_residual, in_order};
 
 /// As many pixels of a strip as fill whole blocks × the panels from a channel on; gives the pixel behind them.
 ///
@@ -34,6 +34,9 @@ pub(super) fn choose(strip: &Strip, whole: usize) -> Option<(usize, PanelsFn)> {
         return None;
     }
     Some(match (whole, strip.taps, strip.tap_elems) {
+        (1, 2.., 48) => (1, overlap::run),
+        // These have no registers left for what would be added; layers of so few values seldom add anything.
+        _ if strip.residual.is_some() => return None,
         (4.., 1, 8) => (4, run::<2, 4, 1, 2>),
         (4.., 1, 16) => (4, run::<2, 4, 1, 4>),
         (2.., 1, 8) => (2, run::<4, 2, 1, 2>),
@@ -50,7 +53,6 @@ pub(super) fn choose(strip: &Strip, whole: usize) -> Option<(usize, PanelsFn)> {
         (1.., 1, 40) => (1, run::<8, 1, 1, 10>),
         (1, 1, 48) => (1, run::<8, 1, 1, 12>),
         (1.., 3, 12) => (1, run::<8, 1, 3, 3>),
-        (1, 2.., 48) => (1, overlap::run),
         _ => return None,
     })
 }
@@ -133,7 +135,7 @@ unsafe fn blocks<const M: usize, const P: usize, const T: usize, const G: usize,
                 }
                 groups!(0 1 2 3 4 5 6 7 8 9 10 11);
             }
-            finish::<M, P>(strip, panel, out, &bounds, &acc);
+            finish::<M, P, false>(strip, panel, out, &bounds, &acc);
             out = out.add(M * strip.out_stride);
             pixel += M;
         }
@@ -141,13 +143,13 @@ unsafe fn blocks<const M: usize, const P: usize, const T: usize, const G: usize,
     }
 }
 
-/// Requantizes and stores `M` pixels of `P` whole panels.
+/// Requantizes and stores `M` pixels of `P` whole panels; `ADDS` says whether there is a residual.
 ///
 /// # Safety
 /// As `blocks`; `out` is the place of the first pixel's first channel.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
-pub(super) unsafe fn finish<const M: usize, const P: usize>(
+pub(super) unsafe fn finish<const M: usize, const P: usize, const ADDS: bool>(
     strip: &Strip,
     panel: *const u8,
     mut out: *mut i8,
@@ -163,6 +165,14 @@ pub(super) unsafe fn finish<const M: usize, const P: usize>(
             // SAFETY: a panel holds NR multipliers behind NR biases.
             let multiplier = unsafe { _mm512_loadu_ps(panel.add(i % P * strip.panel_bytes + NR * 4).cast()) };
             *real = _mm512_mul_ps(sums, multiplier);
+            if let Some(residual) = strip.residual.filter(|_| ADDS) {
+                let factor = _mm512_set1_ps(residual.multiplier);
+                // SAFETY: what is added lies as the results do, of which there are whole panels.
+                *real = unsafe {
+                    let from = residual.of(out.add(i / P * strip.out_stride + i % P * NR));
+                    add_residual(*real, from, u16::MAX, factor)
+                };
+            }
         }
         let bytes = in_order(bounds.quantize_small(&real));
         // SAFETY: the caller's promise.

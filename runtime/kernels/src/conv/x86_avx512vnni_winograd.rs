@@ -13,6 +13,7 @@ use core::array;
 use core::ops::Range;
 use core::ptr::null_mut;
 
+use super::gemm::{TileOutput, TileResidual};
 use super::pack::NR16_KR4_XU8;
 use super::winograd::wide::{
     CHANNELS, LANES, MAX_TILES, MIN_TILES, PANELS, Parts, all_tiles, strip, weights_stride,
@@ -20,7 +21,7 @@ use super::winograd::wide::{
 use super::winograd::{INVERSE_OF_9, K_BLOCK, PATCH, POINTS, SHIFTS, TILE, stretches, tiles};
 use super::x86_avx512vnni::store;
 use super::{ConvArgs, ConvShape, Output, WeightSource};
-use crate::x86_avx512::{Bounds, in_order};
+use crate::x86_avx512::{Bounds, add_residual, in_order};
 
 /// The lines of products of a tile's 16 channels, as four values each.
 type Lines = [[[i32; LANES]; TILE]; PATCH];
@@ -35,11 +36,12 @@ pub(super) unsafe fn conv(args: &mut ConvArgs<'_>) {
     let WeightSource::Packed(packed) = args.weights else { return };
     let shape = args.shape;
     let zero = _mm512_set1_epi8(args.input_zero_point);
+    let (_, residual) = TileOutput::of(&mut args.output, args.residual);
     let mut memory = Memory::new(&shape, args.scratch);
     for image in 0..shape.batch {
         let input = &args.input[image * (shape.in_h * shape.in_w * shape.in_channels)..];
         for tiles in stretches(all_tiles(&shape), strip(&shape)) {
-            let strip = Strip { shape: &shape, image, tiles };
+            let strip = Strip { shape: &shape, image, tiles, residual };
             // SAFETY: the caller's promise.
             unsafe {
                 strip.transform(input, zero, memory.inputs);
@@ -127,6 +129,7 @@ struct Strip<'a> {
     shape: &'a ConvShape,
     image: usize,
     tiles: Range<usize>,
+    residual: Option<TileResidual>,
 }
 
 impl Strip<'_> {
@@ -246,6 +249,7 @@ impl Strip<'_> {
                             is_first,
                             bias: bias[p],
                             multiplier: multiplier[p],
+                            residual: self.residual,
                             at: pixel * shape.out_channels + channel,
                             lines: TILE.min(shape.out_h - y),
                             pixels: TILE.min(shape.out_w - x),
@@ -273,6 +277,7 @@ struct Finish {
     is_first: bool,
     bias: __m512i,
     multiplier: __m512,
+    residual: Option<TileResidual>,
     /// The first element in the output.
     at: usize,
     /// Lines, pixels and channels that are inside the output.
@@ -545,7 +550,7 @@ unsafe fn add(lines: &Lines, to: &Finish) {
 /// Stores the outputs of a tile that are inside the output.
 ///
 /// # Safety
-/// The place is inside the output; there are sums, where there were blocks before.
+/// The place is inside the output; there are sums, where there were blocks before, and what is added.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline(never)]
 unsafe fn finish(lines: &Lines, to: &Finish, output: &mut Output<'_>) {
@@ -568,8 +573,18 @@ unsafe fn finish(lines: &Lines, to: &Finish, output: &mut Output<'_>) {
             Output::I8(out, range) => {
                 let out = out[to.at..=last].as_mut_ptr();
                 let bounds = Bounds::new(*range);
-                for (i, real) in real.iter().enumerate() {
+                let mask = (0xffff_u32 >> (LANES - to.live)) as __mmask16;
+                for (i, real) in real.iter_mut().enumerate() {
                     if i < to.lines {
+                        if let Some(residual) = to.residual {
+                            let from = residual.of(out.add(i * to.line));
+                            let multiplier = _mm512_set1_ps(residual.multiplier);
+                            for (j, real) in real.iter_mut().enumerate() {
+                                if j < to.pixels {
+                                    *real = add_residual(*real, from.add(j * to.pixel), mask, multiplier);
+                                }
+                            }
+                        }
                         let bytes = in_order(bounds.quantize(real));
                         store::<1>(out.add(i * to.line), to.pixel, bytes, to.live, to.pixels);
                     }

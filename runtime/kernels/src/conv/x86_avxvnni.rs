@@ -116,7 +116,8 @@ unsafe fn block<const M: usize>(strip: &Strip, pixel: usize, channel: usize) {
                 _mm256_mul_ps(_mm256_cvtepi32_ps(sums[0]), multiplier[0]),
                 _mm256_mul_ps(_mm256_cvtepi32_ps(sums[1]), multiplier[1]),
             ];
-            store(strip.out.add((pixel + m) * strip.out_stride + channel), scaled, live);
+            let out = strip.out.add((pixel + m) * strip.out_stride + channel);
+            store(out, strip.residual, scaled, live);
         }
     }
 }

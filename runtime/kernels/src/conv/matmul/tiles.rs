@@ -66,6 +66,7 @@ pub(super) unsafe fn run(args: &mut MatMulArgs<'_>, micro: &Micro) {
                         live_channels,
                         out: out.add(output + m * shape.output_strides[2] + first),
                         out_stride: shape.output_strides[2],
+                        residual: None,
                     });
                 }
             }

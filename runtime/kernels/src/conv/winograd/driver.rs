@@ -4,6 +4,7 @@ use core::array;
 use core::ops::Range;
 
 use super::*;
+use crate::conv::gemm::{TileOutput, TileResidual};
 use crate::conv::pack::NR8_KR2;
 use crate::conv::{ConvArgs, Output, WeightSource};
 use crate::requantize::OutputRange;
@@ -46,6 +47,8 @@ pub(crate) struct Bytes<'a, K: Kernel> {
     /// Elements from one pixel to the next.
     pub pixel: usize,
     pub range: &'a K::Range,
+    /// What is added to them.
+    pub residual: Option<TileResidual>,
 }
 
 /// The transforms and products of one ISA. Transformed weights are `[POINTS][k / 8][8][LANES]` for some input
@@ -98,6 +101,7 @@ pub(crate) unsafe fn run<K: Kernel>(args: &mut ConvArgs<'_>) {
     let WeightSource::Packed(packed) = args.weights else { return };
     let shape = args.shape;
     let zero = [args.input_zero_point; LANES];
+    let (_, residual) = TileOutput::of(&mut args.output, args.residual);
     let mut memory = Memory::new(&shape, args.scratch);
     let range = K::Range::from(match &args.output {
         Output::I8(_, range) => *range,
@@ -109,7 +113,8 @@ pub(crate) unsafe fn run<K: Kernel>(args: &mut ConvArgs<'_>) {
         let input = &args.input[image * (shape.in_h * shape.in_w * shape.in_channels)..];
         for rows in stretches(tile_lines, lines) {
             for columns in stretches(tile_columns, columns) {
-                let strip = Strip::<K> { shape: &shape, range: &range, rows: rows.clone(), columns };
+                let strip =
+                    Strip::<K> { shape: &shape, range: &range, residual, rows: rows.clone(), columns };
                 // SAFETY: the caller's promise.
                 unsafe {
                     strip.transform(input, &zero, memory.inputs);
@@ -154,6 +159,7 @@ impl<'a> Memory<'a> {
 struct Strip<'a, K: Kernel> {
     shape: &'a ConvShape,
     range: &'a K::Range,
+    residual: Option<TileResidual>,
     rows: Range<usize>,
     columns: Range<usize>,
 }
@@ -245,6 +251,7 @@ impl<K: Kernel> Strip<'_, K> {
                     for tile in 0..group.tiles {
                         let outputs = Outputs::<K> {
                             range: self.range,
+                            residual: self.residual,
                             products: memory.products,
                             tile,
                             is_first,
@@ -275,6 +282,7 @@ impl<K: Kernel> Strip<'_, K> {
 /// The outputs of a tile, as sums of products.
 struct Outputs<'a, K: Kernel> {
     range: &'a K::Range,
+    residual: Option<TileResidual>,
     products: &'a Products,
     tile: usize,
     /// Whether no input channels came before.
@@ -304,8 +312,9 @@ impl<K: Kernel> Outputs<'_, K> {
         match output {
             Output::I8(out, _) if place.is_whole() => {
                 let out = out[place.first..=place.last()].as_mut_ptr();
-                let to = Bytes { out, line: place.line, pixel: place.pixel, range: self.range };
-                // SAFETY: the caller's promise; the whole tile has its place there.
+                let &Place { line, pixel, .. } = place;
+                let to = Bytes { out, line, pixel, range: self.range, residual: self.residual };
+                // SAFETY: the caller's promise; the whole tile has its place there, and where the residual lies.
                 unsafe { self.bytes(sums, &to) };
             }
             // SAFETY: the caller's promise.
@@ -323,11 +332,18 @@ impl<K: Kernel> Outputs<'_, K> {
             Output::I8(out, _) => {
                 let mut tile = [[0; LANES]; TILE * TILE];
                 let to = tile.as_mut_ptr().cast();
-                // SAFETY: the caller's promise; the whole tile has its place there.
-                unsafe {
-                    let to = Bytes { out: to, line: TILE * LANES, pixel: LANES, range: self.range };
-                    self.bytes(sums, &to);
-                }
+                let mut added = [[0; LANES]; TILE * TILE];
+                let residual = self.residual.map(|residual| {
+                    for (to, at) in place.pixels() {
+                        let from = residual.of(out[at..].as_ptr());
+                        // SAFETY: so many channels are added to those that are inside.
+                        unsafe { added[to].as_mut_ptr().copy_from_nonoverlapping(from, place.channels) };
+                    }
+                    TileResidual::between(added.as_ptr().cast(), to, residual.multiplier)
+                });
+                let [line, pixel] = [TILE * LANES, LANES];
+                // SAFETY: the caller's promise; the whole tile has its place there, and a whole one is added.
+                unsafe { self.bytes(sums, &Bytes { out: to, line, pixel, range: self.range, residual }) };
                 for (from, at) in place.pixels() {
                     match out[at..].first_chunk_mut() {
                         Some(to) if place.channels == LANES => *to = tile[from],

@@ -124,7 +124,15 @@ impl Kernel for Scalar {
             for (n, (&sum, &multiplier)) in sums.iter().zip(&constants.multiplier).enumerate() {
                 let at = pixel / TILE * to.line + pixel % TILE * to.pixel + n;
                 // SAFETY: the caller's promise.
-                unsafe { *to.out.add(at) = to.range.requantize(sum, multiplier) };
+                unsafe {
+                    let out = to.out.add(at);
+                    *out = match to.residual {
+                        None => to.range.requantize(sum, multiplier),
+                        Some(added) => {
+                            to.range.requantize_sum(sum, multiplier, *added.of(out), added.multiplier)
+                        }
+                    };
+                }
             }
         }
     }
