@@ -159,9 +159,11 @@ pub struct Recurrent {
 /// What a node computes.
 #[derive(Clone, Debug)]
 pub enum Op {
-    /// Convolution over `[N, C, H, W]`, `[N, C, W]` or `[N, C]` (then 1×1).
+    /// Convolution over `[N, C, H, W]`, `[N, C, W]` or `[N, C]` (then 1×1). A second input, of the result's shape, is
+    /// added to the result.
     Conv(Conv),
-    /// Product with a constant matrix, over the last axis.
+    /// Product with a constant matrix, over the last axis. A second input, of the result's shape, is added to the
+    /// result.
     FullyConnected(FullyConnected),
     /// `x * scale[c] + shift[c]` with the channels on axis 1: a batch normalization.
     ChannelAffine {

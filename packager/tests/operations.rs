@@ -44,6 +44,34 @@ fn products_with_constant_weights() {
 }
 
 #[test]
+fn sums_of_a_product_and_a_tensor() {
+    let conv = |x: &str, w: &str, y: &str| op("Conv", &[x, w], y).ints("pads", &[1, 1, 1, 1]);
+    let w = |name: &str, channels: i64| tensor(name, &[channels, 6, 3, 3]);
+    let x = [1, 6, 9, 7];
+    let add = |a: &str, b: &str| op("Add", &[a, b], "y");
+    check(&x, vec![conv("x", "w", "a"), add("a", "x")], vec![w("w", 6)]);
+    check(&x, vec![conv("x", "w", "a"), add("x", "a")], vec![w("w", 6)]);
+    // A block with bounds, its input overwritten; two branches; a chain of blocks.
+    let relu = |x: &str, y: &str| op("Relu", &[x], y);
+    let block = |x: &str, y: &str| {
+        let [a, b, c] = ["a", "b", "c"].map(|name| format!("{x}{name}"));
+        vec![conv(x, "w", &a), relu(&a, &b), conv(&b, "w", &c), op("Add", &[&c, x], y)]
+    };
+    check(&x, [block("x", "z"), vec![relu("z", "y")]].concat(), vec![w("w", 6)]);
+    check(&x, vec![conv("x", "w", "a"), conv("x", "v", "b"), add("a", "b")], vec![w("w", 20), w("v", 20)]);
+    check(&x, [block("x", "z"), block("z", "y")].concat(), vec![w("w", 6)]);
+    // Fully connected, with a residual of another order than the product's.
+    let product = op("MatMul", &["x", "w"], "a");
+    check(&[1, 5, 24], vec![product, add("a", "x")], vec![tensor("w", &[24, 24])]);
+    let turned = op("Transpose", &["a"], "b").ints("perm", &[0, 1, 3, 2]);
+    check(
+        &[1, 6, 7, 7],
+        vec![conv("x", "w", "a"), turned, conv("x", "w", "c"), add("b", "c")],
+        vec![w("w", 6)],
+    );
+}
+
+#[test]
 fn batch_normalization_after_a_convolution_and_alone() {
     let normalize = |input| op("BatchNormalization", &[input, "scale", "shift", "mean", "variance"], "y");
     let constants = || {

@@ -156,6 +156,7 @@ impl Run {
             input_zero_point: 3,
             weights,
             output: Output::I8(&mut self.output, OutputRange::full(-5)),
+            residual: None,
             scratch: self.scratch.get_mut(),
         };
         self.row.run(black_box(&mut args)).expect("the arguments fit the shape");

@@ -252,15 +252,18 @@ fn step_line(step: &plan::Step<'_>, nodes: Vec<String>) -> StepLine {
     let (op, scheme, weight_bytes) = match &step.op {
         plan::Op::Conv(conv) => {
             let shape = edgepack_engine::conv_shape(conv);
-            let op = match (shape.is_depthwise(), shape.taps(), shape.in_h) {
+            let is_row = (shape.taps(), shape.in_h, shape.groups) == (1, 1, 1);
+            let op = match (shape.is_depthwise(), is_row, conv.residual.is_some()) {
                 (true, ..) => "depthwise",
-                (_, 1, 1) if shape.groups == 1 => "fully connected",
-                _ => "conv",
+                (_, true, false) => "fully connected",
+                (_, true, true) => "fully connected, add",
+                (_, false, false) => "conv",
+                (_, false, true) => "conv, add",
             };
-            let scheme = if conv.range.is_some() {
-                "int8 · int8 per channel → int8"
-            } else {
-                "int8 · int8 per channel → f32"
+            let scheme = match (conv.range.is_some(), conv.residual.is_some()) {
+                (true, false) => "int8 · int8 per channel → int8",
+                (true, true) => "int8 · int8 per channel + int8 → int8",
+                (false, _) => "int8 · int8 per channel → f32",
             };
             (op, scheme, conv.weights.bytes + conv.bias.bytes + conv.multiplier.bytes)
         }

@@ -59,8 +59,8 @@ pub fn evaluate_op(
     let dims = graph.dims(inputs[0]);
     let output_dims = graph.dims(output);
     match op {
-        Op::Conv(conv) => window::conv(conv, input, dims, output_dims),
-        Op::FullyConnected(fc) => fully_connected(fc, input),
+        Op::Conv(conv) => plus(window::conv(conv, input, dims, output_dims), operands.get(1)),
+        Op::FullyConnected(fc) => plus(fully_connected(fc, input), operands.get(1)),
         Op::ChannelAffine { scale, shift } => {
             let [_, channels, h, w] = as_nchw(dims).unwrap_or([1, scale.len(), 1, 1]);
             let channel = |i: usize| i / (h * w) % channels;
@@ -141,6 +141,14 @@ fn take(input: &[f32], dims: &[usize], indices: &[Option<std::sync::Arc<[usize]>
         positions = positions.into_iter().flat_map(along).collect();
     }
     positions.into_iter().map(|at| input[at]).collect()
+}
+
+/// What a product makes, and what it adds to that, if it does.
+fn plus(mut result: Vec<f32>, residual: Option<&&[f32]>) -> Vec<f32> {
+    if let Some(residual) = residual {
+        result.iter_mut().zip(*residual).for_each(|(sum, x)| *sum += x);
+    }
+    result
 }
 
 fn mat_mul([a, b]: [&[f32]; 2], [a_dims, b_dims]: [&[usize]; 2], output_dims: &[usize]) -> Vec<f32> {

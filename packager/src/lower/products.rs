@@ -7,7 +7,7 @@ use super::Lowering;
 use super::layout::Order;
 use crate::error::{PackError, Result};
 use crate::graph::{Conv, FullyConnected, Node, as_nchw};
-use crate::quantize::QuantizedWeights;
+use crate::quantize::{QuantizedWeights, Residual};
 
 /// Scratch memory of a convolution: the most that any kernel of any processor asks for, so that one plan
 /// serves them all.
@@ -71,6 +71,10 @@ impl<'a> Lowering<'a> {
             quantized.folded_bias(from.zero_point).map_err(|channel| overflow(node, channel, quantized))?;
         let wide = self.is_wide(node.output);
         let to = if wide { 1.0 } else { self.quant(node.output).scale as f64 };
+        let mut residual = None;
+        if let (Some(Residual { multiplier, .. }), Some(&added)) = (self.scheme.residual(node), node.inputs.get(1)) {
+            residual = Some(plan::Residual { span: self.ordered(&node.name, added, &order)?, multiplier });
+        }
         let multiplier = (quantized.scales.iter())
             .map(|&scale| (from.scale as f64 * scale as f64 / to).max(f32::MIN_POSITIVE as f64) as f32);
         // ONNX has [out, in, kh, kw]; the device wants the channels of a tap together, and a depthwise
@@ -97,6 +101,7 @@ impl<'a> Lowering<'a> {
             weights: self.i8_constant(weights),
             bias: self.constant(bias.iter().flat_map(|b| b.to_le_bytes()).collect()),
             range: (!wide).then(|| self.range(node)),
+            residual,
             same_weights_as: None,
         };
         let scratch = self.buffer(&node.name, scratch_bytes(&shape))?;

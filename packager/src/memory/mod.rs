@@ -175,6 +175,10 @@ fn merge_in_place(lowered: &Lowered, lives: &[Life]) -> Vec<usize> {
 fn in_place_pair(op: &Op) -> Option<(u32, u32)> {
     match op {
         Op::Lookup(lookup) if !lookup.to_f32 => Some((lookup.input.offset, lookup.output.offset)),
+        Op::Conv(conv) => {
+            let residual = conv.residual?.span;
+            (residual.offset != conv.input.offset).then_some((residual.offset, conv.output.offset))
+        }
         Op::Binary(binary) => {
             let Operand::Arena(lhs) = binary.lhs else { return None };
             let contiguous = crate::evaluate::strides(&binary.dims.map(|dim| dim as usize));

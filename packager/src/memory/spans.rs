@@ -30,6 +30,9 @@ fn visit(op: &mut Op, see: &mut impl FnMut(Access, &mut Span)) {
     match op {
         Op::Conv(conv) => {
             see(Access::Read, &mut conv.input);
+            if let Some(residual) = &mut conv.residual {
+                see(Access::Read, &mut residual.span);
+            }
             see(Access::Write, &mut conv.output);
         }
         Op::Binary(binary) => {

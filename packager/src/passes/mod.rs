@@ -3,6 +3,7 @@
 mod fold_affine;
 mod fold_batch_norm;
 mod fuse_activation;
+mod fuse_addition;
 mod fuse_functions;
 mod fuse_layer_norm;
 mod fuse_pad;
@@ -21,6 +22,8 @@ pub static PASSES: &[Pass] = &[
     // Before the functions: bounds cost nothing, and what they leave needs fewer levels.
     ("fuse_activation", fuse_activation::fuse_activation),
     ("fuse_functions", fuse_functions::fuse_functions),
+    // Last, since the other passes know products of one input; sums have their bounds by then.
+    ("fuse_addition", fuse_addition::fuse_addition),
 ];
 
 /// Runs every pass, and removes what no output needs any more.

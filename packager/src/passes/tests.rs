@@ -86,8 +86,11 @@ impl Build {
 fn kind(node: &Node) -> &'static str {
     match node.op {
         Op::Conv(ref conv) if conv.groups > 1 => "depthwise",
+        Op::Conv(_) if node.inputs.len() > 1 && node.clamp != Clamp::NONE => "conv+add+clamp",
+        Op::Conv(_) if node.inputs.len() > 1 => "conv+add",
         Op::Conv(_) if node.clamp != Clamp::NONE => "conv+clamp",
         Op::Conv(_) => "conv",
+        Op::FullyConnected(_) if node.inputs.len() > 1 => "fc+add",
         Op::FullyConnected(_) => "fc",
         Op::ChannelAffine { .. } => "affine",
         Op::Binary(_) if node.clamp != Clamp::NONE => "binary+clamp",
@@ -238,4 +241,65 @@ fn a_difference_that_others_read_is_still_computed() {
     let (mut build, difference, normal) = layer_norm(2);
     let x = build.node(Op::Binary(BinaryKind::Add), &[normal, difference], &[2, 5, 6]);
     build.check(x, fuse_layer_norm::fuse_layer_norm, &["mean", "binary", "layer norm", "binary"]);
+}
+
+#[test]
+fn a_sum_becomes_a_part_of_the_later_of_two_products() {
+    let (dims, pads) = ([1, 4, 5, 6], [1, 1, 1, 1]);
+    let (add, relu) = (|| Op::Binary(BinaryKind::Add), || Op::Unary(RELU));
+    // The input itself, and bounds behind the sum.
+    let (mut build, input) = Build::new(&dims);
+    let conv = build.conv(input, [4, 4], pads, &dims);
+    let sum = build.node(add(), &[conv, input], &dims);
+    let x = build.node(relu(), &[sum], &dims);
+    build.check(x, run, &["conv+add+clamp"]);
+    // On either side; two products, of which the second adds the first; a sum of three.
+    let (mut build, input) = Build::new(&dims);
+    let a = build.conv(input, [4, 4], pads, &dims);
+    let b = build.conv(input, [4, 4], pads, &dims);
+    let sum = build.node(add(), &[b, a], &dims);
+    let x = build.node(add(), &[input, sum], &dims);
+    build.check(x, run, &["conv", "conv+add", "binary"]);
+    let (mut build, input) = Build::new(&[3, 8]);
+    let weights = Tensor::new(vec![8, 8], build.random(64));
+    let bias = build.random(8);
+    let product = build.node(Op::FullyConnected(FullyConnected { weights, bias }), &[input], &[3, 8]);
+    let x = build.node(add(), &[input, product], &[3, 8]);
+    build.check(x, run, &["fc+add"]);
+}
+
+#[test]
+fn a_sum_that_a_product_cannot_take_stays() {
+    let (dims, pads) = ([1, 4, 5, 6], [1, 1, 1, 1]);
+    let add = || Op::Binary(BinaryKind::Add);
+    // Others read the product.
+    let (mut build, input) = Build::new(&dims);
+    let conv = build.conv(input, [4, 4], pads, &dims);
+    let sum = build.node(add(), &[conv, input], &dims);
+    let x = build.node(Op::Binary(BinaryKind::Mul), &[sum, conv], &dims);
+    build.check(x, run, &["conv", "binary", "binary"]);
+    // It has bounds.
+    let (mut build, input) = Build::new(&dims);
+    let conv = build.conv(input, [4, 4], pads, &dims);
+    let conv = build.node(Op::Unary(RELU), &[conv], &dims);
+    let x = build.node(add(), &[conv, input], &dims);
+    build.check(x, run, &["conv+clamp", "binary"]);
+    // The other one comes later, and is no product.
+    let (mut build, input) = Build::new(&dims);
+    let conv = build.conv(input, [4, 4], pads, &dims);
+    let late = build.node(Op::Unary(Unary::Tanh), &[input], &dims);
+    let x = build.node(add(), &[conv, late], &dims);
+    build.check(x, run, &["conv", "unary", "binary"]);
+    // It is broadcast, twice the same, or a depthwise convolution.
+    let (mut build, input) = Build::new(&[1, 4, 1, 1]);
+    let conv = build.conv(input, [4, 4], pads, &[1, 4, 1, 1]);
+    let wide = build.constant(&dims);
+    let wide = build.node(add(), &[wide, input], &dims);
+    let x = build.node(add(), &[conv, wide], &dims);
+    let twice = build.node(add(), &[x, x], &dims);
+    build.check(twice, fuse_addition::fuse_addition, &["conv", "binary", "binary", "binary"]);
+    let (mut build, input) = Build::new(&dims);
+    let depthwise = build.batch_norm(input, 4, &dims);
+    let x = build.node(add(), &[depthwise, input], &dims);
+    build.check(x, run, &["depthwise", "binary"]);
 }

@@ -11,6 +11,8 @@ mod weights;
 pub use casts::{insert_casts, moves_values};
 pub use weights::{QuantizedWeights, product_constants, quantize_weights};
 
+use edgepack_kernels::requantize::residual_multiplier;
+
 use crate::calibrate::{Observer, Statistics};
 use crate::graph::{BinaryKind, Clamp, Graph, Node, Op, PoolKind, Precision, ValueId};
 
@@ -93,6 +95,15 @@ pub enum Repr {
     F32,
 }
 
+/// What a product adds to its results, as the device does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Residual {
+    /// Its scale / output scale, as near as a device may have it.
+    pub multiplier: f32,
+    /// What its zero point stands for at this scale; the biases are less by it.
+    pub zero: f32,
+}
+
 /// How the values of a graph are represented on the device.
 #[derive(Clone, Debug)]
 pub struct Scheme {
@@ -122,8 +133,18 @@ impl Scheme {
         self.quant(id)
     }
 
-    /// Whether a value is f32.
-    pub fn is_f32(&self, id: ValueId) -> bool {
+    /// How what an int8 product adds to its results is represented, if it adds something.
+    pub fn residual(&self, node: &Node) -> Option<Residual> {
+        let (Op::Conv(_) | Op::FullyConnected(_), &[_, added]) = (&node.op, &node.inputs[..]) else {
+            return None;
+        };
+        let (from, to) = (self.quant(added)?, self.quant(node.output)?);
+        let multiplier = residual_multiplier(from.scale as f64 / to.scale as f64);
+        let zero = (from.zero_point as f64 * multiplier as f64 * to.scale as f64) as f32;
+        Some(Residual { multiplier, zero })
+    }
+
+    /// Whether a value is f32.(&self, id: ValueId) -> bool {
         self.reprs[id.0] == Some(Repr::F32)
     }
 }
@@ -194,7 +215,9 @@ pub fn choose_scheme(
     let mut scheme = Scheme { reprs, weights: vec![None; graph.values.len()] };
     for node in graph.nodes.iter().filter(|node| node.precision == Precision::Int8) {
         if let (Some((weights, bias)), Some(input)) = (product_constants(node), scheme.multiplicand(node)) {
-            scheme.weights[node.output.0] = Some(quantize_weights(&weights.data, bias, input));
+            let zero = scheme.residual(node).map_or(0.0, |residual| residual.zero);
+            let bias: Vec<f32> = bias.iter().map(|bias| bias - zero).collect();
+            scheme.weights[node.output.0] = Some(quantize_weights(&weights.data, &bias, input));
         }
     }
     scheme
@@ -293,7 +316,7 @@ fn wide_values(graph: &Graph) -> Vec<bool> {
         let is_read = !readers.is_empty() || graph.outputs.contains(&node.output);
         let clamped = node.clamp != Clamp::NONE;
         let can_be_made = match node.op {
-            Op::Conv(_) | Op::FullyConnected(_) => !clamped,
+            Op::Conv(_) | Op::FullyConnected(_) => !clamped && node.inputs.len() == 1,
             Op::Unary(_) => factor(node).is_none(),
             Op::Softmax { .. } | Op::FinalCell(_) => true,
             // A softmax of int8 is faster than one of f32.
@@ -319,7 +342,7 @@ fn made_wide(graph: &Graph, index: usize) -> bool {
     let node = &graph.nodes[before];
     match node.op {
         _ if node.precision == Precision::F32 => true,
-        Op::Conv(_) | Op::FullyConnected(_) => node.clamp == Clamp::NONE,
+        Op::Conv(_) | Op::FullyConnected(_) => node.clamp == Clamp::NONE && node.inputs.len() == 1,
         Op::Unary(_) => factor(node).is_none(),
         Op::Softmax { .. } | Op::FinalCell(_) => true,
         Op::Reshape | Op::Transpose { .. } => made_wide(graph, before),

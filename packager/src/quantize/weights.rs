@@ -9,7 +9,7 @@ pub struct QuantizedWeights {
     /// In [-127, 127], `[channels, k]` in the order in which the graph has them.
     pub weights: Vec<i8>,
     /// One for each output channel, at `input.scale * scale`; what the input's zero point adds is not in it
-    /// (see [`QuantizedWeights::folded_bias`]).
+    /// (see [`QuantizedWeights::folded_bias`]), what a residual's adds is.
     pub bias: Vec<i32>,
     /// Weight scale of each output channel.
     pub scales: Vec<f32>,

@@ -46,7 +46,7 @@ impl Lines {
         match op {
             Op::Conv(conv) if conv.input_dims[0] == 1 && conv.range.is_some() => Some(Self {
                 input: Tensor::new(conv.input, conv.input_dims[1])?,
-                side: None,
+                side: conv.residual.map(|residual| residual.span.offset),
                 output: Tensor::new(conv.output, conv.output_dims[1])?,
                 reach: (conv.kernel[0] - 1) * conv.dilation[0] + 1,
                 stride: conv.stride[0],
@@ -177,6 +177,11 @@ pub(super) fn part(op: &Op, lines: &Lines, written: &Range<u32>, places: Places<
         Op::Conv(conv) => {
             (conv.input, conv.output, conv.pad[0]) = (input, output, above);
             (conv.input_dims[1], conv.output_dims[1]) = (read.end - read.start, count);
+            if let Some(residual) = &mut conv.residual {
+                // As the output: of as many lines, equally long.
+                let line_bytes = lines.output.line_bytes;
+                residual.span = view(residual.span.offset, written.start * line_bytes, count * line_bytes);
+            }
         }
         Op::Pool(pool) => {
             (pool.input, pool.output, pool.pads[0]) = (input, output, above);

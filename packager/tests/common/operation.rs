@@ -8,6 +8,7 @@ use tract_onnx::pb::{self, attribute_proto::AttributeType};
 use crate::common::{self, Bench, npy, tensor, value_info, write_model};
 
 /// A node under construction.
+#[derive(Clone)]
 pub struct Node(pub pb::NodeProto);
 
 pub fn op(op: &str, inputs: &[&str], output: &str) -> Node {

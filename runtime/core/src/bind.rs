@@ -79,6 +79,7 @@ pub(crate) struct BoundConv<'p> {
     pub input_zero_point: i8,
     pub weights: BoundWeights<'p>,
     pub range: Option<OutputRange>,
+    pub residual: Option<plan::Residual>,
 }
 
 /// A recurrent layer.
@@ -388,6 +389,7 @@ impl<'p> Binder<'p, '_> {
             input_zero_point: conv.input_zero_point,
             weights,
             range: conv.range.as_ref().map(range),
+            residual: conv.residual,
         })
     }
 }

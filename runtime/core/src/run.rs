@@ -6,7 +6,7 @@ use bytemuck::{cast_slice, try_cast_slice, try_cast_slice_mut};
 use edgepack_format::plan::{SoftmaxInput, SoftmaxOutput, Span};
 use edgepack_format::{GoldenInput, Hash, Package, SeededBytes};
 use edgepack_kernels::conv::matmul::MatMulArgs;
-use edgepack_kernels::conv::{ConvArgs, Output, WeightSource};
+use edgepack_kernels::conv::{ConvArgs, Output, Residual, WeightSource};
 use edgepack_kernels::copy::copy;
 use edgepack_kernels::elementwise::Operands;
 use edgepack_kernels::lookup::lookup;
@@ -175,6 +175,24 @@ fn apart_from_two(arena: &mut [u8], reads: [Span; 2], writes: [Span; 2]) -> Opti
     Some((reads, writes))
 }
 
+/// Two pieces of the arena to read, one to write, and the scratch memory, if there is any.
+type WithScratch<'a> = ([&'a [u8]; 2], &'a mut [u8], &'a mut [u8]);
+
+/// The same with one span to write and perhaps scratch memory.
+fn apart_with_scratch(
+    arena: &mut [u8],
+    reads: [Span; 2],
+    write: Span,
+    scratch: Span,
+) -> Option<WithScratch<'_>> {
+    if scratch.bytes == 0 {
+        let (reads, output) = apart(arena, reads, write)?;
+        return Some((reads, output, &mut []));
+    }
+    let (reads, [output, scratch]) = apart_from_two(arena, reads, [write, scratch])?;
+    Some((reads, output, scratch))
+}
+
 /// Runs one step; `None` where its spans do not fit the arena, which validation has excluded.
 fn run_step(
     step: &BoundStep<'_>,
@@ -284,21 +302,22 @@ fn run_conv(
     arena: &mut [u8],
     team: &mut Team<'_, impl Parallel>,
 ) -> Option<()> {
-    let spans = [bounds(conv.input), bounds(conv.output), bounds(scratch)];
-    let (input, output, scratch): (&[u8], &mut [u8], &mut [u8]) = if scratch.bytes == 0 {
-        let (input, output) = pair(arena, conv.input, conv.output)?;
-        (input, output, &mut [])
-    } else {
-        let [input, output, scratch] = arena.get_disjoint_mut(spans).ok()?;
-        (input, output, scratch)
-    };
+    // What is added in place lies in the output.
+    let added = conv.residual.map(|residual| residual.span).filter(|span| *span != conv.output);
+    let reads = [conv.input, added.unwrap_or(conv.input)];
+    let ([input, values], output, scratch) = apart_with_scratch(arena, reads, conv.output, scratch)?;
+    let residual = conv.residual.map(|residual| Residual {
+        values: added.map(|_| cast_slice(values)),
+        multiplier: residual.multiplier,
+    });
     let weights = weights(conv.weights, packed)?;
     let output = match conv.range {
         Some(range) => Output::I8(cast_mut(output), range),
         None => Output::F32(try_cast_slice_mut(output).ok()?),
     };
     let (shape, input_zero_point) = (conv.shape, conv.input_zero_point);
-    let args = ConvArgs { shape, input: cast_slice(input), input_zero_point, weights, output, scratch };
+    let input = cast_slice(input);
+    let args = ConvArgs { shape, input, input_zero_point, weights, output, residual, scratch };
     team.conv(&conv.row, args)
 }
 
@@ -339,13 +358,7 @@ fn run_product(
     team: &mut Team<'_, impl Parallel>,
 ) -> Option<()> {
     let reads = [product.lhs, product.rhs];
-    let ([lhs, rhs], output, scratch) = if scratch.bytes == 0 {
-        let (reads, output) = apart(arena, reads, product.output)?;
-        (reads, output, &mut [][..])
-    } else {
-        let (reads, [output, scratch]) = apart_from_two(arena, reads, [product.output, scratch])?;
-        (reads, output, scratch)
-    };
+    let ([lhs, rhs], output, scratch) = apart_with_scratch(arena, reads, product.output, scratch)?;
     let output = match product.range {
         Some(range) => Output::I8(cast_mut(output), range),
         None => Output::F32(try_cast_slice_mut(output).ok()?),

@@ -7,7 +7,7 @@ use common::{
     Aligned, Model, Values, packing_tokens, quantize, range, size, span, tokens, values, with_program,
 };
 use edgepack_core::format::Package;
-use edgepack_core::format::plan::{Conv, Op, Range};
+use edgepack_core::format::plan::{Conv, Op, OutputType, Range, Residual, Span};
 use edgepack_core::kernels::conv::{Layout, Weights, select};
 use edgepack_core::kernels::isa::IsaSet;
 use edgepack_core::{BindError, InputData, bind, conv_row, conv_shape, kernel_name, requirements, step_macs};
@@ -185,7 +185,7 @@ fn add(
     model: &mut Model,
     case: &Case,
     constants: &Constants,
-    spans: [edgepack_core::format::plan::Span; 2],
+    spans: [Span; 2],
     range: Option<Range>,
 ) -> Conv {
     let conv = Conv {
@@ -203,6 +203,7 @@ fn add(
         bias: model.i32s(&constants.folded_bias(case)),
         multiplier: model.f32s(&constants.multiplier),
         range,
+        residual: None,
         same_weights_as: None,
     };
     model.step(Op::Conv(conv));
@@ -429,4 +430,56 @@ fn a_step_is_named_and_counted_as_what_runs() {
     assert_eq!(convs.len(), 3);
     let fill = Op::Fill(edgepack_core::format::plan::Fill { output: span(0, 4), value: 1 });
     assert_eq!(step_macs(&fill), 0);
+}
+
+/// Of the convolutions that may have one, with a tensor of its own, the input where that has the same dimensions, and
+/// in place.
+#[test]
+fn a_residual_is_added_before_the_result_is_rounded() {
+    let more = [
+        Case {
+            name: "of one pixel",
+            input: [1, 1, 1, 20],
+            out_channels: 20,
+            kernel: [1, 1],
+            pads: [0; 4],
+            ..BASE
+        },
+        Case { name: "as large as the input", input: [1, 9, 14, 16], out_channels: 16, ..BASE },
+    ];
+    for (index, case) in CASES.iter().chain(&more).enumerate().filter(|(_, case)| !case.is_depthwise()) {
+        let constants = Constants::new(case, 700 + index as u64);
+        let (elems, range) = (size(&case.output()), range(-9, -100, 127));
+        let [input, other] = [values(71, size(&case.input)), values(72, elems)];
+        for multiplier in [0.5, 0.8125, 3.0] {
+            let sum = |added: &[i8]| -> Vec<i8> {
+                let sums = accumulators(case, &constants, &input).into_iter().zip(added);
+                let requantize = |((sum, channel), &r): ((i32, usize), &i8)| {
+                    quantize(sum as f32 * constants.multiplier[channel] + f32::from(r) * multiplier, range)
+                };
+                sums.map(requantize).collect()
+            };
+            let model = |place: &dyn Fn(&mut Model, Span) -> [Span; 2]| {
+                let mut model = Model::default();
+                let from = model.input(size(&case.input));
+                let [span, to] = place(&mut model, from);
+                add(&mut model, case, &constants, [from, to], Some(range));
+                let Op::Conv(conv) = &mut model.steps[0].op else { unreachable!() };
+                conv.residual = Some(Residual { span, multiplier });
+                model
+            };
+            let apart = model(&|model, _| [model.input(elems), model.output_i8(elems)]);
+            assert_eq!(apart.run_i8(&[&input, &other]), sum(&other), "{}", case.name);
+            let in_place = model(&|model, _| {
+                let span = model.input(elems);
+                model.gives(span, OutputType::I8);
+                [span, span]
+            });
+            assert_eq!(in_place.run_i8(&[&input, &other]), sum(&other), "{} in place", case.name);
+            if case.input == case.output() {
+                let own = model(&|model, from| [from, model.output_i8(elems)]);
+                assert_eq!(own.run_i8(&[&input]), sum(&input), "{} of its input", case.name);
+            }
+        }
+    }
 }

@@ -38,6 +38,7 @@ fn kind(op: &Op) -> &'static str {
         {
             "depthwise"
         }
+        Op::Conv(conv) if conv.residual.is_some() => "conv with residual",
         Op::Conv(conv) if conv.groups > 1 => "grouped conv",
         Op::Conv(_) => "conv",
         Op::Binary(_) => "binary",
@@ -167,7 +168,7 @@ fn plans_that_validation_accepts_run_to_their_end_and_write_only_their_outputs()
     println!("refused for: {refused:?}");
     assert!(run_count > CASES / 3, "too few plans were accepted for this to test anything");
     assert!(too_long < CASES / 50);
-    assert!(kinds.len() == 12 && kinds.values().all(|&count| count > 300), "{kinds:?}");
+    assert!(kinds.len() == 13 && kinds.values().all(|&count| count > 300), "{kinds:?}");
     // Where nearly all is accepted, too little of it is hostile.
     assert!(refused.values().sum::<u32>() > CASES as u32 / 10 && refused.len() > 25, "{refused:?}");
     assert!(compared > 0 || tokens().len() == 1);

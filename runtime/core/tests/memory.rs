@@ -32,6 +32,7 @@ fn two_convolutions() -> Model {
             bias: model.i32s(&vec![9; out_channels]),
             multiplier: model.f32s(&vec![0.004; out_channels]),
             range: Some(range(0, -128, 127)),
+            residual: None,
             same_weights_as: None,
         };
         model.step(Op::Conv(conv));

@@ -213,10 +213,21 @@ pub struct Conv {
     pub multiplier: Span,
     /// The int8 result; `None` gives `accumulator * multiplier` in f32.
     pub range: Option<Range>,
+    /// What is added to an int8 result before it is rounded; not for depthwise convolutions.
+    pub residual: Option<Residual>,
     /// An earlier step with the same weights, bias, multiplier, kernel, channels and groups, whose packed
     /// weights are this one's too: both compute lines of one layer. The later parts of a layer have it, the
     /// first has not.
     pub same_weights_as: Option<u32>,
+}
+
+/// An int8 tensor of the output's dimensions, whose zero point is in the biases.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Residual {
+    /// In the arena; may be exactly the output's span, which is overwritten then.
+    pub span: Span,
+    /// Its scale / output scale: from 2⁻³² to 2¹⁶, of at most 17 significant bits.
+    pub multiplier: f32,
 }
 
 /// Where an operand lies.

@@ -84,7 +84,7 @@ fn u64_at(bytes: &[u8], at: usize) -> usize {
 /// The sections by kind, hashes checked.
 fn sections(package: &[u8]) -> Vec<(usize, &[u8])> {
     assert_eq!(&package[..8], b"EDGEPACK");
-    assert_eq!((u32_at(package, 8), u32_at(package, 12), u64_at(package, 16)), (3, 64, package.len()));
+    assert_eq!((u32_at(package, 8), u32_at(package, 12), u64_at(package, 16)), (4, 64, package.len()));
     let count = u32_at(package, 24);
     let mut header = package[..64 + 80 * count].to_vec();
     header[32..64].fill(0);
@@ -207,6 +207,8 @@ fn the_page_is_enough_to_read_convolutions() {
         let [weights, bias, multiplier] = std::array::from_fn(|_| conv.varints());
         assert_eq!((weights, bias, multiplier), ([512, 54], [568, 12], [580, 12]));
         assert_eq!((conv.byte(), conv.i8s()), (1, [-3, -128, 127]));
+        // A residual: span, multiplier.
+        assert_eq!((conv.byte(), conv.varints(), conv.f32()), (1, [80, 12], 0.75));
         // Weights of its own.
         assert_eq!(conv.byte(), 0);
     });
@@ -217,7 +219,8 @@ fn the_page_is_enough_to_read_convolutions() {
         assert_eq!((conv.varint(), conv.i8()), (1, 5));
         // No range: f32.
         assert_eq!((conv.varints(), conv.byte()), ([628, 48, 676, 16, 692, 16], 0));
-        assert_eq!(conv.byte(), 0);
+        // Neither residual nor weights of another.
+        assert_eq!([conv.byte(), conv.byte()], [0, 0]);
     });
 }
 
@@ -333,7 +336,7 @@ fn the_page_is_enough_to_read_recurrent_layers() {
     });
 }
 
-/// The bytes of format 2: a change here is a change of the format, and wants a new version of it.
+/// The bytes of format 4: a change here is a change of the format, and wants a new version of it.
 #[test]
 fn the_dump_on_the_page_is_this_package() {
     let mut dump = String::new();

@@ -3,8 +3,8 @@
 
 use edgepack_core::format::plan::{
     Binary, BinaryOp, Cell, Conv, Copy, Fill, Input, LayerNorm, Lookup, MatMul, Op, Operand, Output,
-    OutputType, Pixels, Pool, PoolOp, Quant, Range, Recurrent, Softmax, SoftmaxInput, SoftmaxOutput, Span,
-    Step,
+    OutputType, Pixels, Pool, PoolOp, Quant, Range, Recurrent, Residual, Softmax, SoftmaxInput,
+    SoftmaxOutput, Span, Step,
 };
 use edgepack_core::format::writer::encode_plan;
 use edgepack_core::kernels::conv::matmul;
@@ -223,7 +223,10 @@ impl RandomPlan {
         }
         match scratch_bytes(&Op::Conv(*conv)) as u32 {
             0 => span(0, 0),
-            needed => self.apart(needed, 64, &[conv.input, conv.output]),
+            needed => {
+                let added = conv.residual.map_or(conv.output, |residual| residual.span);
+                self.apart(needed, 64, &[conv.input, conv.output, added])
+            }
         }
     }
 
@@ -325,6 +328,18 @@ impl RandomPlan {
         let input = self.anywhere(product(&input_dims), 1);
         let output = self.apart(product(&output_dims).wrapping_mul(elem_bytes), elem_bytes, &[input]);
         let row = product(&[vertical[2], horizontal[2], in_channels / groups]);
+        let is_depthwise = groups > 1 && in_channels == out_channels && groups == out_channels;
+        let has_residual = range.is_some() && !is_depthwise && self.rng.one_in(2);
+        let residual = has_residual.then(|| {
+            let span = match self.rng.between(0, 2) {
+                0 => output,
+                _ => self.apart(output.bytes, 1, &[output]),
+            };
+            let multiplier = self.rng.pick(&[0.5, 1.0, 0.75, 65_536.0, 1.0 / 65_536.0, 3.4375]);
+            // Sometimes of too many bits.
+            let wrong = if self.rng.one_in(40) { 1.000_001 } else { 1.0 };
+            Residual { span, multiplier: multiplier * wrong }
+        });
         Conv {
             input,
             output,
@@ -340,6 +355,7 @@ impl RandomPlan {
             bias: self.bytes(out_channels * 4, 4),
             multiplier: self.floats(out_channels),
             range,
+            residual,
             same_weights_as: None,
         }
     }

@@ -11,6 +11,9 @@ const fn at(step: usize) -> Place {
 
 const OVERLAPS_INPUT: &str = "output, which overlaps the input";
 const OVERLAPS_OPERAND: &str = "output, which overlaps an operand";
+const OVERLAPS_RESIDUAL: &str = "output, which overlaps the residual";
+const NO_RESIDUAL: &str = "residual, where there can be none";
+const RESIDUAL_MULTIPLIER: &str = "residual's multiplier";
 const TOO_LARGE: &str = "kernel, which is too large";
 const UNORDERED: Range = Range { zero_point: 0, min: 1, max: 0 };
 
@@ -24,6 +27,10 @@ fn multiplier(parts: &mut Parts, value: f32) {
     poke(parts, span(multiplier.offset + 8, 4), &value.to_le_bytes());
 }
 
+fn residual(parts: &mut Parts) -> &mut Residual {
+    conv(parts, CONV).residual.as_mut().expect("it has one")
+}
+
 /// A convolution of 1 × 1 pixel whose channels are all that there is.
 fn of_channels(parts: &mut Parts, input: u32, output: u32, groups: u32) {
     parts.head.arena_bytes = i32::MAX as u32;
@@ -35,6 +42,7 @@ fn of_channels(parts: &mut Parts, input: u32, output: u32, groups: u32) {
         kernel: [1, 1],
         pad: [0, 0],
         groups,
+        residual: None,
         ..*conv(parts, CONV)
     };
 }
@@ -120,6 +128,28 @@ fn convolutions_that_lie_are_refused() {
         ("weights of a later step", at(CONV), "same_weights_as", |p| {
             conv(p, CONV).same_weights_as = Some(u32::MAX);
         }),
+        ("residual of one byte less", at(CONV), "residual", |p| residual(p).span.bytes -= 1),
+        ("residual of one byte more", at(CONV), "residual", |p| residual(p).span.bytes += 1),
+        ("residual behind the arena", at(CONV), "residual", |p| residual(p).span.offset = 1269),
+        ("residual that overflows", at(CONV), "residual", |p| residual(p).span.offset = u32::MAX),
+        ("residual over the output's end", at(CONV), OVERLAPS_RESIDUAL, |p| residual(p).span.offset = 75),
+        ("residual over the output's start", at(CONV), OVERLAPS_RESIDUAL, |p| residual(p).span.offset = 53),
+        ("residual in scratch memory", at(CONV), "scratch, which overlaps a tensor", |p| {
+            residual(p).span.offset = 1024;
+        }),
+        ("residual's multiplier 0", at(CONV), RESIDUAL_MULTIPLIER, |p| residual(p).multiplier = 0.0),
+        ("a negative one", at(CONV), RESIDUAL_MULTIPLIER, |p| residual(p).multiplier = -0.5),
+        ("one of 18 bits", at(CONV), RESIDUAL_MULTIPLIER, |p| residual(p).multiplier = 1.0 + 1.0 / 131_072.0),
+        ("a small one", at(CONV), RESIDUAL_MULTIPLIER, |p| residual(p).multiplier = 1.1e-10),
+        ("a large one", at(CONV), RESIDUAL_MULTIPLIER, |p| residual(p).multiplier = 65_540.0),
+        ("an infinite one", at(CONV), RESIDUAL_MULTIPLIER, |p| residual(p).multiplier = f32::INFINITY),
+        ("one that is no number", at(CONV), RESIDUAL_MULTIPLIER, |p| residual(p).multiplier = f32::NAN),
+        ("residual of a depthwise convolution", at(DEPTHWISE), NO_RESIDUAL, |p| {
+            conv(p, DEPTHWISE).residual = Some(Residual { span: span(256, 32), multiplier: 0.5 });
+        }),
+        ("residual of f32", at(DENSE), NO_RESIDUAL, |p| {
+            conv(p, DENSE).residual = Some(Residual { span: span(256, 4), multiplier: 0.5 });
+        }),
         ("depthwise of other weights", at(DEPTHWISE), "weights", |p| conv(p, DEPTHWISE).groups = 1),
     ]);
     check_allowed(&[
@@ -130,6 +160,11 @@ fn convolutions_that_lie_are_refused() {
         }),
         ("multiplier at its smallest", |p| multiplier(p, f32::from_bits(1))),
         ("multiplier at its largest", |p| multiplier(p, f32::MAX)),
+        ("a residual in place", |p| residual(p).span = conv(p, CONV).output),
+        ("a residual that is a part of the input", |p| residual(p).span.offset = 20),
+        ("a residual's smallest multiplier", |p| residual(p).multiplier = 1.0 / (1u64 << 32) as f32),
+        ("a residual's largest multiplier", |p| residual(p).multiplier = 65_536.0),
+        ("one of 17 bits", |p| residual(p).multiplier = 1.0 + 1.0 / 65_536.0),
         ("a range of one value", |p| {
             conv(p, CONV).range = Some(Range { zero_point: -128, min: 127, max: 127 });
         }),

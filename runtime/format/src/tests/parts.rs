@@ -177,6 +177,7 @@ impl Parts {
             bias: constants.ints([1, -2, i32::MAX]),
             multiplier: constants.floats([0.5, 0.25, 1e-6]),
             range: Some(FULL),
+            residual: Some(Residual { span: span(80, 12), multiplier: 0.75 }),
             same_weights_as: None,
         };
         let depthwise = Conv {
@@ -188,6 +189,7 @@ impl Parts {
             bias: constants.ints([7, 8]),
             multiplier: constants.floats([0.125, 2.0]),
             range: Some(Range { zero_point: -3, min: -3, max: 100 }),
+            residual: None,
             ..conv
         };
         let dense = Conv {
@@ -202,6 +204,7 @@ impl Parts {
             bias: constants.ints([0, 1, 2, 3]),
             multiplier: constants.floats([0.1, 0.2, 0.3, 0.4]),
             range: None,
+            residual: None,
             ..conv
         };
         [("conv", conv), ("depthwise", depthwise), ("dense", dense)].map(|(n, c)| (n, Op::Conv(c))).into()

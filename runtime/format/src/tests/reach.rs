@@ -48,13 +48,31 @@ fn uses(op: &Op) -> Vec<Use> {
             assert_eq!((op.input_dims[3] % op.groups, channels % op.groups), (0, 0));
             let [kernel_h, kernel_w] = op.kernel;
             let weights = volume(&[channels, kernel_h, kernel_w, op.input_dims[3] / op.groups]);
-            std::vec![
+            let mut uses = std::vec![
                 used(op.input, volume(&op.input_dims), 1),
                 written(op.output, volume(&op.output_dims), if op.range.is_some() { 1 } else { 4 }),
                 constant(op.weights, weights, 1),
                 constant(op.bias, channels as u128, 4),
                 constant(op.multiplier, channels as u128, 4),
-            ]
+            ];
+            if let Some(residual) = &op.residual {
+                assert!(
+                    op.range.is_some()
+                        && !(op.groups > 1
+                            && op.groups == channels
+                            && weights == volume(&[channels, kernel_h, kernel_w]))
+                );
+                for r in [-128.0, -127.0, -3.0, 101.0, 127.0_f32] {
+                    let product = r * residual.multiplier;
+                    assert!(
+                        product as f64 == r as f64 * residual.multiplier as f64
+                            && product.abs() >= f32::MIN_POSITIVE
+                    );
+                    assert!(product.abs() < (1 << 30) as f32);
+                }
+                uses.push(used(residual.span, volume(&op.output_dims), 1));
+            }
+            uses
         }
         Op::Binary(op) => {
             let operand = |operand, strides| match operand {
@@ -158,6 +176,7 @@ fn in_place(op: &Op) -> bool {
     match op {
         Op::Binary(op) => op.lhs == Operand::Arena(op.output),
         Op::Lookup(op) => op.input == op.output && !op.to_f32,
+        Op::Conv(op) => op.residual.is_some_and(|residual| residual.span == op.output),
         _ => false,
     }
 }

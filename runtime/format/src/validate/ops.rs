@@ -19,6 +19,7 @@ pub(super) fn step(step: &Step<'_>, bounds: &Bounds<'_>) -> Check {
         Op::Conv(op) => {
             conv(op, bounds)?;
             apart(op.input)?;
+            op.residual.map_or(Ok(()), |residual| apart(residual.span))?;
             apart(op.output)
         }
         Op::Binary(op) => binary(op, bounds),
@@ -102,7 +103,22 @@ fn conv(conv: &Conv, bounds: &Bounds<'_>) -> Check {
     require(!weights.contains(&0x80), "weights, of which one is -128")?;
     bounds.constant(conv.bias, Some(out_c), 4, "bias")?;
     bounds.floats(conv.multiplier, out_c, positive, "multiplier")?;
-    conv.range.as_ref().map_or(Ok(()), range)
+    conv.range.as_ref().map_or(Ok(()), range)?;
+    if let Some(residual) = &conv.residual {
+        let is_depthwise = groups > 1 && (in_c, out_c) == (groups, groups);
+        require(conv.range.is_some() && !is_depthwise, "residual, where there can be none")?;
+        bounds.arena(residual.span, product(&conv.output_dims), 1, "residual")?;
+        let apart = residual.span == conv.output || !overlap(residual.span, conv.output);
+        require(apart, "output, which overlaps the residual")?;
+        require(is_residual_multiplier(residual.multiplier), "residual's multiplier")?;
+    }
+    Ok(())
+}
+
+/// Whether a residual may have this multiplier: then its product with an int8 value is exact.
+fn is_residual_multiplier(multiplier: f32) -> bool {
+    let is_short = multiplier.to_bits() & 0x7f == 0;
+    is_short && (1.0 / (1u64 << 32) as f32..=65536.0).contains(&multiplier)
 }
 
 /// Whether the weights stay below 2 GiB in every layout: kernels count their bytes in 32 bits on some

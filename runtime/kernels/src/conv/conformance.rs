@@ -497,6 +497,42 @@ fn check(bound: &BoundRow, case: &Case, place: Place, seed: u64) {
     }
 }
 
+#[test]
+fn residuals_that_cannot_be_are_refused() {
+    let shape = product(2, 3, 5);
+    let weights = Weights { weights: &[1; 15], bias: &[0; 5], multiplier: &[0.5; 5] };
+    let scalar = |depthwise: bool| {
+        let is_scalar = |row: &&Row| row.isa == IsaSet::SCALAR && row.depthwise == depthwise;
+        BoundRow::new(rows().iter().find(is_scalar).unwrap(), IsaToken::scalar()).unwrap()
+    };
+    let run = |row: BoundRow, shape: ConvShape, output: Output<'_>, values: &[i8], multiplier: f32| {
+        row.run(&mut ConvArgs {
+            shape,
+            input: &[1; 10][..shape.input_elems()],
+            input_zero_point: 0,
+            weights: WeightSource::Canonical(Weights {
+                weights: &weights.weights[..shape.weight_elems()],
+                ..weights
+            }),
+            output,
+            residual: Some(Residual { values: Some(values), multiplier }),
+            scratch: &mut [],
+        })
+    };
+    let (out, range) = (&mut [0; 10], OutputRange::full(0));
+    let conv = scalar(false);
+    assert_eq!(run(conv, shape, Output::I8(out, range), &[2; 10], 0.5), Ok(()));
+    assert_eq!(*out, [2; 10]);
+    assert_eq!(run(conv, shape, Output::I8(out, range), &[2; 9], 0.5), Err(ArgsError::Length));
+    for wrong in [0.1, 0.0, -1.0, f32::NAN, f32::INFINITY] {
+        let result = run(conv, shape, Output::I8(out, range), &[2; 10], wrong);
+        assert_eq!(result, Err(ArgsError::Residual), "{wrong}");
+    }
+    assert_eq!(run(conv, shape, Output::F32(&mut [0.0; 10]), &[2; 10], 0.5), Err(ArgsError::Residual));
+    let depthwise = WINDOWS[0].shape(1, (1, 2), (1, 1), 5);
+    assert_eq!(run(scalar(true), depthwise, Output::I8(out, range), &[2; 10], 0.5), Err(ArgsError::Residual));
+}
+
 /// Runs a convolution in up to `count` parts, the last one first, one after the other in the same scratch
 /// memory.
 fn run_in_parts(bound: &BoundRow, mut args: ConvArgs<'_>, count: usize) {
