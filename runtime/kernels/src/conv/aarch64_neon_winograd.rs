@@ -11,7 +11,7 @@ use core::array;
 use core::ops::Range;
 
 use super::ConvArgs;
-use super::aarch64_requantize::{Epilogue, add_residual, scale};
+use super::aarch64_requantize::{Epilogue, add_residual_16, scale};
 use super::winograd::{self, *};
 use crate::requantize::OutputRange;
 
@@ -237,45 +237,23 @@ impl Kernel for Neon {
             // SAFETY: half of the channels of the tile.
             unsafe {
                 let sums: *mut i32 = sums.as_mut_ptr().cast::<i32>().add(half * 4);
-                outputs(products, tile, half, |i, outputs| {
-                    for (j, output) in outputs.into_iter().enumerate() {
+                let columns = Columns4::new(products, tile, half);
+                for i in 0..TILE {
+                    for (j, output) in columns.line(i).into_iter().enumerate() {
                         let sum = sums.add((i * TILE + j) * LANES);
                         vst1q_s32(sum, vaddq_s32(vld1q_s32(sum), output));
                     }
-                });
+                }
             }
         }
     }
 
-    #[target_feature(enable = "neon")]
-    #[inline(never)]
     unsafe fn bytes(products: &Products, tile: usize, constants: &Constants, to: &Bytes<'_, Neon>) {
-        let epilogue = Epilogue::new(*to.range);
-        for half in 0..2 {
-            // SAFETY: half of the channels of the tile, which has its place there.
-            unsafe {
-                let bias = vld1q_s32(constants.bias.as_ptr().add(half * 4));
-                let multiplier = vld1q_f32(constants.multiplier.as_ptr().add(half * 4));
-                let out = to.out.add(half * 4);
-                outputs(products, tile, half, |i, outputs| {
-                    let mut scaled = outputs.map(|output| scale(vaddq_s32(output, bias), multiplier));
-                    let out = out.add(i * to.line);
-                    if let Some(residual) = to.residual {
-                        let from = residual.of(out);
-                        let four = |j: usize| from.add(j * to.pixel).cast::<u32>().read_unaligned() as u64;
-                        for (j, pair) in scaled.as_chunks_mut::<2>().0.iter_mut().enumerate() {
-                            let bytes = vcreate_s8(four(2 * j) | four(2 * j + 1) << 32);
-                            *pair = add_residual(*pair, bytes, residual.multiplier);
-                        }
-                    }
-                    let bytes = vreinterpretq_s32_s8(epilogue.bytes(scaled));
-                    let store =
-                        |j: usize, four: i32| out.add(j * to.pixel).cast::<i32>().write_unaligned(four);
-                    store(0, vgetq_lane_s32::<0>(bytes));
-                    store(1, vgetq_lane_s32::<1>(bytes));
-                    store(2, vgetq_lane_s32::<2>(bytes));
-                    store(3, vgetq_lane_s32::<3>(bytes));
-                });
+        // SAFETY: the caller's promise.
+        unsafe {
+            match to.residual {
+                None => bytes::<false>(products, tile, constants, to),
+                Some(_) => bytes::<true>(products, tile, constants, to),
             }
         }
     }
@@ -296,14 +274,12 @@ impl Kernel for Neon {
             let multipliers = [0, 4].map(|n| vld1q_f32(constants.multiplier.as_ptr().add(n)));
             for (pair, sums) in sums.as_chunks::<2>().0.iter().enumerate() {
                 let sums = sums.as_ptr().cast::<i32>();
-                let mut scaled: [_; 4] =
-                    array::from_fn(|n| scale(vld1q_s32(sums.add(n * 4)), multipliers[n % 2]));
+                let mut scaled = array::from_fn(|n| scale(vld1q_s32(sums.add(n * 4)), multipliers[n % 2]));
                 let out = to.out.add(pair / 2 * to.line + pair % 2 * 2 * to.pixel);
                 if let Some(residual) = to.residual {
-                    for (j, pixel) in scaled.as_chunks_mut::<2>().0.iter_mut().enumerate() {
-                        let bytes = vld1_s8(residual.of(out.add(j * to.pixel)));
-                        *pixel = add_residual(*pixel, bytes, residual.multiplier);
-                    }
+                    let from = residual.of(out);
+                    let bytes = vcombine_s8(vld1_s8(from), vld1_s8(from.add(to.pixel)));
+                    scaled = add_residual_16(scaled, bytes, residual.multiplier);
                 }
                 let bytes = epilogue.bytes(scaled);
                 vst1_s8(out, vget_low_s8(bytes));
@@ -313,34 +289,90 @@ impl Kernel for Neon {
     }
 }
 
-/// Calls with each line of the outputs of four channels of a tile.
+/// [`Kernel::bytes`]; `ADDS` says whether there is a residual.
 ///
 /// # Safety
-/// None needed but NEON; `tile` and `half` are below their bounds.
+/// As there.
 #[target_feature(enable = "neon")]
-#[inline]
-unsafe fn outputs(
+#[inline(never)]
+unsafe fn bytes<const ADDS: bool>(
     products: &Products,
     tile: usize,
-    half: usize,
-    mut line: impl FnMut(usize, [int32x4_t; TILE]),
+    constants: &Constants,
+    to: &Bytes<'_, Neon>,
 ) {
-    let constants = opaque([6, 0, 4, 0, 2, 0, 0, 0]);
-    let inverse = vdupq_n_s32(INVERSE_OF_9);
-    // SAFETY: the tile has eight channels in every point.
-    unsafe {
-        let points = products.as_ptr().cast::<i32>().add(tile * LANES + half * 4);
-        let columns: [[int32x4_t; TILE]; PATCH] = array::from_fn(|j| {
-            let point = |i: usize| vld1q_s32(points.add((i * PATCH + j) * MAX_TILES * LANES));
-            interpolate(array::from_fn(point), constants)
-        });
-        for i in 0..TILE {
-            let sums = interpolate(array::from_fn(|j| columns[j][i]), constants);
-            let output = |j: usize| {
+    let epilogue = Epilogue::new(*to.range);
+    for half in 0..2 {
+        // SAFETY: half of the channels of the tile, which has its place there.
+        unsafe {
+            let bias = vld1q_s32(constants.bias.as_ptr().add(half * 4));
+            let multiplier = vld1q_f32(constants.multiplier.as_ptr().add(half * 4));
+            let out = to.out.add(half * 4);
+            let columns = Columns4::new(products, tile, half);
+            macro_rules! line {
+                ($i:literal) => {
+                    let sums = columns.line($i).map(|output| vaddq_s32(output, bias));
+                    let out = out.add($i * to.line);
+                    let mut scaled = sums.map(|sum| scale(sum, multiplier));
+                    if let Some(residual) = to.residual.filter(|_| ADDS) {
+                        let from = residual.of(out).cast::<i32>();
+                        let mut four = vdupq_n_s32(0);
+                        four = vld1q_lane_s32::<0>(from, four);
+                        four = vld1q_lane_s32::<1>(from.byte_add(to.pixel), four);
+                        four = vld1q_lane_s32::<2>(from.byte_add(2 * to.pixel), four);
+                        four = vld1q_lane_s32::<3>(from.byte_add(3 * to.pixel), four);
+                        scaled = add_residual_16(scaled, vreinterpretq_s8_s32(four), residual.multiplier);
+                    }
+                    let bytes = vreinterpretq_s32_s8(epilogue.bytes(scaled));
+                    let store = |j: usize, four: i32| {
+                        out.add(j * to.pixel).cast::<i32>().write_unaligned(four);
+                    };
+                    store(0, vgetq_lane_s32::<0>(bytes));
+                    store(1, vgetq_lane_s32::<1>(bytes));
+                    store(2, vgetq_lane_s32::<2>(bytes));
+                    store(3, vgetq_lane_s32::<3>(bytes));
+                };
+            }
+            line!(0);
+            line!(1);
+            line!(2);
+            line!(3);
+        }
+    }
+}
+
+/// The outputs of four channels of a tile, but for the transform along lines.
+struct Columns4([[int32x4_t; TILE]; PATCH]);
+
+impl Columns4 {
+    /// # Safety
+    /// None needed but NEON; `tile` and `half` are below their bounds.
+    #[inline(always)]
+    unsafe fn new(products: &Products, tile: usize, half: usize) -> Self {
+        // SAFETY: the tile has eight channels in every point; every AArch64 processor has NEON.
+        unsafe {
+            let constants = opaque([6, 0, 4, 0, 2, 0, 0, 0]);
+            let points = products.as_ptr().cast::<i32>().add(tile * LANES + half * 4);
+            Self(array::from_fn(|j| {
+                let point = |i: usize| vld1q_s32(points.add((i * PATCH + j) * MAX_TILES * LANES));
+                interpolate(array::from_fn(point), constants)
+            }))
+        }
+    }
+
+    /// Line `i` of the outputs. Lines are asked for one by one where they are used: a loop over them that is not
+    /// unrolled has all columns in memory.
+    #[inline(always)]
+    fn line(&self, i: usize) -> [int32x4_t; TILE] {
+        // SAFETY: every AArch64 processor has NEON.
+        unsafe {
+            let constants = opaque([6, 0, 4, 0, 2, 0, 0, 0]);
+            let inverse = vdupq_n_s32(INVERSE_OF_9);
+            let sums = interpolate(array::from_fn(|j| self.0[j][i]), constants);
+            array::from_fn(|j| {
                 let shift = vdupq_n_s32(-(SHIFTS[i] + SHIFTS[j]));
                 vshlq_s32(vmulq_s32(sums[j], inverse), shift)
-            };
-            line(i, array::from_fn(output));
+            })
         }
     }
 }

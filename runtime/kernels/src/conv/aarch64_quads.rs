@@ -203,10 +203,11 @@ struct Quads([MaybeUninit<i8>; QUADS_BYTES]);
 const QUADS_BYTES: usize = 16 * 1280;
 
 /// Computes a tile, of which with `FITS` no scaled sum is beyond int16.
+/// One function for all ISAs, since a copy in each is 12 KB.
 ///
 /// # Safety
 /// As [`Tile`] documents, on a processor with the ISA.
-#[inline(always)]
+#[inline(never)]
 pub(super) unsafe fn tile<const FITS: bool>(tile: &Tile, isa: &Isa) {
     // SAFETY: every part of the tile is a tile, and its rows and panels exist.
     unsafe {

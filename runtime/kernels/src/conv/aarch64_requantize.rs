@@ -73,6 +73,19 @@ pub(super) fn add_residual(scaled: [float32x4_t; 2], bytes: int8x8_t, multiplier
     ]
 }
 
+/// The same of 16.
+#[target_feature(enable = "neon")]
+#[inline]
+pub(super) fn add_residual_16(
+    [a, b, c, d]: [float32x4_t; 4],
+    bytes: int8x16_t,
+    multiplier: f32,
+) -> [float32x4_t; 4] {
+    let [a, b] = add_residual([a, b], vget_low_s8(bytes), multiplier);
+    let [c, d] = add_residual([c, d], vget_high_s8(bytes), multiplier);
+    [a, b, c, d]
+}
+
 /// Stores the first `live` of 8 channels of a pixel, from their sums.
 ///
 /// # Safety
