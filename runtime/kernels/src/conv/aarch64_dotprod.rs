@@ -14,7 +14,7 @@ use core::arch::asm;
 use core::array;
 
 use super::ConvArgs;
-use super::aarch64_quads::{self, Isa, Sweep};
+use super::aarch64_quads::{self, Interleaved, Isa, Sweep};
 use super::aarch64_requantize::store_8;
 use super::gemm::{Micro, Tile};
 use super::pack::NR8_KR4;
@@ -33,7 +33,12 @@ pub(super) unsafe fn conv(args: &mut ConvArgs<'_>) {
     unsafe { aarch64_quads::run(args, &FITTING, &MICRO) }
 }
 
-static ISA: Isa = Isa { nr: NR, sweeps: &[sweep_1, sweep_2, sweep_3], few, interleaved: None };
+static ISA: Isa = Isa {
+    nr: NR,
+    sweeps: &[sweep_1, sweep_2, sweep_3],
+    few,
+    interleaved: Some(Interleaved { sweeps: &[interleaved_1, interleaved_2, interleaved_3], interleave }),
+};
 
 /// # Safety
 /// As [`Tile`] documents; the processor has the dot product; with `FITS`, as [`aarch64_quads::tile`] does.
@@ -108,6 +113,33 @@ macro_rules! rest {
     };
 }
 
+/// Sixteen values of each pixel, which lie together.
+#[rustfmt::skip]
+macro_rules! interleaved_sixteen {
+    ($($w:literal $low:tt $high:tt)*) => {
+        concat!(
+            "ld1 {{v24.16b, v25.16b, v26.16b, v27.16b}}, [{p0}], #64\n",
+            $(two_quads!(0 1: $w $low $high), two_quads!(2 3: $w $low $high),)*
+        )
+    };
+}
+
+/// Eight values of each pixel, which lie together, then four, where there are so many.
+#[rustfmt::skip]
+macro_rules! interleaved_rest {
+    ($($w:literal $low:tt $high:tt)*) => {
+        concat!(
+            "tbz {elems}, #3, 27f\n",
+            "ld1 {{v24.8b, v25.8b, v26.8b, v27.8b}}, [{p0}], #32\n",
+            $(two_quads!(0 1: $w $low $high),)*
+            "27:\n",
+            "tbz {elems}, #2, 25f\n",
+            "ldp s24, s25, [{p0}], #8\n", "ldp s26, s27, [{p0}], #8\n",
+            $("ldp q28, q29, [{", $w, "}], #32\n", quad!(28, 0, $low), quad!(29, 0, $high),)*
+        )
+    };
+}
+
 /// The sums of a panel in f32, times its multipliers, which are in two registers.
 #[rustfmt::skip]
 macro_rules! scale {
@@ -120,17 +152,21 @@ macro_rules! scale {
     };
 }
 
+/// Sweeps by groups of one, two and three panels; the code is not indented for the one macro around it.
+#[rustfmt::skip]
+macro_rules! sweeps {
+    ($of_1:ident $of_2:ident $of_3:ident: $sweep:ident $sixteen:ident $rest:ident) => {
 /// # Safety
 /// As [`Isa::sweeps`].
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn sweep_1(s: &Sweep) {
+unsafe fn $of_1(s: &Sweep) {
     // SAFETY: reads and writes what the caller promises.
     unsafe {
-        sweep!(
+        $sweep!(
             s, 8, [], [w0],
             start: start!("w0" [0 1 2 3] [4 5 6 7]),
-            wholes: by_16!(sixteen!("w0" [0 1 2 3] [4 5 6 7])),
-            rest: rest!("w0" [0 1 2 3] [4 5 6 7]),
+            wholes: by_16!($sixteen!("w0" [0 1 2 3] [4 5 6 7])),
+            rest: $rest!("w0" [0 1 2 3] [4 5 6 7]),
             store: concat!(
                 "ldp q24, q25, [{panel}, #32]\n",
                 scale!(24 25 [0 1 2 3] [4 5 6 7]),
@@ -149,14 +185,14 @@ unsafe fn sweep_1(s: &Sweep) {
 /// # Safety
 /// As [`Isa::sweeps`].
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn sweep_2(s: &Sweep) {
+unsafe fn $of_2(s: &Sweep) {
     // SAFETY: reads and writes what the caller promises.
     unsafe {
-        sweep!(
+        $sweep!(
             s, 16, ["add {w1}, {w0}, {panel_bytes}"], [w0 w1],
             start: concat!(start!("w0" [0 1 2 3] [4 5 6 7]), start!("w1" [8 9 10 11] [12 13 14 15])),
-            wholes: by_16!(sixteen!("w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15])),
-            rest: rest!("w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15]),
+            wholes: by_16!($sixteen!("w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15])),
+            rest: $rest!("w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15]),
             store: concat!(
                 "ldp q24, q25, [{panel}, #32]\n",
                 "add {r0}, {panel}, {panel_bytes}\n",
@@ -177,20 +213,20 @@ unsafe fn sweep_2(s: &Sweep) {
 /// # Safety
 /// As [`Isa::sweeps`].
 #[target_feature(enable = "neon,dotprod")]
-unsafe fn sweep_3(s: &Sweep) {
+unsafe fn $of_3(s: &Sweep) {
     // SAFETY: reads and writes what the caller promises.
     unsafe {
-        sweep!(
+        $sweep!(
             s, 24, ["add {w1}, {w0}, {panel_bytes}" "add {w2}, {w1}, {panel_bytes}"], [w0 w1 w2],
             start: concat!(
                 start!("w0" [0 1 2 3] [4 5 6 7]),
                 start!("w1" [8 9 10 11] [12 13 14 15]),
                 start!("w2" [16 17 18 19] [20 21 22 23]),
             ),
-            wholes: by_32!(sixteen!(
+            wholes: by_32!($sixteen!(
                 "w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15] "w2" [16 17 18 19] [20 21 22 23]
             )),
-            rest: rest!(
+            rest: $rest!(
                 "w0" [0 1 2 3] [4 5 6 7] "w1" [8 9 10 11] [12 13 14 15] "w2" [16 17 18 19] [20 21 22 23]
             ),
             store: concat!(
@@ -218,6 +254,62 @@ unsafe fn sweep_3(s: &Sweep) {
                 )),
             )
         );
+    }
+}
+    };
+}
+
+sweeps!(sweep_1 sweep_2 sweep_3: sweep sixteen rest);
+sweeps!(interleaved_1 interleaved_2 interleaved_3: sweep_interleaved interleaved_sixteen interleaved_rest);
+
+/// Lays the values of quads together, as `interleaved_sixteen` and `interleaved_rest` read them.
+///
+/// # Safety
+/// As [`Interleaved::interleave`].
+#[target_feature(enable = "neon")]
+unsafe fn interleave(s: &Sweep, mut to: *mut i8) {
+    for quad in 0..s.quads {
+        // SAFETY: reads the rows of a quad, and writes as much.
+        unsafe {
+            let rows = s.rows.add(4 * quad);
+            asm!(
+                "subs {n}, {elems}, #16",
+                "b.lt 24f",
+                "23:",
+                "ldr q0, [{r0}], #16",
+                "ldr q1, [{r1}], #16",
+                "ldr q2, [{r2}], #16",
+                "ldr q3, [{r3}], #16",
+                "subs {n}, {n}, #16",
+                "st1 {{v0.16b, v1.16b, v2.16b, v3.16b}}, [{to}], #64",
+                "b.ge 23b",
+                "24:",
+                "tbz {elems}, #3, 25f",
+                "ldr d0, [{r0}], #8",
+                "ldr d1, [{r1}], #8",
+                "ldr d2, [{r2}], #8",
+                "ldr d3, [{r3}], #8",
+                "st1 {{v0.8b, v1.8b, v2.8b, v3.8b}}, [{to}], #32",
+                "25:",
+                "tbz {elems}, #2, 26f",
+                "ldr s0, [{r0}]",
+                "ldr s1, [{r1}]",
+                "ldr s2, [{r2}]",
+                "ldr s3, [{r3}]",
+                "stp s0, s1, [{to}], #8",
+                "stp s2, s3, [{to}], #8",
+                "26:",
+                r0 = inout(reg) *rows => _,
+                r1 = inout(reg) *rows.add(1) => _,
+                r2 = inout(reg) *rows.add(2) => _,
+                r3 = inout(reg) *rows.add(3) => _,
+                to = inout(reg) to,
+                n = out(reg) _,
+                elems = in(reg) s.tap_elems,
+                out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+                options(nostack),
+            );
+        }
     }
 }
 

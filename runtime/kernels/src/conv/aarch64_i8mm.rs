@@ -118,11 +118,11 @@ macro_rules! interleaved_sixteen {
     };
 }
 
-/// Eight values of each pixel, interleaved.
+/// Eight values of each pixel, interleaved, where there are so many.
 #[rustfmt::skip]
 macro_rules! interleaved_rest {
     ($($w:literal $a:tt $b:tt)*) => {
-        concat!("ldp q24, q25, [{p0}], #32\n", $(eight!([24 25] $w $a $b),)*)
+        concat!("tbz {elems}, #3, 25f\n", "ldp q24, q25, [{p0}], #32\n", $(eight!([24 25] $w $a $b),)*)
     };
 }
 

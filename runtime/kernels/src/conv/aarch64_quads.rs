@@ -453,7 +453,8 @@ macro_rules! sweep {
     };
 }
 
-/// The same over interleaved quads: those of a group follow one another from `{p0}` on, and there is one tap.
+/// The same over interleaved quads: those of a group follow one another from `{p0}` on, and there is one tap. The rest
+/// sees for itself what there is, at `{elems}`, and may go on at label 25.
 macro_rules! sweep_interleaved {
     (
         $sweep:expr, $channels:literal, [$($step:literal)*], [$($w:ident)*],
@@ -469,10 +470,9 @@ macro_rules! sweep_interleaved {
             $($step,)*
             $start,
             $wholes,
-            "tbz {elems}, #3, 25f",
             $rest,
             "25:",
-            "add {r1}, {out_q}, {stride}",
+            "add {r1}, {out_q}, {stride} // {r0}",
             "add {r2}, {r1}, {stride}",
             "add {r3}, {r2}, {stride}",
             $store,

@@ -11,7 +11,7 @@ pub(super) const MAX_TAPS: usize = 128;
 pub(super) const MAX_CHANNELS: usize = 64;
 
 /// The part of the input that a strip of output lines reads.
-const STRIP_BYTES: usize = 24 * 1024;
+pub(super) const STRIP_BYTES: usize = 24 * 1024;
 
 /// The kernel of one ISA, with the constants of the block of channels that it is at.
 pub(super) trait Kernel {
@@ -21,6 +21,11 @@ pub(super) trait Kernel {
     /// Lines that `line` computes at once.
     fn lines(&self) -> usize {
         1
+    }
+
+    /// The part of the input that a strip of output lines reads, where a line does not read more.
+    fn strip_bytes(&self) -> usize {
+        STRIP_BYTES
     }
 
     /// Turns to the block that begins at channel `first`.
@@ -81,7 +86,8 @@ pub(super) unsafe fn walk(args: &mut ConvArgs<'_>, kernel: &mut impl Kernel) {
     let mut line = Line::new(&shape, &zero, out);
     let lines = shape.batch * shape.out_h;
     // A stride may be of any size, and the product beyond 32 bits.
-    let strip = (STRIP_BYTES / (shape.in_w * channels).saturating_mul(shape.stride_h)).clamp(1, lines);
+    let strip =
+        (kernel.strip_bytes() / (shape.in_w * channels).saturating_mul(shape.stride_h)).clamp(1, lines);
     let strip = strip.next_multiple_of(kernel.lines());
     for first_line in (0..lines).step_by(strip) {
         for first in (0..channels).step_by(block) {

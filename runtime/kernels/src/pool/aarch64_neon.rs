@@ -88,8 +88,13 @@ unsafe fn average<const N: usize>(positions: &Positions, first: *const i8, scale
     let inside = (positions.rows * positions.columns) as i32;
     let mut sums = [[vdupq_n_s32(-scale.zero_point * inside); 4]; N];
     let mut row = first;
-    for _ in 0..positions.rows {
-        let (mut at, mut left) = (row, positions.columns);
+    // Rows that follow one another are one.
+    let (rows, columns) = match positions.rows * positions.columns {
+        all if positions.columns * positions.column_step == positions.row_step => (1, all),
+        _ => (positions.rows, positions.columns),
+    };
+    for _ in 0..rows {
+        let (mut at, mut left) = (row, columns);
         while left > 0 {
             let count = left.min(MAX_POSITIONS);
             let mut narrow = [[vdupq_n_s16(0); 2]; N];
