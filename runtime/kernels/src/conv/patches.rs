@@ -63,7 +63,7 @@ impl Patches {
         let copied = (shape.kernel_h.saturating_sub(1).saturating_mul(pitch))
             .saturating_add(up(kernel_line, REGISTER));
         let patch_bytes = up(elems.max(copied).max(1), REGISTER);
-        let count = (PATCHES_BYTES / patch_bytes & !3).clamp(LEAST_PATCHES, MOST_PATCHES);
+        let count = ((PATCHES_BYTES / patch_bytes) & !3).clamp(LEAST_PATCHES, MOST_PATCHES);
         let plane = in_lines.saturating_mul(line_bytes).saturating_add(REGISTER);
         let scratch = [up(plane, PANEL_ALIGN), up(count.saturating_mul(patch_bytes), PANEL_ALIGN)];
         Some(Self { lines, line_bytes, kernel_line, pitch, elems, count, patch_bytes, scratch })
