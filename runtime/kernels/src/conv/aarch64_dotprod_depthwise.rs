@@ -16,6 +16,7 @@
 //! (5 × 5), and about 5 or 10 for the fifth row.
 
 use core::arch::aarch64::*;
+use core::arch::asm;
 use core::array;
 use core::mem::MaybeUninit;
 
@@ -246,22 +247,11 @@ where
             let mut fifth = MaybeUninit::<Fifth>::uninit();
             let quads = (*fifth.as_mut_ptr()).0.as_mut_ptr().cast::<i8>();
             if K == 5 {
-                let (row, mask) = (rows[4], masks[4]);
-                let step = channels & mask;
-                for quad in 0..(pixels - 1) * S / 4 + 2 {
-                    // Left of the image it wraps to beyond its right.
-                    let x = (first * S + 4 * quad).wrapping_sub(shape.pad_left);
-                    let columns = if x < shape.in_w && x + 3 < shape.in_w {
-                        let column = row.add(x * step);
-                        [column, column.add(step), column.add(2 * step), column.add(3 * step)]
-                    } else {
-                        array::from_fn(|i| match x.wrapping_add(i) {
-                            x if x < shape.in_w => row.add(x * step),
-                            _ => line.zero(),
-                        })
-                    };
-                    store(interleave(columns), quads.add(4 * WIDTH * quad));
-                }
+                // Left of the image it wraps to beyond its right.
+                let x = (first * S).wrapping_sub(shape.pad_left);
+                let columns =
+                    Row { first: rows[4], step: channels & masks[4], width: shape.in_w, zero: line.zero() };
+                columns.interleave(x, quads, (pixels - 1) * S / 4 + 2);
             }
             self.run(Walk {
                 rows: array::from_fn(|ky| rows[ky].wrapping_add((column * channels) & masks[ky])),
@@ -279,6 +269,81 @@ where
             });
         }
     }
+}
+
+/// A line of columns of 16 channels, and zeros beyond it.
+struct Row {
+    first: *const i8,
+    step: usize,
+    width: usize,
+    zero: *const i8,
+}
+
+impl Row {
+    /// Interleaves so many quads of columns from `x` on, which may wrap to before the line.
+    ///
+    /// # Safety
+    /// The line's columns can be read; `to` has room for the quads.
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn interleave(&self, mut x: usize, mut to: *mut i8, mut quads: usize) {
+        while quads > 0 {
+            let inside = if x < self.width { ((self.width - x) / 4).min(quads) } else { 0 };
+            // SAFETY: the caller's promise; columns that are not zeros are of the line.
+            unsafe {
+                if inside > 0 {
+                    to = interleave_quads(self.first.add(x * self.step), self.step, to, inside);
+                } else {
+                    let columns = array::from_fn(|i| match x.wrapping_add(i) {
+                        x if x < self.width => self.first.add(x * self.step),
+                        _ => self.zero,
+                    });
+                    store(interleave(columns), to);
+                    to = to.add(4 * WIDTH);
+                }
+            }
+            x = x.wrapping_add(4 * inside.max(1));
+            quads -= inside.max(1);
+        }
+    }
+}
+
+/// Interleaves `count` quads of columns, at least one. Gives where the next one goes.
+///
+/// # Safety
+/// The columns have 16 channels, `to` has room for them.
+#[target_feature(enable = "neon")]
+#[inline]
+unsafe fn interleave_quads(columns: *const i8, step: usize, mut to: *mut i8, count: usize) -> *mut i8 {
+    // SAFETY: reads and writes what the caller promises.
+    unsafe {
+        asm!(
+            "20:",
+            "ld1 {{v0.16b}}, [{columns}], {step}",
+            "ld1 {{v1.16b}}, [{columns}], {step}",
+            "ld1 {{v2.16b}}, [{columns}], {step}",
+            "ld1 {{v3.16b}}, [{columns}], {step}",
+            "zip1 v4.16b, v0.16b, v1.16b",
+            "zip2 v5.16b, v0.16b, v1.16b",
+            "zip1 v6.16b, v2.16b, v3.16b",
+            "zip2 v7.16b, v2.16b, v3.16b",
+            "zip1 v0.8h, v4.8h, v6.8h",
+            "zip2 v1.8h, v4.8h, v6.8h",
+            "zip1 v2.8h, v5.8h, v7.8h",
+            "zip2 v3.8h, v5.8h, v7.8h",
+            "subs {count}, {count}, #1",
+            "st1 {{v0.16b, v1.16b, v2.16b, v3.16b}}, [{to}], #64",
+            "b.ne 20b",
+            columns = inout(reg) columns => _,
+            step = in(reg) step,
+            to = inout(reg) to,
+            count = inout(reg) count => _,
+            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+            options(nostack),
+        );
+    }
+    to
 }
 
 /// Four taps of 16 channels, as four channels of four taps in each register.

@@ -232,12 +232,16 @@ impl Line {
     pub unsafe fn first_rows<const N: usize>(&self, count: usize) -> ([*const i8; N], [usize; N]) {
         let shape = &self.shape;
         let (mut rows, mut masks) = ([self.zero; N], [0; N]);
+        // Above the image it wraps to beyond its other end.
+        let mut y = (self.oy * shape.stride_h).wrapping_sub(shape.pad_top);
+        let line = shape.in_w * shape.in_channels;
+        let mut row = self.input.wrapping_add(y.wrapping_mul(line));
+        let step = line.wrapping_mul(shape.dilation_h);
         for ky in 0..count {
-            if let Some(y) = shape.input_row(self.oy, ky) {
-                // SAFETY: the line is inside the image.
-                rows[ky] = unsafe { self.input.add(y * shape.in_w * shape.in_channels) };
-                masks[ky] = usize::MAX;
+            if y < shape.in_h {
+                (rows[ky], masks[ky]) = (row, usize::MAX);
             }
+            (y, row) = (y.wrapping_add(shape.dilation_h), row.wrapping_add(step));
         }
         (rows, masks)
     }
