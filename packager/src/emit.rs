@@ -17,6 +17,7 @@ use crate::error::{PackError, Result};
 use crate::lower::Lowered;
 use crate::memory::{MemoryPlan, relocate};
 use crate::node_map::{self, NodeRecord};
+use crate::pack::ArrivedReport;
 
 /// Where a package comes from; it travels in the package as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +50,9 @@ pub struct Provenance {
     pub preprocessing: Preprocessing,
     /// Board that it was made for.
     pub target: Option<String>,
+    /// How the model was quantized when it arrived.
+    #[serde(default)]
+    pub arrived: Option<ArrivedReport>,
     /// What became of every node of the model.
     #[serde(default)]
     pub nodes: Vec<NodeRecord>,

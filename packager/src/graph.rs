@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::quantize::Quant;
 use crate::unary::Unary;
 
 /// An index into [`Graph::values`].
@@ -19,14 +20,62 @@ pub struct Tensor {
     pub dims: Vec<usize>,
     /// Elements.
     pub data: Arc<[f32]>,
+    /// The scales that it was given, where it arrived quantized.
+    pub given: Option<GivenScales>,
 }
 
 impl Tensor {
     /// A tensor of `dims`; `data` has their product.
     pub fn new(dims: Vec<usize>, data: Vec<f32>) -> Self {
         debug_assert_eq!(dims.iter().product::<usize>(), data.len());
-        Self { dims, data: data.into() }
+        Self { dims, data: data.into(), given: None }
     }
+
+    /// The same elements under another shape. Scales along an axis are lost, a single one is not.
+    pub fn reshaped(self, dims: Vec<usize>) -> Self {
+        let given = self.given.filter(|given| given.scales.len() == 1);
+        Self { dims, data: self.data, given: given.map(|given| GivenScales { axis: 0, ..given }) }
+    }
+
+    /// The matrix of the last two axes of a tensor whose others are 1, which has at least two.
+    pub fn as_matrix(&self) -> Self {
+        let lead = self.dims.len().saturating_sub(2);
+        let given = self.given.clone().filter(|given| given.axis >= lead || given.scales.len() == 1);
+        let given = given.map(|given| GivenScales { axis: given.axis.saturating_sub(lead), ..given });
+        Self { dims: self.dims[lead..].to_vec(), data: self.data.clone(), given }
+    }
+
+    /// A transposed matrix.
+    pub fn transposed(&self) -> Self {
+        let [rows, columns] = [0, 1].map(|axis| self.dims.get(axis).copied().unwrap_or(1));
+        let data = (0..columns).flat_map(|n| (0..rows).map(move |k| self.data[k * columns + n])).collect();
+        let turned = |given: &GivenScales| GivenScales { axis: 1 - given.axis.min(1), ..given.clone() };
+        Self { given: self.given.as_ref().map(turned), ..Self::new(vec![columns, rows], data) }
+    }
+
+    /// The tensor with every index along axis 0 multiplied by a factor. Integers stay what they are, or
+    /// change their sign: their scales are multiplied.
+    pub fn scaled(&self, factor: impl Fn(usize) -> f32) -> Self {
+        let rows = self.dims.first().copied().unwrap_or(1).max(1);
+        let elems = (self.data.len() / rows).max(1);
+        let data = self.data.iter().enumerate().map(|(i, x)| x * factor(i / elems)).collect();
+        let given = self.given.as_ref().filter(|given| given.axis == 0 || given.scales.len() == 1);
+        let scaled = |given: &GivenScales| {
+            let scale = |row: usize| given.scales[row.min(given.scales.len() - 1)] * factor(row).abs();
+            GivenScales { axis: 0, scales: (0..rows).map(scale).collect() }
+        };
+        Self { given: given.map(scaled), ..Self::new(self.dims.clone(), data) }
+    }
+}
+
+/// What a constant that arrived quantized consists of: every element is an integer in [-255, 255] (a
+/// distance from a zero point) times the scale of its index along `axis`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GivenScales {
+    /// The axis of the scales.
+    pub axis: usize,
+    /// One for each index along the axis, or a single one for the whole tensor; positive.
+    pub scales: Vec<f32>,
 }
 
 /// A tensor of the graph.
@@ -38,6 +87,8 @@ pub struct Value {
     pub dims: Vec<usize>,
     /// Its elements, where they are known before the model runs.
     pub constant: Option<Tensor>,
+    /// The int8 representation that the model itself gives it, where it arrived quantized.
+    pub given: Option<Quant>,
 }
 
 /// The bounds that a node's result is clamped to: a fused Relu or Clip.
@@ -305,7 +356,7 @@ impl Graph {
 
     /// Adds a value.
     pub fn add_value(&mut self, name: impl Into<String>, dims: Vec<usize>) -> ValueId {
-        self.values.push(Value { name: name.into(), dims, constant: None });
+        self.values.push(Value { name: name.into(), dims, constant: None, given: None });
         ValueId(self.values.len() - 1)
     }
 
@@ -320,10 +371,11 @@ impl Graph {
     }
 
     /// The one node that reads what node `index` makes; `None` where there are several, or where it
-    /// is an output of the model.
+    /// is an output of the model, or rounded to a representation of its own: what it reads could not be
+    /// merged with it then.
     pub fn only_consumer(&self, index: usize) -> Option<usize> {
         let output = self.nodes[index].output;
-        if self.outputs.contains(&output) {
+        if self.outputs.contains(&output) || self.value(output).given.is_some() {
             return None;
         }
         match self.consumers(output)[..] {

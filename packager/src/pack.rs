@@ -3,17 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use edgepack_harness::{Channels, DataSet, ImageLayout, InputSpec, Preprocessing, Progress};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::calibrate::{Observer, Statistics, calibrate};
 use crate::emit::{self, Emission, Provenance};
 use crate::error::{PackError, Result};
 use crate::graph::Graph;
-use crate::import::{Model, import};
+use crate::import::{Arrived, Model, import};
 use crate::lower::{Lowered, PixelSource, lower};
 use crate::memory::MemoryPlan;
 use crate::node_map::{self, NodeError};
-use crate::quantize::choose_scheme;
+use crate::quantize::{Honoured, choose_scheme};
 use crate::strips::in_strips;
 use crate::{in_place, memory, passes};
 
@@ -27,6 +27,8 @@ pub enum CalibrationSource {
         /// The seed.
         seed: u64,
     },
+    /// Nowhere: for models that arrived quantized, with a range of every tensor.
+    None,
 }
 
 /// What `edgepack pack` was asked for.
@@ -85,6 +87,23 @@ pub struct PackReport {
     pub calibration_random: bool,
     /// The observer.
     pub observer: String,
+    /// How the model was quantized when it arrived, and what is left of that.
+    pub arrived: Option<ArrivedReport>,
+}
+
+/// What became of a model that arrived quantized.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ArrivedReport {
+    /// The forms in which it was written: QDQ, QOperator, dynamic.
+    pub forms: Vec<String>,
+    /// Tensors whose scale and zero point are the model's own.
+    pub tensors: usize,
+    /// Products whose int8 weights are the model's own.
+    pub products: usize,
+    /// Tensors whose ranges the model leaves open.
+    pub calibrated: Vec<String>,
+    /// What is not as the model has it.
+    pub notes: Vec<String>,
 }
 
 /// Packages a model.
@@ -99,10 +118,14 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
     let data = open_data(&model, options)?;
     let pixels: Vec<Option<PixelSource>> =
         data.iter().map(|data| pixel_source(data, &options.preprocessing)).collect();
-    let statistics = statistics(&model.graph, &data, progress)?;
-    progress.start("quantizing and planning", 1);
     let ranges: Vec<_> = pixels.iter().map(|source| source.as_ref().map(PixelSource::range)).collect();
+    let statistics = match all_given(&model, options, &ranges)? {
+        true => Statistics::none(&model.graph),
+        false => statistics(&model.graph, &data, progress)?,
+    };
+    progress.start("quantizing and planning", 1);
     let scheme = choose_scheme(&model.graph, &statistics, options.observer, &ranges);
+    let arrived = model.arrived.as_ref().map(|arrived| arrived_report(arrived, &scheme.honoured));
     let whole = lower(&model.graph, &scheme, &pixels)?;
     let (whole_plan, whole_steps) = (placed(&model, &whole)?, whole.steps.len());
     let mut lowered = match options.l2_kib {
@@ -122,6 +145,7 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
     provenance.nodes = node_map::node_map(&model.nodes, &model.graph, &names, &errors.by_node);
     provenance.error_samples = errors.samples;
     progress.start("writing and testing the package", 1);
+    provenance.arrived = arrived.clone();
     let is_cut = joined > 0 || lowered.steps.len() != whole_steps;
     let emission = Emission {
         lowered: &lowered,
@@ -146,12 +170,47 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         calibration_samples: statistics.samples,
         calibration_random: matches!(options.calibration, CalibrationSource::Random { .. }),
         observer: options.observer.to_string(),
+        arrived,
     })
 }
 
 fn int8_macs_percent(lowered: &Lowered) -> f64 {
     let int8: u64 = lowered.steps.iter().map(|step| node_map::int8_macs(&step.op)).sum();
     if lowered.macs == 0 { 100.0 } else { 100.0 * int8 as f64 / lowered.macs as f64 }
+}
+
+/// Whether the model itself says how every tensor is represented, so that nothing is calibrated.
+fn all_given(model: &Model, options: &PackOptions, ranges: &[Option<[f32; 2]>]) -> Result<bool> {
+    let none = options.calibration == CalibrationSource::None;
+    if model.arrived.is_none() {
+        let reason = "the model does not say how to quantize it: give samples with --calibration DATA";
+        return if none { Err(PackError::Calibration { reason: reason.into() }) } else { Ok(false) };
+    }
+    let unseen = Statistics::none(&model.graph);
+    let open = choose_scheme(&model.graph, &unseen, options.observer, ranges).honoured.calibrated;
+    if !none || open.is_empty() {
+        return Ok(open.is_empty());
+    }
+    let shown: Vec<String> = open.iter().take(5).map(|name| format!("`{name}`")).collect();
+    Err(PackError::Calibration {
+        reason: format!(
+            "the model arrived quantized, but leaves the ranges of {} tensors open ({}{}): give samples with \
+             --calibration DATA",
+            open.len(),
+            shown.join(", "),
+            if open.len() > shown.len() { ", …" } else { "" }
+        ),
+    })
+}
+
+fn arrived_report(arrived: &Arrived, honoured: &Honoured) -> ArrivedReport {
+    ArrivedReport {
+        forms: arrived.forms.iter().map(|form| form.to_string()).collect(),
+        tensors: honoured.tensors,
+        products: honoured.products,
+        calibrated: honoured.calibrated.clone(),
+        notes: arrived.notes.iter().chain(&honoured.notes).cloned().collect(),
+    }
 }
 
 /// Places for the buffers of a lowered graph, proved.
@@ -170,6 +229,10 @@ fn open_data(model: &Model, options: &PackOptions) -> Result<Vec<DataSet>> {
         .map(|(name, dims)| InputSpec { name: name.clone(), dims: dims.clone() })
         .collect();
     match (&options.calibration, &specs[..]) {
+        // A golden sample is all that is wanted.
+        (CalibrationSource::None, specs) => {
+            Ok((0..).zip(specs).map(|(i, spec)| DataSet::random(spec, i, 1)).collect())
+        }
         (CalibrationSource::Random { seed }, specs) => {
             let samples = options.calibration_limit.min(RANDOM_SAMPLES);
             Ok((0..).zip(specs).map(|(i, spec)| DataSet::random(spec, seed + i, samples)).collect())
@@ -244,12 +307,14 @@ fn provenance(model: &Model, options: &PackOptions, statistics: &Statistics) -> 
         calibration: match &options.calibration {
             CalibrationSource::Data(path) => file_name(path),
             CalibrationSource::Random { seed } => format!("random (seed {seed})"),
+            CalibrationSource::None => "none: every range is the model's own".into(),
         },
         calibration_random: matches!(options.calibration, CalibrationSource::Random { .. }),
         calibration_samples: statistics.samples,
         observer: options.observer.to_string(),
         preprocessing: options.preprocessing.clone(),
         target: options.target.clone(),
+        arrived: None,
         nodes: Vec::new(),
         error_samples: 0,
     }

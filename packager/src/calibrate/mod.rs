@@ -25,6 +25,13 @@ pub struct Statistics {
     pub samples: usize,
 }
 
+impl Statistics {
+    /// Of no sample.
+    pub fn none(graph: &Graph) -> Self {
+        Self { histograms: vec![Histogram::default(); graph.values.len()], samples: 0 }
+    }
+}
+
 /// Evaluates the graph on every sample and gathers statistics. Each sample holds the inputs of the
 /// graph, row-major. `progress` is told the number of samples done.
 ///
@@ -36,8 +43,7 @@ pub fn calibrate<E: std::fmt::Display + Send>(
     mut progress: impl FnMut(usize),
 ) -> Result<Statistics> {
     let failed = |reason: String| PackError::Calibration { reason };
-    let mut statistics =
-        Statistics { histograms: vec![Histogram::default(); graph.values.len()], samples: 0 };
+    let mut statistics = Statistics::none(graph);
     let mut samples = samples.peekable();
     while samples.peek().is_some() {
         let batch: Vec<_> = samples

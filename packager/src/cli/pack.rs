@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use edgepack_kernels::conv;
 use edgepack_packager::calibrate::Observer;
-use edgepack_packager::pack::{CalibrationSource, L2_KIB, PackOptions, PackReport, pack};
+use edgepack_packager::import::nodes;
+use edgepack_packager::pack::{ArrivedReport, CalibrationSource, L2_KIB, PackOptions, PackReport, pack};
 use edgepack_targets::Board;
 
 use super::nodes::{RequireArgs, percent};
@@ -22,9 +23,10 @@ pub(super) struct Args {
     #[arg(long, short, value_name = "OUT.epk")]
     output: PathBuf,
     /// Samples: a folder of images, a .csv of file,label lines, a .npy, a .npz (x, y), or `random`
-    /// (seeded; for work on latency only)
+    /// (seeded; for work on latency only). Models that arrive quantized need none, unless they leave ranges
+    /// open
     #[arg(long, value_name = "DATA")]
-    calibration: String,
+    calibration: Option<String>,
     /// Use at most so many samples
     #[arg(long, value_name = "N", default_value_t = 200)]
     calibration_limit: usize,
@@ -55,12 +57,14 @@ pub(super) struct Args {
 }
 
 fn help() -> String {
-    let ops: Vec<&str> = edgepack_packager::import::nodes::supported_ops().collect();
+    let ops: Vec<&str> = nodes::supported_ops().collect();
+    let quantized: Vec<&str> = nodes::quantized_ops().collect();
     format!(
         "Example:\n  edgepack pack mobilenet.onnx -o mobilenet.epk --calibration images/ --shape input=1,3,224,224 \
          \\\n      --resize 256 --crop 224 --mean 123.675,116.28,103.53 --std 58.395,57.12,57.375\n\n\
-         Supported operations: {}",
-        ops.join(", ")
+         Supported operations: {}\n\nOf models that arrive quantized: {}",
+        ops.join(", "),
+        quantized.join(", ")
     )
 }
 
@@ -77,9 +81,10 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
     {
         prepack.push(key.into());
     }
-    let calibration = match args.calibration.as_str() {
-        "random" => CalibrationSource::Random { seed: args.seed },
-        path => CalibrationSource::Data(path.into()),
+    let calibration = match args.calibration.as_deref() {
+        None => CalibrationSource::None,
+        Some("random") => CalibrationSource::Random { seed: args.seed },
+        Some(path) => CalibrationSource::Data(path.into()),
     };
     let options = PackOptions {
         model: args.model.clone(),
@@ -125,9 +130,32 @@ pub(super) fn print(report: &PackReport) {
             steps => format!(", {steps} with strips"),
         },
     );
-    if report.calibration_random {
+    if let Some(arrived) = &report.arrived {
+        print_arrived(arrived);
+    }
+    if report.calibration_samples == 0 {
+        println!("nothing was calibrated: every range is the model's own");
+    } else if report.calibration_random {
         println!("calibrated with random numbers: good for latency, its outputs mean nothing");
     } else {
         println!("calibrated on {} samples, observer {}", report.calibration_samples, report.observer);
+    }
+}
+
+fn print_arrived(arrived: &ArrivedReport) {
+    println!(
+        "arrived quantized ({}): the scales of {} tensors and the weights of {} products are the model's own, \
+         the ranges of {} tensors were calibrated{}",
+        arrived.forms.join(", "),
+        arrived.tensors,
+        arrived.products,
+        arrived.calibrated.len(),
+        match &arrived.calibrated[..] {
+            [] => String::new(),
+            names => format!(" ({})", names.join(", ")),
+        }
+    );
+    for note in &arrived.notes {
+        println!("note: {note}");
     }
 }

@@ -20,8 +20,15 @@ pub fn evaluate(
         uses[id.0] += 1;
     }
     let mut values: Vec<Option<Vec<f32>>> = vec![None; graph.values.len()];
+    // What a model that arrived quantized rounds is rounded here, too.
+    let round = |id: ValueId, values: &mut [f32]| {
+        if let Some(given) = graph.value(id).given {
+            values.iter_mut().for_each(|x| *x = given.dequantize(given.quantize(*x).into()));
+        }
+    };
     for (id, input) in graph.inputs.iter().zip(inputs) {
         let mut input = input.to_vec();
+        round(*id, &mut input);
         observe(*id, &mut input);
         values[id.0] = Some(input);
     }
@@ -35,6 +42,7 @@ pub fn evaluate(
         if node.clamp != crate::graph::Clamp::NONE {
             result.iter_mut().for_each(|x| *x = x.max(node.clamp.min).min(node.clamp.max));
         }
+        round(node.output, &mut result);
         observe(node.output, &mut result);
         values[node.output.0] = Some(result);
         for id in &node.inputs {

@@ -71,7 +71,7 @@ pub(super) fn choose(importer: &mut Importer, context: &Context<'_>) -> Result<(
     } else {
         let not = Unary::Affine { scale: -1.0, shift: 1.0 };
         let otherwise = match importer.graph.value(condition).constant.clone() {
-            Some(Tensor { dims, data }) => {
+            Some(Tensor { dims, data, .. }) => {
                 let data = data.iter().map(|&c| not.apply(c)).collect();
                 importer.constant_part(context, "otherwise", Tensor::new(dims, data))
             }

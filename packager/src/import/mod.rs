@@ -14,6 +14,7 @@ mod norm;
 mod onnx_nodes;
 mod parts;
 mod products;
+mod quantized;
 mod recurrent;
 mod reduce;
 mod reshape;
@@ -23,6 +24,7 @@ mod take;
 mod transposed;
 mod unrolled;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use tract_onnx::pb;
@@ -30,11 +32,14 @@ use tract_onnx::pb;
 use crate::error::{PackError, Result};
 use crate::evaluate::evaluate_op;
 use crate::graph::{Clamp, Graph, Node, Op, Precision, Tensor, Value, ValueId};
+use crate::quantize::Quant;
+use crate::unary::Unary;
 use attributes::Attributes;
 use facts::Facts;
 pub(crate) use facts::{batch_of_one, bind_input, real_inputs};
 pub use onnx_nodes::{Became, OnnxNode};
 pub(crate) use onnx_nodes::{full_op, unique_names};
+use quantized::{FloatModel, Given};
 
 /// A model as it was read: the graph, and where it came from.
 #[derive(Debug)]
@@ -55,6 +60,17 @@ pub struct Model {
     pub nodes: Vec<OnnxNode>,
     /// The shapes that every input was bound to.
     pub shapes: Vec<(String, Vec<usize>)>,
+    /// How it was quantized when it arrived, if it was.
+    pub arrived: Option<Arrived>,
+}
+
+/// What is known of a model that arrived quantized, apart from the scales, which the graph has.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Arrived {
+    /// The forms in which it is written: QDQ, QOperator, dynamic.
+    pub forms: Vec<&'static str>,
+    /// What could not be taken as it is, in sentences that name nodes and tensors.
+    pub notes: Vec<String>,
 }
 
 /// Reads an ONNX file. `shapes` binds the inputs whose shapes the file leaves open.
@@ -108,10 +124,26 @@ pub(crate) struct Survey {
 /// # Errors
 /// Inputs without a shape, and what keeps tract from analysing the model at all.
 pub(crate) fn survey(file: &OnnxFile, shapes: &[(String, Vec<usize>)]) -> Result<Survey> {
-    let shapes = facts::bind_shapes(file.graph(), shapes)?;
-    let facts = Facts::new(&file.path, &file.proto, &shapes)?;
-    let mut importer = Importer::new(facts, file.opset);
-    importer.run(file.graph());
+    let names = onnx_nodes::unique_names(file.graph());
+    let float = quantized::to_float(file, &names)?;
+    let is_quantized = float.is_some();
+    // The nodes that are converted, and which of the file each is.
+    let (proto, origins, given) = match float {
+        Some(FloatModel { proto, origins, given }) => (Cow::Owned(proto), origins, given),
+        None => (Cow::Borrowed(&file.proto), (0..names.len()).collect(), Given::default()),
+    };
+    let graph = proto.graph.as_ref().unwrap_or(file.graph());
+    let shapes = facts::bind_shapes(graph, shapes)?;
+    let facts = Facts::new(&file.path, &proto, &shapes)?;
+    let mut importer = Importer::new(facts, file.opset, given);
+    // What is not converted is a constant, or went into another node.
+    let unconverted = |(name, node): (String, &pb::NodeProto)| {
+        let became = if node.op_type == "DequantizeLinear" { Became::Constant(None) } else { Became::Alias };
+        OnnxNode { name, op: full_op(node), became }
+    };
+    importer.nodes = names.into_iter().zip(&file.graph().node).map(unconverted).collect();
+    importer.run(graph, &origins);
+    onnx_nodes::find_readers(file.graph(), &mut importer.nodes);
     let producer = format!("{} {}", file.proto.producer_name, file.proto.producer_version);
     let external_bytes = facts::check_external_data(&file.path, file.graph()).unwrap_or(0);
     let model = Model {
@@ -123,6 +155,7 @@ pub(crate) fn survey(file: &OnnxFile, shapes: &[(String, Vec<usize>)]) -> Result
         producer: producer.trim().to_string(),
         nodes: importer.nodes,
         shapes,
+        arrived: is_quantized.then_some(Arrived { forms: importer.given.forms, notes: importer.given.notes }),
     };
     Ok(Survey { model, refusals: importer.refusals })
 }
@@ -162,31 +195,34 @@ struct Importer {
     graph: Graph,
     /// ONNX value name to value.
     names: std::collections::HashMap<String, ValueId>,
-    /// What became of each node so far.
+    /// The nodes of the file, and what became of each so far.
     nodes: Vec<OnnxNode>,
     /// What is wrong with nodes and outputs. The graph is whole where this is empty.
     refusals: Vec<PackError>,
+    /// The scales of a model that arrived quantized.
+    given: Given,
 }
 
 impl Importer {
-    fn new(facts: Facts, opset: i64) -> Self {
+    fn new(facts: Facts, opset: i64, given: Given) -> Self {
         let (graph, names) = (Graph::default(), Default::default());
-        Self { facts, opset, graph, names, nodes: Vec::new(), refusals: Vec::new() }
+        Self { facts, opset, graph, names, nodes: Vec::new(), refusals: Vec::new(), given }
     }
 
     /// Converts every node, also behind those that are refused, so that all that is wrong is known at once.
-    fn run(&mut self, onnx: &pb::GraphProto) {
+    /// `origins` tells which of [`Importer::nodes`] each is.
+    fn run(&mut self, onnx: &pb::GraphProto, origins: &[usize]) {
         for input in facts::real_inputs(onnx) {
             let dims = self.facts.dims(&input.name).unwrap_or_default();
             let id = self.graph.add_value(&input.name, dims);
+            self.graph.values[id.0].given = self.given_quant(&input.name);
             self.names.insert(input.name.clone(), id);
             self.graph.inputs.push(id);
         }
-        for (node, name) in onnx.node.iter().zip(onnx_nodes::unique_names(onnx)) {
-            let became = self.import(node, &name);
-            self.nodes.push(OnnxNode { name, op: full_op(node), became });
+        for (node, &origin) in onnx.node.iter().zip(origins) {
+            let name = self.nodes[origin].name.clone();
+            self.nodes[origin].became = self.import(node, &name);
         }
-        onnx_nodes::find_readers(onnx, &mut self.nodes);
         for output in &onnx.output {
             self.refusals.extend(facts::check_output(output).err());
             let id = self.names.get(&output.name).copied();
@@ -281,20 +317,43 @@ impl Importer {
         if let Some(&id) = self.names.get(name) {
             return Ok(id);
         }
-        let constant = self.facts.f32_constant(name).ok_or_else(|| {
+        let constant = self.f32_constant(name).ok_or_else(|| {
             context.invalid(format!("reads `{name}`, which no node makes and which is no f32 constant"))
         })?;
-        let value = Value { name: name.into(), dims: constant.dims.clone(), constant: Some(constant) };
+        let (dims, constant) = (constant.dims.clone(), Some(constant));
+        let value = Value { name: name.into(), dims, constant, given: None };
         self.graph.values.push(value);
         let id = ValueId(self.graph.values.len() - 1);
         self.names.insert(name.into(), id);
         Ok(id)
     }
 
-    /// A constant of the file's, of tract's, or of our own folding, as f32.
+    /// A constant of the file's, of tract's, or of our own folding, as f32; what arrived quantized has its
+    /// scales with it.
     fn f32_constant(&self, name: &str) -> Option<Tensor> {
         let folded = self.names.get(name).and_then(|&id| self.graph.value(id).constant.clone());
-        folded.or_else(|| self.facts.f32_constant(name))
+        folded.or_else(|| {
+            let constant = self.facts.f32_constant(name)?;
+            let params = self.given.params.get(name);
+            Some(params.and_then(|params| params.constant(&constant)).unwrap_or(constant))
+        })
+    }
+
+    /// The int8 representation that the model gives a value which it computes.
+    fn given_quant(&mut self, name: &str) -> Option<Quant> {
+        let params = self.given.params.get(name)?;
+        let quant = params.quant();
+        if quant.is_none() {
+            let [least, greatest] = params.levels;
+            let note = match params.scales.len() {
+                1 => format!("`{name}` has levels from {least} to {greatest}: its range is calibrated for int8"),
+                n => format!("`{name}` has {n} scales where int8 has one: its range is calibrated"),
+            };
+            if !self.given.notes.contains(&note) {
+                self.given.notes.push(note);
+            }
+        }
+        quant
     }
 
     /// Input `index` of a node as a value.
@@ -359,6 +418,7 @@ impl Importer {
         let dims = self.output_dims(context)?;
         let name = &context.node.output[0];
         let output = self.push_part(context, op, inputs, name, dims);
+        let output = self.give(context, name, output);
         self.names.insert(name.clone(), output);
         Ok(())
     }
@@ -390,7 +450,38 @@ impl Importer {
 
     /// Makes the ONNX node's first output another name of a value.
     fn alias(&mut self, context: &Context<'_>, id: ValueId) {
-        self.names.insert(context.node.output[0].clone(), id);
+        let name = &context.node.output[0];
+        let id = self.give(context, name, id);
+        self.names.insert(name.clone(), id);
+    }
+
+    /// Gives a value the representation that a quantized model gives it under a name: where it is rounded to
+    /// levels of its own, so is the value; a second rounding of the same is a node.
+    fn give(&mut self, context: &Context<'_>, name: &str, id: ValueId) -> ValueId {
+        let value = self.graph.value(id);
+        if let Some(constant) = &value.constant {
+            let Some(rounded) = self.given.params.get(name).and_then(|params| params.constant(constant)) else {
+                return id;
+            };
+            let rounded_id = self.graph.add_value(name, rounded.dims.clone());
+            self.graph.values[rounded_id.0].constant = Some(rounded);
+            return rounded_id;
+        }
+        let before = value.given;
+        let given = self.given_quant(name);
+        match (given, before) {
+            (Some(quant), Some(before)) if quant != before => {
+                let dims = self.graph.dims(id).to_vec();
+                let rounded = self.push_part(context, Op::Unary(Unary::IDENTITY), vec![id], name, dims);
+                self.graph.values[rounded.0].given = Some(quant);
+                rounded
+            }
+            (Some(quant), None) => {
+                self.graph.values[id.0].given = Some(quant);
+                id
+            }
+            _ => id,
+        }
     }
 }
 

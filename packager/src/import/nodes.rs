@@ -157,6 +157,11 @@ pub fn supported_ops() -> impl Iterator<Item = &'static str> {
     CONVERTERS.iter().map(|&(op, _)| op)
 }
 
+/// Those of models that arrive quantized, which become int8 steps like the others.
+pub fn quantized_ops() -> impl Iterator<Item = &'static str> {
+    super::quantized::ops()
+}
+
 pub(super) fn converter(op: &str) -> Option<Converter> {
     CONVERTERS.iter().find(|(name, _)| *name == op).map(|&(_, converter)| converter)
 }
@@ -164,7 +169,8 @@ pub(super) fn converter(op: &str) -> Option<Converter> {
 /// Whether there are steps for a node, or folding can help it.
 pub(crate) fn is_known(node: &pb::NodeProto) -> bool {
     let standard = node.domain.is_empty() || node.domain == "ai.onnx";
-    standard && (converter(&node.op_type).is_some() || FOLDED.contains(&node.op_type.as_str()))
+    let known = converter(&node.op_type).is_some() || FOLDED.contains(&node.op_type.as_str());
+    (standard && known) || quantized_ops().any(|op| op == node.op_type)
 }
 
 /// Refuses operations that no step and no folding can help, before tract is asked about shapes, so
@@ -177,7 +183,14 @@ pub(super) fn check_supported(graph: &pb::GraphProto, opset: i64) -> Result<()> 
         }
         check_analysable(&context)?;
     }
-    let types = |tensor: &&pb::TensorProto| DataType::try_from(tensor.data_type).is_ok_and(is_unknown);
+    // Quantized weights are read here, not by tract.
+    let dequantized = |tensor: &pb::TensorProto| {
+        let reads = |node: &pb::NodeProto| node.input.first().is_some_and(|input| *input == tensor.name);
+        graph.node.iter().any(|node| node.op_type == "DequantizeLinear" && reads(node))
+    };
+    let types = |tensor: &&pb::TensorProto| {
+        DataType::try_from(tensor.data_type).is_ok_and(is_unknown) && !dequantized(tensor)
+    };
     match graph.initializer.iter().find(types) {
         None => Ok(()),
         Some(tensor) => Err(PackError::Unsupported {

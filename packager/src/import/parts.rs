@@ -123,6 +123,7 @@ impl Importer {
         if self.graph.value(id).name.starts_with(&ours) && !self.names.values().any(|known| *known == id) {
             self.graph.values[id.0].name = name.clone();
         }
+        let id = self.give(context, name, id);
         self.names.insert(name.clone(), id);
         Ok(())
     }

@@ -38,7 +38,7 @@ pub(super) fn gemm(importer: &mut Importer, context: &Context<'_>) -> Result<()>
         if beta != 1.0 {
             let function = Unary::Affine { scale: beta, shift: 0.0 };
             summand = match importer.graph.value(summand).constant.clone() {
-                Some(Tensor { dims, data }) => {
+                Some(Tensor { dims, data, .. }) => {
                     let data = data.iter().map(|x| x * beta).collect();
                     importer.constant_part(context, "summand", Tensor::new(dims, data))
                 }
@@ -94,16 +94,16 @@ impl Importer {
         dims.extend([m, n]);
         let one_matrix = |dims: &[usize]| dims[..dims.len() - 2].iter().all(|&dim| dim == 1);
         let constants = [left, right].map(|id| self.graph.value(id).constant.clone());
-        let scaled = |data: &[f32]| data.iter().map(|w| w * alpha).collect::<Vec<f32>>();
+        let scaled = |matrix: Tensor| if alpha == 1.0 { matrix } else { matrix.scaled(|_| alpha) };
         match constants {
             [None, Some(matrix)] if one_matrix(&b) && b.len() <= a.len() => {
-                let weights = Tensor::new(vec![n, b[b.len() - 2]], transposed(&scaled(&matrix.data), n));
+                let weights = scaled(matrix.as_matrix().transposed());
                 let fc = FullyConnected { weights, bias: bias.unwrap_or_else(|| vec![0.0; n]) };
                 Ok(self.part(context, "product", Op::FullyConnected(fc), vec![left], dims))
             }
             // The transposed product of the transposed operands.
             [Some(matrix), None] if one_matrix(&a) && a.len() <= b.len() => {
-                let weights = Tensor::new(vec![m, a[a.len() - 1]], scaled(&matrix.data));
+                let weights = scaled(matrix.as_matrix());
                 let product = self.matrix_part(context, "product", right, b.len() - 2, weights);
                 self.with_bias(context, product, bias)
             }
@@ -138,24 +138,15 @@ impl Importer {
     fn transposed(&mut self, context: &Context<'_>, id: ValueId, index: usize) -> ValueId {
         let what = format!("operand {index}, transposed");
         match self.graph.value(id).constant.clone() {
-            Some(Tensor { dims, data }) => {
-                let tensor = Tensor::new(vec![dims[1], dims[0]], transposed(&data, dims[1]));
-                self.constant_part(context, &what, tensor)
-            }
+            Some(matrix) => self.constant_part(context, &what, matrix.transposed()),
             None => self.transpose_part(context, &what, id, vec![1, 0]),
         }
     }
 
     fn as_matrix(&mut self, context: &Context<'_>, what: &str, id: ValueId, dims: Vec<usize>) -> ValueId {
         match self.graph.value(id).constant.clone() {
-            Some(constant) => self.constant_part(context, what, Tensor { dims, data: constant.data }),
+            Some(constant) => self.constant_part(context, what, constant.reshaped(dims)),
             None => self.reshape_part(context, what, id, dims),
         }
     }
-}
-
-/// `[columns, rows]` of a matrix of so many columns.
-fn transposed(data: &[f32], columns: usize) -> Vec<f32> {
-    let rows = data.len() / columns.max(1);
-    (0..columns).flat_map(|n| (0..rows).map(move |k| data[k * columns + n])).collect()
 }

@@ -463,7 +463,7 @@ impl Importer {
     fn matrix_of(&mut self, context: &Context<'_>, what: &str, id: ValueId, dims: [usize; 2]) -> ValueId {
         match self.graph.value(id).constant.clone() {
             Some(constant) => {
-                let tensor = Tensor { dims: dims.to_vec(), data: constant.data };
+                let tensor = constant.reshaped(dims.to_vec());
                 self.constant_part(context, &format!("{what}, as a matrix"), tensor)
             }
             None => self.reshape_part(context, &format!("{what}, as a matrix"), id, dims.to_vec()),

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::evaluate::broadcast_strides;
 use crate::graph::{BinaryKind, Node, Op, PoolKind, ValueId, Window, as_nchw};
 use crate::memory::{Access, arena_spans};
-use crate::quantize::{Quant, factor};
+use crate::quantize::{Quant, factor, quant_of_constant, rescaled};
 use crate::unary::Unary;
 
 /// One operand of a node of two.
@@ -27,7 +27,7 @@ impl Lowering<'_> {
             // A pass has made convolutions of these; their meaning is that of one with two operands.
             Op::ChannelAffine { .. } => Err(self.too_large(&node.name)),
             Op::Binary(kind) => self.binary(node, *kind),
-            Op::Unary(_) if factor(node).is_some() && !self.is_wide(node.output) => {
+            Op::Unary(_) if factor(node).is_some() && self.keeps_integers(node) => {
                 // The same int8 values at another scale.
                 for Stored { buffer, order } in self.stored.get(&node.inputs[0]).cloned().unwrap_or_default()
                 {
@@ -74,6 +74,12 @@ impl Lowering<'_> {
         let order = order.reshaped(dims, output_dims).unwrap_or(Order::identity(output_dims.len()));
         self.store(node.output, buffer, order);
         Ok(())
+    }
+
+    /// Whether the representation of a node's result is that of its input but for the factor between them.
+    fn keeps_integers(&self, node: &Node) -> bool {
+        let (from, to) = (self.quant(node.inputs[0]), self.quant(node.output));
+        !self.is_wide(node.output) && rescaled(from, node) == to
     }
 
     fn unary(&mut self, node: &Node, function: &Unary) -> Result<()> {
@@ -165,8 +171,7 @@ impl Lowering<'_> {
         let dims = self.dims(id);
         let lead = output_dims.len() - dims.len();
         if let Some(constant) = &self.graph.value(id).constant {
-            let range = constant.data.iter().fold([0.0_f32; 2], |[min, max], &x| [min.min(x), max.max(x)]);
-            let quant = Quant::over(range);
+            let quant = quant_of_constant(constant);
             let operand =
                 Operand::Constant(self.i8_constant(constant.data.iter().map(|&x| quant.quantize(x))));
             return Ok(BinaryOperand { operand, strides: broadcast_strides(dims, output_dims), quant });

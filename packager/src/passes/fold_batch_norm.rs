@@ -38,9 +38,7 @@ pub(super) fn scale_channels(graph: &mut Graph, index: usize, scale: &[f32], shi
     if bias.len() != scale.len() {
         return false;
     }
-    let per_channel = weights.data.len() / bias.len();
-    let scaled = weights.data.iter().enumerate().map(|(i, w)| w * scale[i / per_channel]).collect();
-    *weights = Tensor::new(weights.dims.clone(), scaled);
+    *weights = weights.scaled(|channel| scale[channel]);
     for (c, bias) in bias.iter_mut().enumerate() {
         *bias = *bias * scale[c] + shift[c];
     }

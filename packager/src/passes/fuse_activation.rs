@@ -11,13 +11,14 @@ pub(super) fn fuse_activation(graph: &mut Graph) {
         if graph.only_consumer(before) != Some(index) {
             continue;
         }
-        let requantizes = matches!(
-            graph.nodes[before].op,
-            Op::Conv(_) | Op::FullyConnected(_) | Op::Binary(_) | Op::MatMul | Op::LayerNorm(_)
-        );
-        if requantizes {
+        if takes_bounds(&graph.nodes[before].op) {
             graph.nodes[before].clamp = graph.nodes[before].clamp.then(Clamp { min, max });
             graph.absorb(before, index);
         }
     }
+}
+
+/// Whether a node requantizes its result, so that it can bound it.
+pub(super) fn takes_bounds(op: &Op) -> bool {
+    matches!(op, Op::Conv(_) | Op::FullyConnected(_) | Op::Binary(_) | Op::MatMul | Op::LayerNorm(_))
 }

@@ -7,6 +7,7 @@ mod fuse_addition;
 mod fuse_functions;
 mod fuse_layer_norm;
 mod fuse_pad;
+mod fuse_qdq;
 
 use crate::graph::Graph;
 
@@ -15,6 +16,8 @@ pub type Pass = (&'static str, fn(&mut Graph));
 
 /// The passes in the order in which they run.
 pub static PASSES: &[Pass] = &[
+    // First, so that the others see which values a quantized model rounds.
+    ("fuse_qdq", fuse_qdq::fuse_qdq),
     ("fuse_pad", fuse_pad::fuse_pad),
     ("fuse_layer_norm", fuse_layer_norm::fuse_layer_norm),
     ("fold_batch_norm", fold_batch_norm::fold_batch_norm),

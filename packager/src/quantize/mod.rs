@@ -6,9 +6,11 @@
 //! "A White Paper on Neural Network Quantization", 2021, section 2).
 
 mod casts;
+mod given;
 mod weights;
 
 pub use casts::{insert_casts, moves_values};
+pub use given::{Honoured, given_weights, quant_of_constant};
 pub use weights::{QuantizedWeights, product_constants, quantize_weights};
 
 use edgepack_kernels::requantize::residual_multiplier;
@@ -112,6 +114,8 @@ pub struct Scheme {
     /// By the value that a product with constants makes: these constants, quantized. Methods that choose
     /// them better than by rounding to nearest replace them here; lowering writes them down.
     pub weights: Vec<Option<QuantizedWeights>>,
+    /// What became of the scales that the model itself gives.
+    pub honoured: Honoured,
 }
 
 impl Scheme {
@@ -151,7 +155,8 @@ impl Scheme {
 
 /// Chooses the representation of every value: f32 of what nodes of that precision make, and of results
 /// that nothing multiplies any more (what a last layer's accumulators say, and the softmax of it), else
-/// int8. Between nodes of different precisions there are casts ([`insert_casts`]), whose values need no
+/// int8: the one that the model gives it, where it arrived quantized, else one of the range that was
+/// observed. Between nodes of different precisions there are casts ([`insert_casts`]), whose values need no
 /// statistics. `input_ranges` overrides what was seen of the inputs (where pixels have known bounds).
 pub fn choose_scheme(
     graph: &Graph,
@@ -162,6 +167,12 @@ pub fn choose_scheme(
     let mut wide = wide_values(graph);
     let symmetric = symmetric_values(graph);
     let mut quants: Vec<Option<Quant>> = vec![None; graph.values.len()];
+    let mut calibrated = Vec::new();
+    let given = |id: ValueId| {
+        let given = graph.value(id).given?;
+        let ends = [-128, 127].map(|q| given.dequantize(q));
+        Some(if symmetric[id.0] && given.zero_point != 0 { Quant::symmetric_over(ends) } else { given })
+    };
     let computes_in_f32 = |index: usize| {
         let node = &graph.nodes[index];
         node.precision == Precision::F32 && !matches!(node.op, Op::Cast)
@@ -170,27 +181,40 @@ pub fn choose_scheme(
         let readers = graph.consumers(id);
         wide[id.0] = !readers.is_empty() && readers.into_iter().all(computes_in_f32);
         let known = input_ranges.get(index).copied().flatten();
-        let range = known.unwrap_or_else(|| observer.range(&statistics.histograms[id.0]));
-        quants[id.0] = Some(if symmetric[id.0] { Quant::symmetric_over(range) } else { Quant::over(range) });
+        quants[id.0] = given(id).or_else(|| {
+            let range = known.unwrap_or_else(|| {
+                calibrated.push(id);
+                observer.range(&statistics.histograms[id.0])
+            });
+            Some(if symmetric[id.0] { Quant::symmetric_over(range) } else { Quant::over(range) })
+        });
     }
     let over = |id: ValueId, range| {
         if symmetric[id.0] { Quant::symmetric_over(range) } else { Quant::even_over(range) }
     };
-    let range = |id: ValueId| over(id, observer.range(&statistics.histograms[id.0]));
+    let mut range = |id: ValueId| {
+        calibrated.push(id);
+        over(id, observer.range(&statistics.histograms[id.0]))
+    };
     for node in &graph.nodes {
         let output = node.output;
         if !wide[output.0] {
             quants[output.0] = match node.op {
+                _ if let Some(given) = given(output) => Some(given),
                 // These move or select values, so that the scale stays.
                 _ if keeps_values(node) => quants[node.inputs[0].0].map(|quant| rescaled(quant, node)),
                 // The first product reads the initial hidden state.
                 Op::Recurrent(ref recurrent) => {
+                    range(output);
                     let seen = observer.range(&statistics.histograms[output.0]);
                     let initial = recurrent.initial_hidden.iter();
                     Some(over(output, initial.fold(seen, |[min, max], &h| [min.min(h), max.max(h)])))
                 }
                 // What it casts has been observed, what it makes has not.
-                Op::Cast => Some(over(output, observer.range(&statistics.histograms[node.inputs[0].0]))),
+                Op::Cast => Some(given(node.inputs[0]).unwrap_or_else(|| {
+                    range(node.inputs[0]);
+                    over(output, observer.range(&statistics.histograms[node.inputs[0].0]))
+                })),
                 // Probabilities: the whole of [0, 1), whatever calibration saw. Attention's are small
                 // where there are many, and only factors.
                 Op::Softmax { .. } if !feeds_products(graph, output) => {
@@ -208,24 +232,30 @@ pub fn choose_scheme(
             };
         }
     }
-    share_scales_of_concatenations(graph, &mut quants);
+    let shared = share_scales_of_concatenations(graph, &mut quants);
+    calibrated.retain(|id| !shared.contains(id));
+    let honoured = Honoured::of_values(graph, &quants, &calibrated);
     let repr =
         |(quant, wide): (Option<Quant>, bool)| if wide { Some(Repr::F32) } else { quant.map(Repr::I8) };
     let reprs = quants.into_iter().zip(wide).map(repr).collect();
-    let mut scheme = Scheme { reprs, weights: vec![None; graph.values.len()] };
+    let mut scheme = Scheme { reprs, weights: vec![None; graph.values.len()], honoured };
     for node in graph.nodes.iter().filter(|node| node.precision == Precision::Int8) {
         if let (Some((weights, bias)), Some(input)) = (product_constants(node), scheme.multiplicand(node)) {
             let zero = scheme.residual(node).map_or(0.0, |residual| residual.zero);
             let bias: Vec<f32> = bias.iter().map(|bias| bias - zero).collect();
-            scheme.weights[node.output.0] = Some(quantize_weights(&weights.data, &bias, input));
+            scheme.weights[node.output.0] = Some(match &weights.given {
+                Some(given) => scheme.honoured.weights(node, weights, given, &bias, input),
+                None => quantize_weights(&weights.data, &bias, input),
+            });
         }
     }
     scheme
 }
 
 /// What is read by nothing but a concatenation takes its scale: its values are rounded once instead of
-/// twice, and may be written where they belong.
-fn share_scales_of_concatenations(graph: &Graph, quants: &mut [Option<Quant>]) {
+/// twice, and may be written where they belong. Gives the values that take it.
+fn share_scales_of_concatenations(graph: &Graph, quants: &mut [Option<Quant>]) -> Vec<ValueId> {
+    let mut shared = Vec::new();
     // Backwards, for concatenations of concatenations.
     for (index, node) in graph.nodes.iter().enumerate().rev() {
         if !matches!(node.op, Op::Concat { .. }) {
@@ -237,15 +267,18 @@ fn share_scales_of_concatenations(graph: &Graph, quants: &mut [Option<Quant>]) {
                 !keeps_values(maker) && !matches!(maker.op, Op::Softmax { .. } | Op::Recurrent(_))
             });
             let read_here_alone = graph.consumers(input) == [index] && !graph.outputs.contains(&input);
-            if has_own_scale && read_here_alone && quants[input.0].is_some() {
+            let is_given = graph.value(input).given.is_some();
+            if has_own_scale && read_here_alone && !is_given && quants[input.0].is_some() {
                 quants[input.0] = quants[node.output.0];
+                shared.push(input);
             }
         }
     }
+    shared
 }
 
 /// Whether a node's int8 results are among the int8 values that it reads.
-fn keeps_values(node: &Node) -> bool {
+pub fn keeps_values(node: &Node) -> bool {
     match node.op {
         Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::Take { .. } | Op::Pad { .. } => true,
         Op::Pool(PoolKind::Max, _) => true,
@@ -261,7 +294,8 @@ pub fn factor(node: &Node) -> Option<f32> {
     }
 }
 
-fn rescaled(quant: Quant, node: &Node) -> Quant {
+/// The representation of what a node makes that changes nothing but the scale.
+pub fn rescaled(quant: Quant, node: &Node) -> Quant {
     let scale = quant.scale * factor(node).unwrap_or(1.0);
     Quant { scale: if scale.is_normal() { scale } else { quant.scale }, ..quant }
 }
@@ -324,7 +358,9 @@ fn wide_values(graph: &Graph) -> Vec<bool> {
             Op::Reshape | Op::Transpose { .. } => made_wide(graph, index),
             _ => false,
         };
-        wide[node.output.0] = read_wide && is_read && can_be_made;
+        // What a model rounds, it also reads rounded.
+        let is_given = graph.value(node.output).given.is_some();
+        wide[node.output.0] = read_wide && is_read && can_be_made && !is_given;
     }
     // A change of shape is wide only if what it reads is; the loop above asked its maker, which may
     // have turned out to have other readers.

@@ -1,0 +1,449 @@
+//! Models that arrive quantized, in either form that ONNX has for it, become the float model that they
+//! were made from, with every given scale and zero point beside it:
+//!
+//! ```text
+//! QOperator   QLinearConv, QLinearAdd, QGemm, ...      -> Conv, Add, Gemm, ... and the scales of the results
+//! QDQ         QuantizeLinear, DequantizeLinear          -> Identity, and the scales of the results
+//! dynamic     MatMulInteger and ConvInteger as          -> MatMul and Conv; the scales of their weights
+//!             `quantize_dynamic` writes them
+//! constants   DequantizeLinear of an initializer        -> an f32 initializer, and its scales
+//! ```
+//! Names of nodes and values stay. What the scales mean is read here from the ONNX nodes, so that one road
+//! leads from both forms to int8 steps, and tract sees nothing but float operations when it infers shapes.
+
+mod constants;
+mod dynamic;
+mod operators;
+mod params;
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use tract_onnx::pb::{self, tensor_proto::DataType};
+
+use super::{Context, OnnxFile};
+use crate::error::Result;
+use constants::Constants;
+pub(super) use params::Params;
+
+/// What a quantized model says of itself.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Given {
+    /// By name of a value in the float model.
+    pub params: HashMap<String, Params>,
+    /// What could not be taken as it is.
+    pub notes: Vec<String>,
+    /// The forms in which it is written, as the ONNX world calls them: QDQ, QOperator, dynamic.
+    pub forms: Vec<&'static str>,
+}
+
+/// The float model that a quantized one becomes.
+pub(super) struct FloatModel {
+    /// The model; its nodes have the names of the file's.
+    pub proto: pb::ModelProto,
+    /// By node: its index in the file.
+    pub origins: Vec<usize>,
+    /// What the file says of scales.
+    pub given: Given,
+}
+
+/// Makes a quantized model a float one; gives `None` for models that are not quantized. `names` are those of
+/// its nodes.
+///
+/// # Errors
+/// Scales that the file computes or that are no positive numbers, and integers that something else than
+/// the operations above reads.
+pub(super) fn to_float(file: &OnnxFile, names: &[String]) -> Result<Option<FloatModel>> {
+    let graph = file.graph();
+    if !graph.node.iter().any(|node| is_quantized(node)) {
+        return Ok(None);
+    }
+    let constants = Constants::new(graph, file.path.parent().and_then(Path::to_str));
+    let mut rewriter = Rewriter {
+        graph,
+        constants,
+        opset: file.opset,
+        given: Given::default(),
+        integers: HashSet::new(),
+        nodes: Vec::new(),
+        initializers: Vec::new(),
+        floats: HashMap::new(),
+    };
+    let dynamic = dynamic::products(&rewriter, names)?;
+    let mut origins = Vec::new();
+    for (index, (node, name)) in graph.node.iter().zip(names).enumerate() {
+        let context = Context { node, name: name.clone(), opset: file.opset };
+        match dynamic.get(node.output.first().map_or("", |name| name.as_str())) {
+            Some(dynamic::Part::Product(product)) => rewriter.dynamic_product(&context, product)?,
+            Some(dynamic::Part::Absorbed) => {}
+            None => rewriter.node(&context)?,
+        }
+        origins.resize(rewriter.nodes.len(), index);
+    }
+    let (graph, given) = rewriter.finish();
+    let proto = pb::ModelProto {
+        ir_version: file.proto.ir_version,
+        opset_import: file.proto.opset_import.clone(),
+        graph: Some(graph),
+        ..Default::default()
+    };
+    Ok(Some(FloatModel { proto, origins, given }))
+}
+
+/// The operations that are read here, sorted.
+pub(super) fn ops() -> impl Iterator<Item = &'static str> {
+    let others = ["DequantizeLinear", "QuantizeLinear"].iter().chain(dynamic::OPS).copied();
+    let mut ops: Vec<_> = others.chain(operators::names()).collect();
+    ops.sort_unstable();
+    ops.into_iter()
+}
+
+fn is_quantized(node: &pb::NodeProto) -> bool {
+    ops().any(|op| op == node.op_type)
+}
+
+/// Operations that move elements: integers stay what they are, under the same scale.
+const MOVES: &[&str] = &[
+    "Concat",
+    "Flatten",
+    "Gather",
+    "Identity",
+    "MaxPool",
+    "Pad",
+    "Reshape",
+    "Slice",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+];
+
+struct Rewriter<'a> {
+    graph: &'a pb::GraphProto,
+    constants: Constants<'a>,
+    opset: i64,
+    given: Given,
+    /// Names of values that hold integers while the model runs; all have parameters in `given`.
+    integers: HashSet<String>,
+    nodes: Vec<pb::NodeProto>,
+    initializers: Vec<pb::TensorProto>,
+    /// By integer constant: the f32 ones that were made from it.
+    floats: HashMap<String, Vec<(Params, String)>>,
+}
+
+impl<'a> Rewriter<'a> {
+    fn node(&mut self, context: &Context<'_>) -> Result<()> {
+        match context.node.op_type.as_str() {
+            "QuantizeLinear" => self.quantize(context),
+            "DequantizeLinear" => self.dequantize(context),
+            op => match operators::find(op) {
+                Some(operator) => {
+                    self.form("QOperator");
+                    self.operator(context, operator)
+                }
+                None => self.float_node(context),
+            },
+        }
+    }
+
+    fn form(&mut self, form: &'static str) {
+        if !self.given.forms.contains(&form) {
+            self.given.forms.push(form);
+        }
+    }
+
+    /// Scale and zero point at two inputs of a node. `levels` are those of the tensor, where no zero point
+    /// says which they are.
+    fn params(
+        &self,
+        context: &Context<'_>,
+        [scale, zero_point]: [usize; 2],
+        axis: i64,
+        levels: [i32; 2],
+    ) -> Result<Params> {
+        let name = context.input_name(scale)?;
+        let scales = self.constants.floats(name).map_err(|reason| {
+            context.unsupported(
+                &format!("takes its scale from `{name}`, {reason}"),
+                "edgepack needs scales and zero points as constants: export the model with them folded",
+            )
+        })?;
+        if let Some(scale) = scales.iter().find(|scale| !(scale.is_finite() && **scale > 0.0)) {
+            return Err(context.invalid(format!("its scale `{name}` holds {scale}")));
+        }
+        let zero_point = context.node.input.get(zero_point).filter(|name| !name.is_empty());
+        let (zero_points, levels) = match zero_point {
+            None => (vec![0; scales.len()], levels),
+            Some(name) => {
+                let integers = self.constants.integers(name).map_err(|reason| {
+                    context.unsupported(
+                        &format!("takes its zero point from `{name}`, {reason}"),
+                        "edgepack needs zero points as constant integers",
+                    )
+                })?;
+                let spread = match integers.data[..] {
+                    [one] => vec![one; scales.len()],
+                    _ => integers.data,
+                };
+                (spread, integers.levels)
+            }
+        };
+        if scales.is_empty() || zero_points.len() != scales.len() {
+            return Err(context.invalid(format!("{} zero points, {} scales", zero_points.len(), scales.len())));
+        }
+        Ok(Params { scales, zero_points, axis, levels })
+    }
+
+    /// The node of the float model that stands for this one.
+    fn emit(&mut self, context: &Context<'_>, op: &str, inputs: Vec<String>) {
+        self.nodes.push(pb::NodeProto {
+            op_type: op.into(),
+            domain: String::new(),
+            input: inputs,
+            ..context.node.clone()
+        });
+    }
+
+    fn identity(&mut self, context: &Context<'_>, input: &str) {
+        self.emit(context, "Identity", vec![input.into()]);
+        if let Some(node) = self.nodes.last_mut() {
+            node.attribute.clear();
+        }
+    }
+
+    fn quantize(&mut self, context: &Context<'_>) -> Result<()> {
+        self.form("QDQ");
+        let (input, output) = (context.input_name(0)?, &context.node.output[0]);
+        let attributes = context.attributes();
+        if attributes.int("block_size", 0) != 0 {
+            return Err(context.unsupported("quantizes block by block", BLOCKS));
+        }
+        let dtype = attributes.int("output_dtype", 0) as i32;
+        let levels = constants::levels(dtype).unwrap_or(params::UINT8);
+        let params = self.params(context, [1, 2], attributes.int("axis", 1), levels)?;
+        let is_constant = self.constants.contains(input);
+        let others = self.readers(input).filter(|reader| reader.op_type != "QuantizeLinear").count();
+        let is_output = self.graph.output.iter().any(|output| output.name == input);
+        if !is_constant && (others > 0 || is_output) {
+            self.given.notes.push(format!(
+                "`{input}` is also read as it was before `{}` rounds it: edgepack keeps the rounded values only",
+                context.name
+            ));
+        }
+        self.identity(context, input);
+        self.given.params.insert(output.clone(), params);
+        self.integers.insert(output.clone());
+        Ok(())
+    }
+
+    fn readers(&self, name: &str) -> impl Iterator<Item = &'a pb::NodeProto> {
+        self.graph.node.iter().filter(move |node| node.input.iter().any(|input| input == name))
+    }
+
+    fn dequantize(&mut self, context: &Context<'_>) -> Result<()> {
+        let (input, output) = (context.input_name(0)?, context.node.output[0].clone());
+        let axis = context.attributes().int("axis", 1);
+        if !self.constants.contains(input) {
+            let levels = self.given.params.get(input).map_or(params::UINT8, |params| params.levels);
+            let params = self.params(context, [1, 2], axis, levels)?;
+            self.runtime_operand(context, input, &params)?;
+            self.identity(context, input);
+            self.given.params.insert(output, params);
+            return Ok(());
+        }
+        self.form("QDQ");
+        let levels = self.constants.levels_of(input).unwrap_or(params::UINT8);
+        if context.attributes().int("block_size", 0) != 0 {
+            return Err(context.unsupported("is quantized block by block", BLOCKS));
+        }
+        let params = self.params(context, [1, 2], axis, levels)?;
+        self.float_constant(context, input, &params, output)
+    }
+
+    /// An f32 constant with this name, of what an integer constant stands for.
+    fn float_constant(
+        &mut self,
+        context: &Context<'_>,
+        integers: &str,
+        params: &Params,
+        name: String,
+    ) -> Result<()> {
+        let constant = self.constants.integers(integers).map_err(|reason| {
+            context.unsupported(
+                &format!("reads the constant `{integers}`, {reason}"),
+                "edgepack reads integer constants of 4, 8, 16 and 32 bits",
+            )
+        })?;
+        let Some(data) = params.dequantized(&constant.dims, &constant.data) else {
+            return Err(context.invalid(format!(
+                "{} scales along axis {} do not fit `{integers}` of shape {:?}",
+                params.scales.len(),
+                params.axis,
+                constant.dims
+            )));
+        };
+        self.initializers.push(constants::f32_initializer(&name, &constant.dims, &data));
+        self.given.params.insert(name, params.clone());
+        Ok(())
+    }
+
+    /// The float value behind an integer operand of a node.
+    fn operand(&mut self, context: &Context<'_>, name: &str, params: &Params) -> Result<String> {
+        if !self.constants.contains(name) {
+            self.runtime_operand(context, name, params)?;
+            return Ok(name.into());
+        }
+        let made = self.floats.entry(name.into()).or_default();
+        if let Some((_, float)) = made.iter().find(|(of, _)| of == params) {
+            return Ok(float.clone());
+        }
+        let float = match made.len() {
+            0 => format!("{name} (dequantized)"),
+            n => format!("{name} (dequantized {n})"),
+        };
+        made.push((params.clone(), float.clone()));
+        self.float_constant(context, name, params, float.clone())?;
+        Ok(float)
+    }
+
+    /// Checks that integers which the model computes are read with the scale with which they were made.
+    fn runtime_operand(&mut self, context: &Context<'_>, name: &str, params: &Params) -> Result<()> {
+        if self.integers.contains(name) {
+            return match self.given.params.get(name) {
+                Some(made) if made == params => Ok(()),
+                // A single scale may be written as one for each channel.
+                Some(made) if made.quant().is_some() && made.quant() == params.quant() => Ok(()),
+                _ => Err(context.unsupported(
+                    &format!("reads `{name}` with another scale or zero point than it was made with"),
+                    "give both sides the same, or put a DequantizeLinear and a QuantizeLinear between them",
+                )),
+            };
+        }
+        if super::facts::real_inputs(self.graph).any(|input| input.name == name) {
+            self.given.notes.push(format!(
+                "input `{name}` holds integers in the model; the package takes the real numbers that they \
+                 stand for (or the integers themselves, as int8)"
+            ));
+            self.integers.insert(name.into());
+            self.given.params.insert(name.into(), params.clone());
+            return Ok(());
+        }
+        Err(context.unsupported(
+            &format!("reads the integers `{name}`, of which edgepack does not know what they stand for"),
+            "quantize the model by QuantizeLinear and DequantizeLinear around float operations",
+        ))
+    }
+
+    /// A node that is no quantized operation. Elements that it only moves keep their scale.
+    fn float_node(&mut self, context: &Context<'_>) -> Result<()> {
+        let node = context.node;
+        let moves = MOVES.contains(&node.op_type.as_str());
+        let first = node.input.first().map_or("", |name| name.as_str());
+        let on_integers = node.input.iter().any(|name| self.integers.contains(name));
+        if on_integers && !(moves && self.integers.contains(first)) {
+            return Err(context.unsupported(
+                "computes with quantized integers as if they were numbers",
+                "put a DequantizeLinear before it, and a QuantizeLinear behind it",
+            ));
+        }
+        let params = self.given.params.get(first).cloned();
+        let mut moved = node.clone();
+        if let (true, Some(params)) = (on_integers, &params) {
+            let same = |name: &String| self.given.params.get(name) == Some(params);
+            match node.op_type.as_str() {
+                "Concat" if !node.input.iter().all(same) => {
+                    return Err(context.unsupported(
+                        "joins integers of different scales",
+                        "quantize its inputs with one scale, or use QLinearConcat",
+                    ));
+                }
+                "Pad" => self.pad_of_integers(context, &mut moved, params)?,
+                _ => {}
+            }
+        }
+        // Of float operations, what constants pass through on their way to a product is enough.
+        let of_shape = matches!(
+            node.op_type.as_str(),
+            "Flatten" | "Identity" | "Reshape" | "Squeeze" | "Transpose" | "Unsqueeze"
+        );
+        if let Some(params) = params.filter(|_| on_integers || of_shape) {
+            let after = match node.op_type.as_str() {
+                "Identity" => Some(params),
+                "Transpose" => params.transposed(context.attributes().ints("perm")),
+                _ => Some(params).filter(|params| params.scales.len() == 1),
+            };
+            match after {
+                Some(after) => {
+                    self.given.params.insert(node.output[0].clone(), after);
+                }
+                None => self.given.notes.push(format!(
+                    "`{first}` has a scale for each channel, which `{}` ({}) moves: it is quantized anew",
+                    context.name, node.op_type
+                )),
+            }
+            if on_integers {
+                self.integers.insert(node.output[0].clone());
+            }
+        }
+        self.nodes.push(moved);
+        Ok(())
+    }
+
+    /// A border of an integer is one of what the integer stands for.
+    fn pad_of_integers(
+        &mut self,
+        context: &Context<'_>,
+        node: &mut pb::NodeProto,
+        params: &Params,
+    ) -> Result<()> {
+        let given = node.input.get(2).filter(|name| !name.is_empty());
+        let value = match given {
+            None => 0,
+            Some(name) => {
+                let integers = self.constants.integers(name).map_err(|reason| {
+                    context.unsupported(&format!("pads with `{name}`, {reason}"), "pad with a constant")
+                })?;
+                integers.data.first().copied().unwrap_or(0)
+            }
+        };
+        let real = params.dequantized(&[1], &[value]).unwrap_or_else(|| vec![0.0]);
+        let name = format!("{} (border)", context.node.output[0]);
+        self.initializers.push(constants::f32_initializer(&name, &[], &real));
+        node.input.resize(node.input.len().max(3), String::new());
+        node.input[2] = name;
+        Ok(())
+    }
+
+    /// The float model.
+    fn finish(self) -> (pb::GraphProto, Given) {
+        let mut graph = pb::GraphProto {
+            node: self.nodes,
+            initializer: self.initializers,
+            name: self.graph.name.clone(),
+            input: self.graph.input.clone(),
+            output: self.graph.output.clone(),
+            ..Default::default()
+        };
+        let read: HashSet<&str> = graph.node.iter().flat_map(|n| &n.input).map(String::as_str).collect();
+        let is_there: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+        let is_kept = |tensor: &&pb::TensorProto| {
+            read.contains(tensor.name.as_str()) && !is_there.contains(tensor.name.as_str())
+        };
+        let kept: Vec<pb::TensorProto> = self.graph.initializer.iter().filter(is_kept).cloned().collect();
+        // Before IR version 4 initializers were inputs too; those that are gone must not become real ones.
+        let gone = |name: &str| self.graph.initializer.iter().any(|tensor| tensor.name == name);
+        let still = |name: &str| kept.iter().any(|tensor| tensor.name == name);
+        graph.input.retain(|input| !gone(&input.name) || still(&input.name));
+        graph.initializer.extend(kept);
+        for info in graph.input.iter_mut().chain(&mut graph.output) {
+            let tensor = info.r#type.as_mut().and_then(|kind| kind.value.as_mut());
+            if let Some(pb::type_proto::Value::TensorType(tensor)) = tensor
+                && self.integers.contains(&info.name)
+            {
+                tensor.elem_type = DataType::Float as i32;
+            }
+        }
+        (graph, self.given)
+    }
+}
+
+const BLOCKS: &str = "edgepack takes one scale a tensor or a channel: quantize the model without blocks";
