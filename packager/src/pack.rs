@@ -117,7 +117,7 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
     progress.advance(1);
     let data = open_data(&model, options)?;
     let pixels: Vec<Option<PixelSource>> =
-        data.iter().map(|data| pixel_source(data, &options.preprocessing)).collect();
+        data.iter().map(|data| pixel_source(data, options)).collect();
     let ranges: Vec<_> = pixels.iter().map(|source| source.as_ref().map(PixelSource::range)).collect();
     let statistics = match all_given(&model, options, &ranges)? {
         true => Statistics::none(&model.graph),
@@ -265,8 +265,12 @@ fn open_data(model: &Model, options: &PackOptions) -> Result<Vec<DataSet>> {
 /// Random samples tell nothing of a model, so that a few are enough.
 const RANDOM_SAMPLES: usize = 8;
 
-fn pixel_source(data: &DataSet, preprocessing: &Preprocessing) -> Option<PixelSource> {
-    let layout = ImageLayout::of(&data.input().dims).filter(|_| data.is_pixels())?;
+fn pixel_source(data: &DataSet, options: &PackOptions) -> Option<PixelSource> {
+    let preprocessing = &options.preprocessing;
+    // Where there are no samples, flags of preprocessing say that there will be images.
+    let none = options.calibration == CalibrationSource::None;
+    let is_pixels = data.is_pixels() || (none && *preprocessing != Preprocessing::default());
+    let layout = ImageLayout::of(&data.input().dims).filter(|_| is_pixels)?;
     let per_channel = |values: &[f32], default: f32| -> Vec<f32> {
         let value = |c: usize| values.get(if values.len() > 1 { c } else { 0 }).copied().unwrap_or(default);
         (0..layout.channels).map(value).collect()

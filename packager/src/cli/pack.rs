@@ -142,7 +142,11 @@ pub(super) fn print(report: &PackReport) {
     }
 }
 
+/// Names and notes that are shown; all of them are in the JSON form.
+const SHOWN: usize = 8;
+
 fn print_arrived(arrived: &ArrivedReport) {
+    let names = arrived.calibrated.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
     println!(
         "arrived quantized ({}): the scales of {} tensors and the weights of {} products are the model's own, \
          the ranges of {} tensors were calibrated{}",
@@ -150,12 +154,16 @@ fn print_arrived(arrived: &ArrivedReport) {
         arrived.tensors,
         arrived.products,
         arrived.calibrated.len(),
-        match &arrived.calibrated[..] {
-            [] => String::new(),
-            names => format!(" ({})", names.join(", ")),
+        match arrived.calibrated.len() {
+            0 => String::new(),
+            1..=SHOWN => format!(" ({names})"),
+            _ => format!(" ({names}, …)"),
         }
     );
-    for note in &arrived.notes {
+    for note in arrived.notes.iter().take(SHOWN) {
         println!("note: {note}");
+    }
+    if arrived.notes.len() > SHOWN {
+        println!("note: {} more with --format json", arrived.notes.len() - SHOWN);
     }
 }

@@ -70,13 +70,12 @@ impl<'a> Lowering<'a> {
         let bias =
             quantized.folded_bias(from.zero_point).map_err(|channel| overflow(node, channel, quantized))?;
         let wide = self.is_wide(node.output);
-        let to = if wide { 1.0 } else { self.quant(node.output).scale as f64 };
+        let to = if wide { 1.0 } else { self.quant(node.output).scale };
         let mut residual = None;
         if let (Some(Residual { multiplier, .. }), Some(&added)) = (self.scheme.residual(node), node.inputs.get(1)) {
             residual = Some(plan::Residual { span: self.ordered(&node.name, added, &order)?, multiplier });
         }
-        let multiplier = (quantized.scales.iter())
-            .map(|&scale| (from.scale as f64 * scale as f64 / to).max(f32::MIN_POSITIVE as f64) as f32);
+        let multiplier = quantized.scales.iter().map(|&scale| multiplier(from.scale, scale, to));
         // ONNX has [out, in, kh, kw]; the device wants the channels of a tap together, and a depthwise
         // step the taps of a channel apart.
         let (channels, k, taps) = (shape.out_channels, shape.group_in_channels(), shape.taps());
@@ -122,6 +121,16 @@ impl<'a> Lowering<'a> {
                 .into(),
         })
     }
+}
+
+/// What an accumulator is multiplied by: `input * weight / output`, of their scales. Rounded after each
+/// operation, as ONNX Runtime does it, so that a model that arrives quantized gives the same bits; in f64
+/// only where f32 has no such small numbers.
+fn multiplier(input: f32, weight: f32, output: f32) -> f32 {
+    let product = input * weight;
+    let exact = || (f64::from(input) * f64::from(weight) / f64::from(output)) as f32;
+    let multiplier = if product.is_normal() { product / output } else { exact() };
+    multiplier.max(f32::MIN_POSITIVE)
 }
 
 /// The error of a product some channel of which could overflow.

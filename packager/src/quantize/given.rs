@@ -1,6 +1,7 @@
 //! What a model that arrived quantized says of itself, taken as it is: int8 weights come out as they went
 //! in, wherever int8 in [-127, 127] with a zero point of 0 can hold them.
 
+use super::weights::folded;
 use super::{Quant, QuantizedWeights, quantize_weights};
 use crate::graph::{GivenScales, Graph, Node, Tensor, ValueId};
 
@@ -54,17 +55,33 @@ impl Honoured {
             return quantize_weights(&weights.data, bias, input);
         }
         let (quantized, inexact) = given_weights(&weights.data, given, bias, input);
-        match inexact {
-            0 => self.products += 1,
-            _ => self.notes.push(format!(
-                "`{}`: {inexact} of {} channels have weights beyond [-127, 127] around their zero point (as \
-                 -128 is), or a bias beyond 30 bits: these are rounded anew",
-                node.name,
-                bias.len()
-            )),
+        let (name, channels) = (&node.name, bias.len());
+        if inexact.weights > 0 {
+            let count = inexact.weights;
+            self.notes.push(format!(
+                "`{name}`: {count} of {channels} channels have weights beyond [-127, 127] around their zero \
+                 point, which are rounded anew: quantize weights symmetrically to keep them"
+            ));
         }
+        if inexact.bias > 0 {
+            let count = inexact.bias;
+            self.notes.push(format!(
+                "`{name}`: {count} of {channels} channels have a bias that leaves no room for their products \
+                 in 32 bits: their weights are rounded anew, to a wider scale"
+            ));
+        }
+        self.products += usize::from(inexact == Inexact::default());
         quantized
     }
+}
+
+/// How many channels are not as they were given.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Inexact {
+    /// Those with weights that int8 in [-127, 127] cannot hold.
+    pub weights: usize,
+    /// Those with a bias that leaves the products no room in 32 bits.
+    pub bias: usize,
 }
 
 /// Weights in the scales that they were given, and how many channels could not keep their integers.
@@ -77,24 +94,22 @@ pub fn given_weights(
     given: &GivenScales,
     bias: &[f32],
     input: Quant,
-) -> (QuantizedWeights, usize) {
+) -> (QuantizedWeights, Inexact) {
     let k = weights.len() / bias.len();
     let mut quantized = QuantizedWeights { weights: Vec::new(), bias: Vec::new(), scales: Vec::new() };
-    let mut inexact = 0;
+    let mut inexact = Inexact::default();
     for (channel, (row, &bias)) in weights.chunks_exact(k).zip(bias).enumerate() {
         let scale = given.scales[channel.min(given.scales.len() - 1)];
-        let kept = keep(row, scale).filter(|kept| {
-            // A bias beyond this would leave the products no room in 32 bits.
-            let at = f64::from(input.scale) * f64::from(kept.scale);
-            (f64::from(bias) / at).abs() <= f64::from(1 << 30)
-        });
-        match kept {
+        let kept = keep(row, scale);
+        let integer = |kept: &Kept| {
+            (f64::from(bias) / (f64::from(input.scale) * f64::from(kept.scale))).round_ties_even() as i64
+        };
+        match kept.filter(|kept| folded(&kept.weights, integer(kept), input.zero_point).is_some()) {
             Some(kept) => {
-                let at = f64::from(input.scale) * f64::from(kept.scale);
-                quantized.bias.push((f64::from(bias) / at).round_ties_even() as i32);
+                quantized.bias.push(integer(&kept) as i32);
                 quantized.weights.extend(kept.weights);
                 quantized.scales.push(kept.scale);
-                inexact += usize::from(!kept.exact);
+                inexact.weights += usize::from(!kept.exact);
             }
             None => {
                 let anew = quantize_weights(row, &[bias], input);
@@ -102,7 +117,7 @@ pub fn given_weights(
                 quantized.weights.extend(anew.weights);
                 quantized.scales.extend(anew.scales);
                 // Where all weights are 0, their scale means nothing.
-                inexact += usize::from(row.iter().any(|&w| w != 0.0));
+                inexact.bias += usize::from(row.iter().any(|&w| w != 0.0));
             }
         }
     }
@@ -175,7 +190,7 @@ mod tests {
 
     const INPUT: Quant = Quant { scale: 0.05, zero_point: -7 };
 
-    fn given(integers: &[i32], scale: f32) -> (QuantizedWeights, usize) {
+    fn given(integers: &[i32], scale: f32) -> (QuantizedWeights, Inexact) {
         let weights: Vec<f32> = integers.iter().map(|&q| q as f32 * scale).collect();
         given_weights(&weights, &GivenScales { axis: 0, scales: vec![scale] }, &[0.0], INPUT)
     }
@@ -185,7 +200,7 @@ mod tests {
         for scale in [0.1, 3e-5, 0.007_812_5, 1.7e-20] {
             let integers: Vec<i32> = (-127..=127).collect();
             let (quantized, inexact) = given(&integers, scale);
-            assert_eq!(inexact, 0);
+            assert_eq!(inexact, Inexact::default());
             assert!(quantized.weights.iter().zip(&integers).all(|(&w, &q)| i32::from(w) == q));
             assert_eq!(quantized.scales, [scale]);
         }
@@ -200,7 +215,7 @@ mod tests {
         let weights = [0.5, -1.0, 0.25, 31.75];
         let (quantized, inexact) =
             given_weights(&weights, &GivenScales { axis: 0, scales: scales.clone() }, &bias, INPUT);
-        assert_eq!((quantized.weights, inexact), (vec![1, -2, 1, 127], 0));
+        assert_eq!((quantized.weights, inexact), (vec![1, -2, 1, 127], Inexact::default()));
         assert_eq!((quantized.bias, quantized.scales), (vec![1234, -77_777], scales));
     }
 
@@ -208,17 +223,18 @@ mod tests {
     fn what_int8_cannot_hold_is_exact_by_a_divisor_or_errs_least() {
         // All even.
         let (quantized, inexact) = given(&[-128, 64, 254, 2], 0.5);
-        assert_eq!((quantized.weights, quantized.scales, inexact), (vec![-64, 32, 127, 1], vec![1.0], 0));
+        assert_eq!((quantized.weights, quantized.scales), (vec![-64, 32, 127, 1], vec![1.0]));
+        assert_eq!(inexact, Inexact::default());
         // One -128 among many: it alone is moved.
         let mut integers: Vec<i32> = (-60..60).collect();
         integers.push(-128);
         let (quantized, inexact) = given(&integers, 0.5);
-        assert_eq!((inexact, quantized.scales[0]), (1, 0.5));
+        assert_eq!((inexact.weights, quantized.scales[0]), (1, 0.5));
         assert!(quantized.weights.iter().zip(&integers).all(|(&w, &q)| i32::from(w) == q.max(-127)));
         // Distances from a zero point at one end.
         let integers: Vec<i32> = (0..=255).collect();
         let (quantized, inexact) = given(&integers, 0.5);
-        assert_eq!((inexact, quantized.weights[255]), (1, 127));
+        assert_eq!((inexact.weights, quantized.weights[255]), (1, 127));
         for (w, q) in quantized.dequantized().zip(&integers) {
             assert!((w - *q as f32 * 0.5).abs() <= quantized.scales[0] / 2.0 * 1.0001, "{q} became {w}");
         }
@@ -228,7 +244,7 @@ mod tests {
     fn a_bias_that_leaves_no_room_gets_a_wider_scale() {
         let given = GivenScales { axis: 0, scales: vec![1e-12] };
         let (quantized, inexact) = given_weights(&[1e-12, 0.0], &given, &[5.0], INPUT);
-        assert_eq!(inexact, 1);
+        assert_eq!(inexact, Inexact { weights: 0, bias: 1 });
         assert!(quantized.folded_bias(INPUT.zero_point).is_ok());
         let bias = quantized.bias[0] as f32 * INPUT.scale * quantized.scales[0];
         assert!((bias - 5.0).abs() < 1e-5);

@@ -9,8 +9,12 @@ mod casts;
 mod given;
 mod weights;
 
+mod casts;
+mod given;
+mod weights;
+
 pub use casts::{insert_casts, moves_values};
-pub use given::{Honoured, given_weights, quant_of_constant};
+pub use given::{Honoured, Inexact, given_weights, quant_of_constant};
 pub use weights::{QuantizedWeights, product_constants, quantize_weights};
 
 use edgepack_kernels::requantize::residual_multiplier;

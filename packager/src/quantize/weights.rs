@@ -54,6 +54,16 @@ fn quantize_weight(weight: f32, scale: f32) -> i8 {
     (weight as f64 / scale as f64).round_ties_even().clamp(-127.0, 127.0) as i8
 }
 
+/// A channel's bias with what the input's zero point adds; `None` where some int8 input could drive its
+/// accumulator beyond i32.
+pub(super) fn folded(row: &[i8], bias: i64, zero_point: i32) -> Option<i32> {
+    let sum: i64 = row.iter().map(|&w| w as i64).sum();
+    let bias = bias - zero_point as i64 * sum;
+    // The worst input has 127 or -128 where the weight is positive or negative.
+    let reach: i64 = row.iter().map(|&w| (w as i64).abs() * 128).sum();
+    (reach + bias.abs() <= i32::MAX as i64).then_some(bias as i32)
+}
+
 impl QuantizedWeights {
     /// Weights of one output channel.
     pub fn k(&self) -> usize {
@@ -66,13 +76,7 @@ impl QuantizedWeights {
     /// The first output channel whose accumulator some int8 input could drive beyond i32.
     pub fn folded_bias(&self, zero_point: i32) -> Result<Vec<i32>, usize> {
         let rows = self.weights.chunks_exact(self.k()).zip(&self.bias).enumerate();
-        rows.map(|(channel, (row, &bias))| {
-            let sum: i64 = row.iter().map(|&w| w as i64).sum();
-            let bias = bias as i64 - zero_point as i64 * sum;
-            // The worst input has 127 or -128 where the weight is positive or negative.
-            let reach: i64 = row.iter().map(|&w| (w as i64).abs() * 128).sum();
-            if reach + bias.abs() > i32::MAX as i64 { Err(channel) } else { Ok(bias as i32) }
-        })
+        rows.map(|(channel, (row, &bias))| folded(row, bias.into(), zero_point).ok_or(channel))
         .collect()
     }
 
