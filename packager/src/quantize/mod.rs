@@ -9,10 +9,6 @@ mod casts;
 mod given;
 mod weights;
 
-mod casts;
-mod given;
-mod weights;
-
 pub use casts::{insert_casts, moves_values};
 pub use given::{Honoured, Inexact, given_weights, quant_of_constant};
 pub use weights::{QuantizedWeights, product_constants, quantize_weights};

@@ -243,7 +243,8 @@ impl<'a> Rewriter<'a> {
         let (input, output) = (context.input_name(0)?, context.node.output[0].clone());
         let axis = context.attributes().int("axis", 1);
         if !self.constants.contains(input) {
-            let levels = self.given.params.get(input).map_or(params::UINT8, |params| params.levels);
+            let made = self.given.params.get(input).map(|params| params.levels);
+            let levels = made.unwrap_or_else(|| self.levels_of_first(context.node));
             let params = self.params(context, [1, 2], axis, levels)?;
             self.runtime_operand(context, input, &params)?;
             self.identity(context, input);
@@ -335,8 +336,21 @@ impl<'a> Rewriter<'a> {
 
     /// A node that is no quantized operation. Elements that it only moves keep their scale.
     fn float_node(&mut self, context: &Context<'_>) -> Result<()> {
-        let node = context.node;
+        let mut node = context.node.clone();
         let moves = MOVES.contains(&node.op_type.as_str());
+        if moves
+            && let Some(name) = context.node.input.first()
+            && let Some(output) = context.node.output.first()
+            && !self.integers.contains(name)
+            && let Some(params) = self.params_ahead(output)
+        {
+            // Integers of the application or of the file, which something behind this node dequantizes.
+            node.input[0] = self.operand(context, name, &params)?;
+            self.given.params.insert(output.clone(), params);
+            self.integers.insert(output.clone());
+            self.nodes.push(node);
+            return Ok(());
+        }
         let first = node.input.first().map_or("", |name| name.as_str());
         let on_integers = node.input.iter().any(|name| self.integers.contains(name));
         if on_integers && !(moves && self.integers.contains(first)) {
@@ -386,6 +400,40 @@ impl<'a> Rewriter<'a> {
         }
         self.nodes.push(moved);
         Ok(())
+    }
+
+    /// What the integers of a value stand for, as the first operation says that reads them, if there is one
+    /// scale.
+    fn params_ahead(&self, name: &str) -> Option<Params> {
+        self.graph.node.iter().filter(|node| node.input.iter().any(|input| input == name)).find_map(|reader| {
+            let context = Context { node: reader, name: reader.name.clone(), opset: self.opset };
+            let first = reader.input.first().is_some_and(|input| input == name);
+            match reader.op_type.as_str() {
+                "DequantizeLinear" if first => {
+                    let levels = self.levels_of_first(reader);
+                    self.params(&context, [1, 2], 1, levels).ok().filter(|params| params.scales.len() == 1)
+                }
+                op if first && MOVES.contains(&op) => self.params_ahead(reader.output.first()?),
+                op => {
+                    let at = reader.input.iter().position(|input| input == name)?;
+                    operators::find(op).filter(|operator| operator.reads_at(at))?;
+                    let params = self.params(&context, [at + 1, at + 2], 1, params::UINT8).ok();
+                    params.filter(|params| params.scales.len() == 1)
+                }
+            }
+        })
+    }
+
+    /// The levels of what a node reads first, where the file says them: of a constant or of an input.
+    fn levels_of_first(&self, node: &pb::NodeProto) -> [i32; 2] {
+        let of_input = |name: &String| {
+            let input = self.graph.input.iter().find(|input| input.name == *name)?;
+            let pb::type_proto::Value::TensorType(tensor) = input.r#type.as_ref()?.value.as_ref()?;
+            constants::levels(tensor.elem_type)
+        };
+        let name = node.input.first();
+        let known = name.and_then(|name| self.constants.levels_of(name).or_else(|| of_input(name)));
+        known.unwrap_or(params::UINT8)
     }
 
     /// A border of an integer is one of what the integer stands for.

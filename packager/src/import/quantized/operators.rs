@@ -52,6 +52,17 @@ pub(super) fn find(op: &str) -> Option<&'static Operator> {
     OPERATORS.iter().find(|operator| operator.name == op)
 }
 
+impl Operator {
+    /// Whether input `at` is a tensor with one scale, which scale and zero point follow.
+    pub(super) fn reads_at(&self, at: usize) -> bool {
+        match self.layout {
+            Layout::Unary | Layout::Conv | Layout::Gemm => at == 0,
+            Layout::Binary => at == 0 || at == 3,
+            Layout::Concat => at >= 2 && (at - 2).is_multiple_of(3),
+        }
+    }
+}
+
 /// The names of the operators.
 pub(in crate::import) fn names() -> impl Iterator<Item = &'static str> {
     OPERATORS.iter().map(|operator| operator.name)
