@@ -212,7 +212,7 @@ impl<'a> Rewriter<'a> {
 
     fn quantize(&mut self, context: &Context<'_>) -> Result<()> {
         self.form("QDQ");
-        let (input, output) = (context.input_name(0)?, &context.node.output[0]);
+        let input = context.input_name(0)?;
         let attributes = context.attributes();
         if attributes.int("block_size", 0) != 0 {
             return Err(context.unsupported("quantizes block by block", BLOCKS));
@@ -230,6 +230,24 @@ impl<'a> Rewriter<'a> {
             ));
         }
         self.identity(context, input);
+        self.makes_integers(context, params)
+    }
+
+    /// Records what the integers stand for that a node makes.
+    fn makes_integers(&mut self, context: &Context<'_>, params: Params) -> Result<()> {
+        let output = &context.node.output[0];
+        if self.graph.output.iter().any(|end| end.name == *output) {
+            if params.quant().is_none() {
+                return Err(context.unsupported(
+                    &format!("makes the output `{output}`, integers that are no 8 bits with one scale"),
+                    "end the model with a DequantizeLinear, so that its output is float",
+                ));
+            }
+            self.given.notes.push(format!(
+                "output `{output}` holds integers in the model; the package gives the real numbers that they \
+                 stand for"
+            ));
+        }
         self.given.params.insert(output.clone(), params);
         self.integers.insert(output.clone());
         Ok(())

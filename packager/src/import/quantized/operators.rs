@@ -104,13 +104,13 @@ impl Rewriter<'_> {
         if operator.name == "QLinearReduceMean" && self.opset >= 18 {
             self.axes_as_input(context);
         }
-        if let Some(at) = result {
-            let params = self.params(context, [at, at + 1], 1, levels)?;
-            let output = &context.node.output[0];
-            self.given.params.insert(output.clone(), params);
-            self.integers.insert(output.clone());
+        match result {
+            Some(at) => {
+                let params = self.params(context, [at, at + 1], 1, levels)?;
+                self.makes_integers(context, params)
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The float value behind the integer tensor at input `at`.
