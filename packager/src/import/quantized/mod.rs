@@ -220,17 +220,32 @@ impl<'a> Rewriter<'a> {
         let dtype = attributes.int("output_dtype", 0) as i32;
         let levels = constants::levels(dtype).unwrap_or(params::UINT8);
         let params = self.params(context, [1, 2], attributes.int("axis", 1), levels)?;
-        let is_constant = self.constants.contains(input);
-        let others = self.readers(input).filter(|reader| reader.op_type != "QuantizeLinear").count();
-        let is_output = self.graph.output.iter().any(|output| output.name == input);
-        if !is_constant && (others > 0 || is_output) {
-            self.given.notes.push(format!(
-                "`{input}` is also read as it was before `{}` rounds it: edgepack keeps the rounded values only",
-                context.name
-            ));
-        }
+        self.note_other_readers(context, input);
         self.identity(context, input);
         self.makes_integers(context, params)
+    }
+
+    /// A value has one representation on the device: says so where the file reads it in several.
+    fn note_other_readers(&mut self, context: &Context<'_>, input: &str) {
+        if self.constants.contains(input) {
+            return;
+        }
+        let scale = |node: &pb::NodeProto| node.input.get(1..).map(<[String]>::to_vec);
+        let own = scale(context.node);
+        let is_unrounded = |reader: &pb::NodeProto| reader.op_type != "QuantizeLinear";
+        let is_output = self.graph.output.iter().any(|output| output.name == input);
+        let name = &context.name;
+        if is_output || self.readers(input).any(is_unrounded) {
+            self.given.notes.push(format!(
+                "`{input}` is also read as it was before `{name}` rounds it: edgepack keeps the rounded values only"
+            ));
+        }
+        let first = self.readers(input).find(|reader| !is_unrounded(reader));
+        if first.is_some_and(|first| scale(first) != own) {
+            self.given.notes.push(format!(
+                "`{input}` is rounded to several scales: edgepack rounds it for `{name}` from the first of them"
+            ));
+        }
     }
 
     /// Records what the integers stand for that a node makes.
