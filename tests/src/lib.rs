@@ -117,12 +117,24 @@ impl Case {
     /// # Panics
     /// Where that fails.
     pub fn pack_with(&self, folder: &Path, prepack: Vec<String>) -> PackReport {
+        self.pack_as(folder, prepack, CalibrationSource::Data(self.calibration.clone()))
+    }
+
+    /// As [`Case::pack`], calibrated with other samples, or with none.
+    ///
+    /// # Panics
+    /// Where that fails.
+    pub fn pack_from(&self, folder: &Path, calibration: CalibrationSource) -> PackReport {
+        self.pack_as(folder, Vec::new(), calibration)
+    }
+
+    fn pack_as(&self, folder: &Path, prepack: Vec<String>, calibration: CalibrationSource) -> PackReport {
         let shapes = self.shape.iter().map(|(name, dims)| (name.to_string(), dims.to_vec())).collect();
         let options = PackOptions {
             model: self.model.clone(),
             output: folder.join(format!("{}.epk", self.name)),
             shapes,
-            calibration: CalibrationSource::Data(self.calibration.clone()),
+            calibration,
             calibration_limit: 200,
             preprocessing: self.preprocessing.clone(),
             observer: Observer::default(),
