@@ -116,8 +116,7 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
     passes::run(&mut model.graph);
     progress.advance(1);
     let data = open_data(&model, options)?;
-    let pixels: Vec<Option<PixelSource>> =
-        data.iter().map(|data| pixel_source(data, options)).collect();
+    let pixels: Vec<Option<PixelSource>> = data.iter().map(|data| pixel_source(data, options)).collect();
     let ranges: Vec<_> = pixels.iter().map(|source| source.as_ref().map(PixelSource::range)).collect();
     let statistics = match all_given(&model, options, &ranges)? {
         true => Statistics::none(&model.graph),
@@ -345,7 +344,7 @@ fn errors(
     options: &PackOptions,
     progress: &mut dyn Progress,
 ) -> Result<Errors> {
-    if matches!(options.calibration, CalibrationSource::Random { .. }) {
+    if !matches!(options.calibration, CalibrationSource::Data(_)) {
         return Ok(Errors::default());
     }
     let available = data.iter().map(DataSet::len).min().unwrap_or(0);

@@ -8,9 +8,7 @@ mod operation;
 mod quantized;
 
 use operation::{Node, floats, op};
-use quantized::{
-    Scale, Type, biases, both, dequantize, microsoft, node, operand, quantize, run, spread,
-};
+use quantized::{Scale, Type, biases, both, dequantize, microsoft, node, operand, quantize, run, spread};
 use tract_onnx::pb;
 
 /// A convolution of `[1, 3, 6, 5]` by 3 × 3, padded by 1: in integers, by the definition of QLinearConv.
@@ -132,7 +130,11 @@ fn convolutions_give_the_bits_of_their_definition_in_every_form() {
                     assert_eq!(run.output, expected, "{case}");
                     assert_eq!(run.steps, ["conv", "to f32"], "{case}");
                     let arrived = run.report.arrived.unwrap();
-                    assert_eq!((arrived.tensors, arrived.products, &arrived.notes[..]), (2, 1, &[][..]), "{case}");
+                    assert_eq!(
+                        (arrived.tensors, arrived.products, &arrived.notes[..]),
+                        (2, 1, &[][..]),
+                        "{case}"
+                    );
                     assert!(arrived.forms.iter().any(|known| known == form), "{case}");
                 }
             }
@@ -241,9 +243,8 @@ fn matrix_products_keep_a_scale_for_each_column_in_every_form() {
     let (integers, numbers) = inputs(&product.x, 20);
     let weights = |name: &str| [name, "w.s", "w.z"].map(String::from).to_vec();
     let result = operand("y.q", &product.y)[1..].to_vec();
-    let around = |inner: Node| {
-        vec![quantize("x", &product.x, "x.q"), inner, dequantize("y.q", &product.y, "y")]
-    };
+    let around =
+        |inner: Node| vec![quantize("x", &product.x, "x.q"), inner, dequantize("y.q", &product.y, "y")];
     let q_operand = operand("x.q", &product.x);
     let bias = vec!["b".to_string()];
     let q_gemm = |name: &str| [q_operand.clone(), weights(name), bias.clone(), result.clone()].concat();
@@ -262,13 +263,21 @@ fn matrix_products_keep_a_scale_for_each_column_in_every_form() {
         ("QGemm", true, around(microsoft("QGemm", &q_gemm("w"), "y.q"))),
         ("QGemm, transposed", true, around(microsoft("QGemm", &q_gemm("wt"), "y.q").int("transB", 1))),
         ("MatMul", false, float("w", 1, vec![op("MatMul", &["x.d", "w.d"], "a")])),
-        ("MatMul, Add", true, float("w", 1, vec![op("MatMul", &["x.d", "w.d"], "m"), op("Add", &["m", "b.d"], "a")])),
+        (
+            "MatMul, Add",
+            true,
+            float("w", 1, vec![op("MatMul", &["x.d", "w.d"], "m"), op("Add", &["m", "b.d"], "a")]),
+        ),
         ("Gemm", true, float("w", -1, vec![gemm()])),
         ("Gemm, transposed", true, float("wt", 0, vec![gemm().int("transB", 1)])),
         (
             "MatMul of transposed weights",
             false,
-            float("wt", 0, vec![op("Transpose", &["w.d"], "t").ints("perm", &[1, 0]), op("MatMul", &["x.d", "t"], "a")]),
+            float(
+                "wt",
+                0,
+                vec![op("Transpose", &["w.d"], "t").ints("perm", &[1, 0]), op("MatMul", &["x.d", "t"], "a")],
+            ),
         ),
     ];
     for (form, bias, nodes) in forms {
@@ -289,11 +298,8 @@ fn exact(name: &'static str, scale: f32, zero_point: i32) -> Scale {
 fn check_unary(name: &str, set: impl Fn(Node) -> Node, definition: impl Fn(&[f32]) -> Vec<f64>, step: &str) {
     let (x, y) = (exact("x", 1.0 / 32.0, 120), exact("y", 1.0 / 64.0, 60));
     let inputs_of = [operand("x.q", &x), operand("", &y)[1..].to_vec()].concat();
-    let nodes = vec![
-        quantize("x", &x, "x.q"),
-        set(microsoft(name, &inputs_of, "y.q")),
-        dequantize("y.q", &y, "y"),
-    ];
+    let nodes =
+        vec![quantize("x", &x, "x.q"), set(microsoft(name, &inputs_of, "y.q")), dequantize("y.q", &y, "y")];
     let (_, numbers) = inputs(&x, 64);
     let run = run(&[1, 4, 4, 4], nodes, [x.initializers(), y.initializers()].concat(), &numbers);
     let expected: Vec<f32> = definition(&numbers).into_iter().map(|v| y.real(y.integer(v))).collect();
@@ -330,7 +336,8 @@ fn operators_of_two_tensors_give_the_bits_of_their_definition() {
         for with_constant in [false, true] {
             let right = if with_constant { "constant" } else { "b.q" };
             let inputs_of = [operand("a.q", &a), operand(right, &b), operand("", &y)[1..].to_vec()].concat();
-            let mut nodes = vec![quantize("x", &x, "x.q"), dequantize("x.q", &x, "x.d"), quantize("x.d", &a, "a.q")];
+            let mut nodes =
+                vec![quantize("x", &x, "x.q"), dequantize("x.q", &x, "x.d"), quantize("x.d", &a, "a.q")];
             if !with_constant {
                 nodes.push(quantize("x.d", &b, "b.q"));
             }

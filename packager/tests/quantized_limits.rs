@@ -36,7 +36,12 @@ fn refusal(x: &[i64], nodes: Vec<Node>, initializers: Vec<pb::TensorProto>) -> S
 fn concatenations_join_what_has_different_scales() {
     let (a, b, y) = (scale("a", 0.25, 100), scale("b", 0.5, 128), scale("y", 0.5, 120));
     let numbers: Vec<f32> = spread(32, -80, 80, 3).into_iter().map(|q| q as f32 / 4.0).collect();
-    let qdq = [both("x", &a, "a").into(), both("x", &b, "b").into(), vec![op("Concat", &["a", "b"], "c").int("axis", 1)], both("c", &y, "y").into()];
+    let qdq = [
+        both("x", &a, "a").into(),
+        both("x", &b, "b").into(),
+        vec![op("Concat", &["a", "b"], "c").int("axis", 1)],
+        both("c", &y, "y").into(),
+    ];
     let inputs = [operand("", &y)[1..].to_vec(), operand("a.q", &a), operand("b.q", &b)].concat();
     let q_operator = vec![
         quantize("x", &a, "a.q"),
@@ -97,10 +102,12 @@ fn a_border_of_integers_is_what_they_stand_for() {
     let x = scale("x", 0.25, 100);
     let numbers: Vec<f32> = spread(4, 0, 255, 3).into_iter().map(|q| x.real(q)).collect();
     let pads = ints("pads", &[0, 0, 0, 0, 0, 0, 0, 1]);
-    let nodes = |inputs: &[&str]| vec![quantize("x", &x, "x.q"), op("Pad", inputs, "p"), dequantize("p", &x, "y")];
+    let nodes =
+        |inputs: &[&str]| vec![quantize("x", &x, "x.q"), op("Pad", inputs, "p"), dequantize("p", &x, "y")];
     let cases = [(nodes(&["x.q", "pads"]), -25.0), (nodes(&["x.q", "pads", "value"]), 5.0)];
     for (nodes, border) in cases {
-        let constants = [initializers(&[&x]), vec![pads.clone(), Type::U8.tensor("value", &[], &[120])]].concat();
+        let constants =
+            [initializers(&[&x]), vec![pads.clone(), Type::U8.tensor("value", &[], &[120])]].concat();
         let run = run(&[1, 1, 2, 2], nodes, constants, &numbers);
         assert_eq!(run.output, [numbers[0], numbers[1], border, numbers[2], numbers[3], border]);
     }
@@ -151,7 +158,11 @@ fn weights_beyond_127_are_said_to_be_rounded_anew() {
     let run = run(&[1, 20], nodes, constants, &numbers);
     let arrived = run.report.arrived.unwrap();
     assert_eq!((arrived.tensors, arrived.products), (2, 0));
-    assert!(arrived.notes[0].contains("`MatMul/m`: 1 of 2 channels have weights beyond [-127, 127]"), "{:?}", arrived.notes);
+    assert!(
+        arrived.notes[0].contains("`MatMul/m`: 1 of 2 channels have weights beyond [-127, 127]"),
+        "{:?}",
+        arrived.notes
+    );
     for n in 0..2 {
         let exact: f32 = (0..20).map(|k| numbers[k] * (weights[2 * k + n] - 100) as f32 * 0.5).sum();
         let error = (run.output[n] - y.real(y.integer(exact.into()))).abs();
@@ -185,7 +196,8 @@ fn ranges_that_are_left_open_are_calibrated_and_named() {
 
 #[test]
 fn a_model_that_is_not_quantized_needs_samples() {
-    let error = try_pack(&[1, 4], vec![op("Tanh", &["x"], "y")], vec![], CalibrationSource::None).unwrap_err();
+    let error =
+        try_pack(&[1, 4], vec![op("Tanh", &["x"], "y")], vec![], CalibrationSource::None).unwrap_err();
     assert!(error.to_string().contains("give samples with --calibration DATA"), "{error}");
 }
 
@@ -244,7 +256,8 @@ fn dynamic_products_keep_their_weights_and_get_static_ranges() {
     let conv = op("ConvInteger", &["q", "w", "z"], "i").ints("pads", &[1, 1, 1, 1]);
     let weights = Type::I8.tensor("w", &[2, 3, 3, 3], &spread(54, -127, 127, 5));
     let scales = floats("w.s", &[1, 2, 1, 1], &[0.01, 0.02]);
-    let (_folder, report) = try_pack(&[1, 3, 5, 5], dynamic(conv, "w.s"), vec![weights, scales], RANDOM).unwrap();
+    let (_folder, report) =
+        try_pack(&[1, 3, 5, 5], dynamic(conv, "w.s"), vec![weights, scales], RANDOM).unwrap();
     assert_eq!(report.arrived.unwrap().products, 1);
 }
 
@@ -280,7 +293,8 @@ fn integer_inputs_and_outputs_are_the_numbers_that_they_stand_for() {
 #[test]
 fn what_cannot_be_read_is_refused_by_name_with_a_remedy() {
     let x = scale("x", 0.25, 100);
-    let named = |name: &str| scale("x", 0.25, 100).initializers().into_iter().find(|t| t.name == name).unwrap();
+    let named =
+        |name: &str| scale("x", 0.25, 100).initializers().into_iter().find(|t| t.name == name).unwrap();
     // A scale that is computed.
     let nodes = vec![op("QuantizeLinear", &["x", "x"], "q"), op("DequantizeLinear", &["q", "x"], "y")];
     let text = refusal(&[1, 4], nodes, vec![]);
@@ -299,8 +313,13 @@ fn what_cannot_be_read_is_refused_by_name_with_a_remedy() {
     let text = refusal(&[1, 4], nodes, initializers(&[&x, &y]));
     assert!(text.contains("reads `q` with another scale"), "{text}");
     // Blocks.
-    let nodes = vec![op("DequantizeLinear", &["w", "x.s"], "d").int("block_size", 2), op("Add", &["x", "d"], "y")];
-    let text = refusal(&[1, 4], nodes, [initializers(&[&x]), vec![Type::U8.tensor("w", &[4], &[1, 2, 3, 4])]].concat());
+    let nodes =
+        vec![op("DequantizeLinear", &["w", "x.s"], "d").int("block_size", 2), op("Add", &["x", "d"], "y")];
+    let text = refusal(
+        &[1, 4],
+        nodes,
+        [initializers(&[&x]), vec![Type::U8.tensor("w", &[4], &[1, 2, 3, 4])]].concat(),
+    );
     assert!(text.contains("block by block"), "{text}");
     // As many scales as no axis is long.
     let nodes = vec![op("DequantizeLinear", &["w", "s"], "d").int("axis", 0), op("Add", &["x", "d"], "y")];

@@ -346,7 +346,9 @@ impl Importer {
         if quant.is_none() {
             let [least, greatest] = params.levels;
             let note = match params.scales.len() {
-                1 => format!("`{name}` has levels from {least} to {greatest}: its range is calibrated for int8"),
+                1 => format!(
+                    "`{name}` has levels from {least} to {greatest}: its range is calibrated for int8"
+                ),
                 n => format!("`{name}` has {n} scales where int8 has one: its range is calibrated"),
             };
             if !self.given.notes.contains(&note) {
@@ -460,7 +462,8 @@ impl Importer {
     fn give(&mut self, context: &Context<'_>, name: &str, id: ValueId) -> ValueId {
         let value = self.graph.value(id);
         if let Some(constant) = &value.constant {
-            let Some(rounded) = self.given.params.get(name).and_then(|params| params.constant(constant)) else {
+            let Some(rounded) = self.given.params.get(name).and_then(|params| params.constant(constant))
+            else {
                 return id;
             };
             let rounded_id = self.graph.add_value(name, rounded.dims.clone());

@@ -169,9 +169,8 @@ fn keep(row: &[f32], scale: f32) -> Option<Kept> {
     let clamped = |q: i32| q.clamp(-127, 127);
     let rounded = |q: i32| (f64::from(q) * 127.0 / f64::from(largest)).round_ties_even();
     let by_clamping = squares(&mut integers.iter().map(|&q| f64::from(q - clamped(q))));
-    let by_rounding = squares(
-        &mut integers.iter().map(|&q| f64::from(q) - rounded(q) * f64::from(largest) / 127.0),
-    );
+    let by_rounding =
+        squares(&mut integers.iter().map(|&q| f64::from(q) - rounded(q) * f64::from(largest) / 127.0));
     let (weights, scale) = if by_clamping <= by_rounding {
         (integers.iter().map(|&q| clamped(q) as i8).collect(), scale)
     } else {

@@ -76,8 +76,7 @@ impl QuantizedWeights {
     /// The first output channel whose accumulator some int8 input could drive beyond i32.
     pub fn folded_bias(&self, zero_point: i32) -> Result<Vec<i32>, usize> {
         let rows = self.weights.chunks_exact(self.k()).zip(&self.bias).enumerate();
-        rows.map(|(channel, (row, &bias))| folded(row, bias.into(), zero_point).ok_or(channel))
-        .collect()
+        rows.map(|(channel, (row, &bias))| folded(row, bias.into(), zero_point).ok_or(channel)).collect()
     }
 
     /// The real numbers that the weights stand for.

@@ -120,7 +120,9 @@ pub fn operand(tensor: &str, scale: &Scale) -> Vec<String> {
 /// Integers of a wide variety within [min, max].
 pub fn spread(count: usize, min: i32, max: i32, seed: i32) -> Vec<i32> {
     let span = i64::from(max - min + 1);
-    (0..count as i64).map(|i| ((i * 7919 + i64::from(seed) * 104_729 + i * i % 31) % span) as i32 + min).collect()
+    (0..count as i64)
+        .map(|i| ((i * 7919 + i64::from(seed) * 104_729 + i * i % 31) % span) as i32 + min)
+        .collect()
 }
 
 /// A model `x -> y`, packed.

@@ -98,7 +98,8 @@ impl<'a> Constants<'a> {
             return Err(format!("which has element type {}", type_name(proto.data_type)));
         }
         let tensor = self.load(proto)?;
-        let numbers = || Some(tensor.cast_to::<f32>().ok()?.try_as_plain_ram().ok()?.as_slice().ok()?.to_vec());
+        let numbers =
+            || Some(tensor.cast_to::<f32>().ok()?.try_as_plain_ram().ok()?.as_slice().ok()?.to_vec());
         numbers().ok_or_else(|| "which cannot be read".into())
     }
 
@@ -114,7 +115,8 @@ impl<'a> Constants<'a> {
             return Ok(Integers { dims, data, levels });
         }
         let tensor = self.load(proto)?;
-        let numbers = || Some(tensor.cast_to::<i32>().ok()?.try_as_plain_ram().ok()?.as_slice().ok()?.to_vec());
+        let numbers =
+            || Some(tensor.cast_to::<i32>().ok()?.try_as_plain_ram().ok()?.as_slice().ok()?.to_vec());
         let data = numbers().ok_or("which cannot be read")?;
         Ok(Integers { dims, data, levels })
     }

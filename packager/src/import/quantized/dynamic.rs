@@ -58,7 +58,8 @@ pub(super) fn products(rewriter: &Rewriter<'_>, names: &[String]) -> Result<Hash
             of_pattern && reader.output.first().is_some_and(|output| parts.contains_key(output))
         };
         let is_unread = |name: &String| {
-            rewriter.readers(name).all(goes) && !rewriter.graph.output.iter().any(|output| output.name == *name)
+            rewriter.readers(name).all(goes)
+                && !rewriter.graph.output.iter().any(|output| output.name == *name)
         };
         let is_read_at_all = |name: &String| rewriter.readers(name).next().is_some();
         let unread: Vec<String> = (rewriter.graph.node.iter())
@@ -127,7 +128,8 @@ impl<'a> Search<'a, '_> {
     fn dynamic_input(&self) -> Result<(String, String)> {
         let name = self.context.input_name(0)?;
         let maker = self.rewriter.graph.node.iter().find(|node| {
-            node.op_type == "DynamicQuantizeLinear" && node.output.first().is_some_and(|output| output == name)
+            node.op_type == "DynamicQuantizeLinear"
+                && node.output.first().is_some_and(|output| output == name)
         });
         match maker.map(|maker| (&maker.input[..], &maker.output[..])) {
             Some(([input, ..], [_, scale, ..])) => Ok((input.clone(), scale.clone())),
@@ -185,7 +187,9 @@ impl<'a> Search<'a, '_> {
                 numbers.len() == channels && at.is_some_and(|at| of[at] == channels && channels > 0);
             if numbers.len() != 1 && !by_channel {
                 return Err(self.context.unsupported(
-                    &format!("is multiplied by a constant of shape {of:?}, which is no scale of its channels"),
+                    &format!(
+                        "is multiplied by a constant of shape {of:?}, which is no scale of its channels"
+                    ),
                     REMEDY,
                 ));
             }
@@ -207,7 +211,9 @@ impl<'a> Search<'a, '_> {
             None => vec![0],
         };
         let count = scales.len().max(zero_points.len());
-        if [scales.len(), zero_points.len()].iter().any(|&len| len != 1 && len != count) || zero_points.is_empty() {
+        if [scales.len(), zero_points.len()].iter().any(|&len| len != 1 && len != count)
+            || zero_points.is_empty()
+        {
             return Err(self.context.invalid("its zero points and scales are of different lengths"));
         }
         let first = scales[0];

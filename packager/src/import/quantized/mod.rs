@@ -188,7 +188,11 @@ impl<'a> Rewriter<'a> {
             }
         };
         if scales.is_empty() || zero_points.len() != scales.len() {
-            return Err(context.invalid(format!("{} zero points, {} scales", zero_points.len(), scales.len())));
+            return Err(context.invalid(format!(
+                "{} zero points, {} scales",
+                zero_points.len(),
+                scales.len()
+            )));
         }
         Ok(Params { scales, zero_points, axis, levels })
     }
@@ -392,6 +396,15 @@ impl<'a> Rewriter<'a> {
                 "put a DequantizeLinear before it, and a QuantizeLinear behind it",
             ));
         }
+        if matches!(node.op_type.as_str(), "ConvTranspose" | "GRU" | "LSTM" | "RNN")
+            && let Some(weights) =
+                node.input.iter().find(|name| self.given.params.contains_key(*name) && **name != first)
+        {
+            self.given.notes.push(format!(
+                "`{}` ({}): its weights `{weights}` are rounded anew, by channel",
+                context.name, node.op_type
+            ));
+        }
         let params = self.given.params.get(first).cloned();
         let mut moved = node.clone();
         if let (true, Some(params)) = (on_integers, &params) {
@@ -438,23 +451,27 @@ impl<'a> Rewriter<'a> {
     /// What the integers of a value stand for, as the first operation says that reads them, if there is one
     /// scale.
     fn params_ahead(&self, name: &str) -> Option<Params> {
-        self.graph.node.iter().filter(|node| node.input.iter().any(|input| input == name)).find_map(|reader| {
-            let context = Context { node: reader, name: reader.name.clone(), opset: self.opset };
-            let first = reader.input.first().is_some_and(|input| input == name);
-            match reader.op_type.as_str() {
-                "DequantizeLinear" if first => {
-                    let levels = self.levels_of_first(reader);
-                    self.params(&context, [1, 2], 1, levels).ok().filter(|params| params.scales.len() == 1)
+        self.graph.node.iter().filter(|node| node.input.iter().any(|input| input == name)).find_map(
+            |reader| {
+                let context = Context { node: reader, name: reader.name.clone(), opset: self.opset };
+                let first = reader.input.first().is_some_and(|input| input == name);
+                match reader.op_type.as_str() {
+                    "DequantizeLinear" if first => {
+                        let levels = self.levels_of_first(reader);
+                        self.params(&context, [1, 2], 1, levels)
+                            .ok()
+                            .filter(|params| params.scales.len() == 1)
+                    }
+                    op if first && MOVES.contains(&op) => self.params_ahead(reader.output.first()?),
+                    op => {
+                        let at = reader.input.iter().position(|input| input == name)?;
+                        operators::find(op).filter(|operator| operator.reads_at(at))?;
+                        let params = self.params(&context, [at + 1, at + 2], 1, params::UINT8).ok();
+                        params.filter(|params| params.scales.len() == 1)
+                    }
                 }
-                op if first && MOVES.contains(&op) => self.params_ahead(reader.output.first()?),
-                op => {
-                    let at = reader.input.iter().position(|input| input == name)?;
-                    operators::find(op).filter(|operator| operator.reads_at(at))?;
-                    let params = self.params(&context, [at + 1, at + 2], 1, params::UINT8).ok();
-                    params.filter(|params| params.scales.len() == 1)
-                }
-            }
-        })
+            },
+        )
     }
 
     /// The levels of what a node reads first, where the file says them: of a constant or of an input.

@@ -94,12 +94,8 @@ mod tests {
 
     #[test]
     fn unsigned_levels_are_int8_moved_by_128_and_others_are_none() {
-        let params = |zero_point, levels| Params {
-            scales: vec![0.5],
-            zero_points: vec![zero_point],
-            axis: 0,
-            levels,
-        };
+        let params =
+            |zero_point, levels| Params { scales: vec![0.5], zero_points: vec![zero_point], axis: 0, levels };
         assert_eq!(params(3, UINT8).quant(), Some(Quant { scale: 0.5, zero_point: -125 }));
         assert_eq!(params(-3, [-128, 127]).quant(), Some(Quant { scale: 0.5, zero_point: -3 }));
         assert_eq!(params(0, [-32768, 32767]).quant(), None);
