@@ -14,14 +14,14 @@ pub(super) enum Exporter {
 }
 
 impl Exporter {
-    /// From the file's `producer_name`.
-    pub fn of(producer: &str) -> Self {
+    /// From the file's `producer_name`, or the way in which its nodes are called.
+    pub fn of(producer: &str, node: &str) -> Self {
         let producer = producer.to_ascii_lowercase();
         let holds = |words: &[&str]| words.iter().any(|word| producer.contains(word));
         match () {
             () if holds(&["torch"]) => Self::PyTorch,
             () if holds(&["tf2onnx", "keras", "tensorflow"]) => Self::TensorFlow,
-            () if holds(&["paddle"]) => Self::Paddle,
+            () if holds(&["paddle"]) || node.starts_with("p2o.") => Self::Paddle,
             () => Self::Other,
         }
     }
@@ -106,8 +106,10 @@ mod tests {
 
     #[test]
     fn exporters_are_known_by_what_they_write() {
-        let of = ["pytorch", "tf2onnx", "keras2onnx", "PaddlePaddle", "CNTK", ""].map(Exporter::of);
+        let producers = ["pytorch", "tf2onnx", "keras2onnx", "PaddlePaddle", "CNTK", ""];
+        let of = producers.map(|producer| Exporter::of(producer, "conv1"));
         let (tensor_flow, other) = (Exporter::TensorFlow, Exporter::Other);
         assert_eq!(of, [Exporter::PyTorch, tensor_flow, tensor_flow, Exporter::Paddle, other, other]);
+        assert_eq!(Exporter::of("", "p2o.Conv.0"), Exporter::Paddle);
     }
 }

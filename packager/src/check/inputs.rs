@@ -30,7 +30,8 @@ pub(super) fn shapes(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
                 format!("pass {flag}, or {}", subject.exporter.static_shapes(&input)),
             ),
             Err(PackError::Unsupported { reason, .. }) => {
-                let remedy = of_type(&reason, subject.exporter);
+                let is_one = batch_of_one(input).is_some_and(|dims| dims.iter().product::<usize>() == 1);
+                let remedy = of_type(&reason, is_one, subject.exporter);
                 ("input-type", reason, remedy)
             }
             Err(PackError::Shape { reason, .. }) => {
@@ -51,9 +52,11 @@ pub(super) fn shapes(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
 }
 
 /// What to do about an input of another type.
-fn of_type(reason: &str, exporter: Exporter) -> String {
+fn of_type(reason: &str, is_one: bool, exporter: Exporter) -> String {
     let holds = |words: &[&str]| words.iter().any(|word| reason.contains(word));
-    if holds(&["UINT8", "INT8"]) {
+    if is_one {
+        "a single value: make it a constant of the model (an initializer of the same name instead of the input)".into()
+    } else if holds(&["UINT8", "INT8"]) {
         "export the model with a float32 input, without the cast: the package itself takes u8 pixels (edgepack \
          pack --mean … --std …) and int8"
             .into()

@@ -143,7 +143,8 @@ pub fn check(path: &Path, shapes: &[(String, Vec<usize>)], isa: IsaSet) -> Resul
             readers.entry(name).or_default().push((index, input));
         }
     }
-    let exporter = Exporter::of(&file.proto.producer_name);
+    let first_node = graph.node.first().map_or("", |node| &node.name);
+    let exporter = Exporter::of(&file.proto.producer_name, first_node);
     let names = import::unique_names(graph);
     let subject = Subject { file: &file, graph, names, readers, exporter, shapes };
     let mut findings = Vec::new();

@@ -87,6 +87,10 @@ fn remedy(op: &str) -> &'static str {
         "StringNormalizer" | "TfIdfVectorizer" | "RegexFullMatch" | "StringConcat" | "StringSplit" => {
             "prepare text in the application, and give the model numbers"
         }
+        _ if op.starts_with("com.microsoft.") => {
+            "an operation of ONNX Runtime alone: give the model as it was before ONNX Runtime optimized or \
+             quantized it"
+        }
         _ if op.contains('.') => {
             "an operation of another domain: export with ONNX's own (PyTorch: \
              operator_export_type=OperatorExportTypes.ONNX), or cut the model before it"

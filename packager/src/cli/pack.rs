@@ -1,9 +1,10 @@
 //! `edgepack pack`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use edgepack_kernels::conv;
 use edgepack_packager::calibrate::Observer;
+use edgepack_packager::error::PackError;
 use edgepack_packager::import::nodes;
 use edgepack_packager::pack::{ArrivedReport, CalibrationSource, L2_KIB, PackOptions, PackReport, pack};
 use edgepack_targets::Board;
@@ -98,12 +99,29 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
         prepack,
         l2_kib: args.l2_kib.or(board.and_then(|board| board.l2_kib)).unwrap_or(L2_KIB),
     };
-    let report = pack(&options, &mut Shown::new(context))?;
+    let report = pack(&options, &mut Shown::new(context)).map_err(|error| with_hint(error, &args.model))?;
     match context.format {
         Format::Json => println!("{}", serde_json::to_string(&report)?),
         Format::Text => print(&report),
     }
     Ok(args.require.outcome(report.int8_macs_percent))
+}
+
+/// What is wrong with a model is often not all that is.
+fn with_hint(error: PackError, model: &Path) -> anyhow::Error {
+    let is_of_model = matches!(
+        error,
+        PackError::Unsupported { .. }
+            | PackError::Invalid { .. }
+            | PackError::Analysis { .. }
+            | PackError::FreeDimension { .. }
+            | PackError::ExternalData { .. }
+    );
+    if is_of_model {
+        anyhow::anyhow!("{error}\nhint: edgepack check {} tells of everything at once", model.display())
+    } else {
+        error.into()
+    }
 }
 
 /// The layout of the weights of the convolutions that a board chooses.

@@ -148,7 +148,8 @@ impl Scheme {
         Some(Residual { multiplier, zero })
     }
 
-    /// Whether a value is f32.(&self, id: ValueId) -> bool {
+    /// Whether a value is f32.
+    pub fn is_f32(&self, id: ValueId) -> bool {
         self.reprs[id.0] == Some(Repr::F32)
     }
 }
