@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::calibrate::{Observer, Statistics, calibrate};
 use crate::emit::{self, Emission, Provenance};
 use crate::error::{PackError, Result};
-use crate::graph::Graph;
+use crate::graph::{Graph, ValueId};
 use crate::import::{Arrived, Model, import};
 use crate::lower::{Lowered, PixelSource, lower};
 use crate::memory::MemoryPlan;
@@ -87,6 +87,10 @@ pub struct PackReport {
     pub calibration_random: bool,
     /// The observer.
     pub observer: String,
+    /// The least SQNR of an output, FP32 against INT8, in dB; `None` where it was not measured.
+    pub output_sqnr_db: Option<f32>,
+    /// Samples of the calibration that it was measured on.
+    pub error_samples: usize,
     /// How the model was quantized when it arrived, and what is left of that.
     pub arrived: Option<ArrivedReport>,
 }
@@ -169,8 +173,22 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         calibration_samples: statistics.samples,
         calibration_random: matches!(options.calibration, CalibrationSource::Random { .. }),
         observer: options.observer.to_string(),
+        output_sqnr_db: output_sqnr(&model.graph, &errors.by_node),
+        error_samples: errors.samples,
         arrived,
     })
+}
+
+/// The least SQNR of an output. Changes of shape have that of what they read.
+fn output_sqnr(graph: &Graph, errors: &[Option<NodeError>]) -> Option<f32> {
+    let sqnr = |mut id: ValueId| loop {
+        let node = graph.producer(id)?;
+        match errors.get(node)? {
+            Some(error) => return Some(error.sqnr_db),
+            None => id = *graph.nodes[node].inputs.first()?,
+        }
+    };
+    graph.outputs.iter().filter_map(|&output| sqnr(output)).min_by(f32::total_cmp)
 }
 
 fn int8_macs_percent(lowered: &Lowered) -> f64 {

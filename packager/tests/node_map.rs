@@ -85,6 +85,10 @@ fn errors_are_those_that_compare_measures() {
     let (expected, found) = (compared["sqnr_db"].as_f64().unwrap(), lines[4]["sqnr_db"].as_f64().unwrap());
     // A tenth of rounding, and f32 sums in another order.
     assert!((expected - found).abs() < 0.11, "{expected} is not {found}");
+    std::fs::write(bench.path("samples.npy"), npy("<f4", &[16, 8, 6, 6], &samples(16, 288))).unwrap();
+    let pack = ["pack", "model.onnx", "-o", "model.epk", "--calibration", "samples.npy"];
+    let text = bench.ok(&pack);
+    assert!(text.contains(&format!("on 8 of them, SQNR {found:.1} dB at the output")), "{text}");
 }
 
 #[test]

@@ -14,6 +14,9 @@ use super::options::{Format, PreprocessingArgs, human_bytes, parse_shape};
 use super::progress::Shown;
 use super::{Context, Outcome};
 
+/// Outputs with less than this are hardly those of the model.
+const POOR_DB: f32 = 10.0;
+
 /// Quantize an ONNX model into a package.
 #[derive(clap::Args, Debug)]
 #[command(after_help = help())]
@@ -156,7 +159,18 @@ pub(super) fn print(report: &PackReport) {
     } else if report.calibration_random {
         println!("calibrated with random numbers: good for latency, its outputs mean nothing");
     } else {
-        println!("calibrated on {} samples, observer {}", report.calibration_samples, report.observer);
+        let sqnr = match report.output_sqnr_db {
+            Some(db) => format!("; on {} of them, SQNR {db:.1} dB at the output", report.error_samples),
+            None => String::new(),
+        };
+        println!("calibrated on {} samples, observer {}{sqnr}", report.calibration_samples, report.observer);
+    }
+    // Signal and noise of the same order: whatever the model does, it does it no more.
+    if report.output_sqnr_db.is_some_and(|db| db < POOR_DB) {
+        println!(
+            "INT8 loses much of this model: edgepack inspect {} --nodes tells where",
+            report.package.display()
+        );
     }
 }
 
