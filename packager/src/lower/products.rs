@@ -72,7 +72,9 @@ impl<'a> Lowering<'a> {
         let wide = self.is_wide(node.output);
         let to = if wide { 1.0 } else { self.quant(node.output).scale };
         let mut residual = None;
-        if let (Some(Residual { multiplier, .. }), Some(&added)) = (self.scheme.residual(node), node.inputs.get(1)) {
+        if let (Some(Residual { multiplier, .. }), Some(&added)) =
+            (self.scheme.residual(node), node.inputs.get(1))
+        {
             residual = Some(plan::Residual { span: self.ordered(&node.name, added, &order)?, multiplier });
         }
         let multiplier = quantized.scales.iter().map(|&scale| multiplier(from.scale, scale, to));
