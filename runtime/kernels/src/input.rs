@@ -223,6 +223,36 @@ fn only_shifts(table: &[i8; 256]) -> bool {
     table.iter().zip(0..=255u8).all(|(&q, pixel)| q == (pixel ^ 0x80) as i8)
 }
 
+/// An f32 sample to an f32 tensor: in another order, if that.
+pub fn copy_f32(args: &InputArgs, input: &[f32], output: &mut [f32]) {
+    args.for_each_line(|line| {
+        for i in 0..line.count {
+            output[line.to + i * line.to_step] = input[line.from + i * line.from_step];
+        }
+    });
+}
+
+/// u8 pixels to an f32 tensor, by a table of 256 entries a channel; `reverse_channels` as in
+/// [`quantize_u8`].
+pub fn lookup_u8_f32(
+    args: &InputArgs,
+    input: &[u8],
+    tables: &[f32],
+    reverse_channels: bool,
+    output: &mut [f32],
+) {
+    let last = args.dims[3] - 1;
+    args.for_each_line(|line| {
+        let table = &tables[line.channel * 256..][..256];
+        // The channel's place among the pixel's.
+        let moved = if reverse_channels { last - line.channel } else { line.channel };
+        let from = line.from - line.channel * args.strides[3] + moved * args.strides[3];
+        for i in 0..line.count {
+            output[line.to + i * line.to_step] = table[input[from + i * line.from_step] as usize];
+        }
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

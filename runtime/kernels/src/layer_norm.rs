@@ -58,7 +58,7 @@ fn row(args: &LayerNormArgs<'_>, x: &[i8], y: &mut [i8]) {
 
 /// The square root of a positive, normal number, correctly rounded as IEEE 754 asks for.
 #[inline(always)]
-fn sqrt(x: f32) -> f32 {
+pub(crate) fn sqrt(x: f32) -> f32 {
     #[cfg(target_arch = "x86_64")]
     {
         use core::arch::x86_64::{_mm_cvtss_f32, _mm_set_ss, _mm_sqrt_ss};

@@ -13,6 +13,7 @@
 //! layer_norm   layer normalization: exact sums, a fixed order of the rest
 //! recurrent    LSTM and GRU: products by the convolutions' rows, gates in fixed-order arithmetic
 //! copy         strided copies: transpose, concat, pad
+//! float        the same operations in f32, and any function of each element
 //! parts        which part of some work each thread has
 //! input        f32 samples and u8 pixels to int8
 //! variants     elementwise, lookup, pool, softmax and layer_norm as compiled for each instruction set
@@ -35,6 +36,7 @@ mod armv7;
 pub mod conv;
 pub mod copy;
 pub mod elementwise;
+pub mod float;
 pub mod input;
 pub mod isa;
 pub mod layer_norm;

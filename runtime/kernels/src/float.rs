@@ -1,0 +1,180 @@
+//! Steps in f32: what int8 would cost too much accuracy, and the FP32 baseline of a device.
+//!
+//! They are the portable code alone, which the compiler makes vectors of where a processor has wider ones
+//! than its baseline: all of it is single IEEE operations in a written order, which the compiler may neither
+//! reorder nor contract, so that the bits are the same everywhere.
+//!
+//! ```text
+//! math          exponential, logarithm, error function, … with their errors
+//! elementwise   a short program over each element; casts from and to int8
+//! product       convolutions, fully connected layers, products of two tensors
+//! reduce        pooling, reductions, layer normalization
+//! ```
+
+pub mod elementwise;
+pub mod math;
+pub mod product;
+pub mod reduce;
+#[cfg(test)]
+mod tests;
+
+use core::ops::Range;
+
+use crate::isa::{IsaSet, IsaToken};
+use elementwise::{ElementwiseArgs, Sink};
+use product::{ConvArgs, MatMulArgs};
+use reduce::{LayerNormArgs, PoolArgs};
+
+/// The steps of f32 as compiled for one instruction set.
+#[derive(Debug)]
+pub struct Variant {
+    /// The extensions that the processor must have.
+    pub isa: IsaSet,
+    /// Name of the convolution.
+    pub conv: &'static str,
+    /// Name of the depthwise convolution.
+    pub depthwise: &'static str,
+    /// Name of the product of two tensors.
+    pub mat_mul: &'static str,
+    /// Name of the element-wise program.
+    pub elementwise: &'static str,
+    /// Name of the pooling.
+    pub pool: &'static str,
+    /// Name of the layer normalization.
+    pub layer_norm: &'static str,
+    functions: Option<Functions>,
+}
+
+/// # Safety of the functions
+/// The processor has the variant's extensions.
+#[derive(Clone, Copy, Debug)]
+struct Functions {
+    conv: unsafe fn(&ConvArgs<'_>, Range<usize>, &mut [f32]),
+    mat_mul: unsafe fn(&mut MatMulArgs<'_>),
+    elementwise: unsafe fn(&ElementwiseArgs<'_>, Range<usize>, Sink<'_>),
+    pool: unsafe fn(&PoolArgs, &[f32], &mut [f32]),
+    layer_norm: unsafe fn(&LayerNormArgs<'_>, &[f32], &mut [f32]),
+}
+
+macro_rules! variant {
+    ($suffix:literal, $isa:expr, $functions:expr) => {
+        Variant {
+            isa: $isa,
+            conv: concat!("conv_f32_", $suffix),
+            depthwise: concat!("depthwise_f32_", $suffix),
+            mat_mul: concat!("matmul_f32_", $suffix),
+            elementwise: concat!("elementwise_f32_", $suffix),
+            pool: concat!("pool_f32_", $suffix),
+            layer_norm: concat!("layer_norm_f32_", $suffix),
+            functions: $functions,
+        }
+    };
+}
+
+/// Best first.
+static VARIANTS: &[Variant] =
+    &[variant!("avx2", IsaSet::AVX2, avx2()), variant!("portable", IsaSet::SCALAR, Some(PORTABLE))];
+
+const PORTABLE: Functions = Functions {
+    conv: product::conv,
+    mat_mul: product::mat_mul,
+    elementwise: elementwise::elementwise,
+    pool: reduce::pool,
+    layer_norm: reduce::layer_norm,
+};
+
+#[cfg(target_arch = "x86_64")]
+const fn avx2() -> Option<Functions> {
+    /// # Safety
+    /// The processor has AVX2.
+    #[target_feature(enable = "avx2")]
+    unsafe fn conv(args: &ConvArgs<'_>, range: Range<usize>, output: &mut [f32]) {
+        product::conv(args, range, output);
+    }
+    /// # Safety
+    /// The processor has AVX2.
+    #[target_feature(enable = "avx2")]
+    unsafe fn mat_mul(args: &mut MatMulArgs<'_>) {
+        product::mat_mul(args);
+    }
+    /// # Safety
+    /// The processor has AVX2.
+    #[target_feature(enable = "avx2")]
+    unsafe fn elementwise(args: &ElementwiseArgs<'_>, range: Range<usize>, sink: Sink<'_>) {
+        elementwise::elementwise(args, range, sink);
+    }
+    Some(Functions { conv, mat_mul, elementwise, ..PORTABLE })
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+const fn avx2() -> Option<Functions> {
+    None
+}
+
+/// Every variant, of every architecture.
+pub fn variants() -> &'static [Variant] {
+    VARIANTS
+}
+
+/// The variant of a processor with the extensions of `isa`. Pure, as all selections.
+pub fn select(isa: IsaSet) -> &'static Variant {
+    VARIANTS.iter().find(|variant| isa.contains(variant.isa)).unwrap_or(&VARIANTS[VARIANTS.len() - 1])
+}
+
+impl Variant {
+    /// Whether the variant was compiled for the architecture that this program runs on.
+    pub fn is_compiled(&self) -> bool {
+        self.functions.is_some()
+    }
+
+    /// The names of its kernels.
+    pub fn names(&self) -> [&'static str; 6] {
+        [self.conv, self.depthwise, self.mat_mul, self.elementwise, self.pool, self.layer_norm]
+    }
+}
+
+/// A variant that may be run, since a token has shown that the processor has what it needs.
+#[derive(Clone, Copy, Debug)]
+pub struct BoundVariant(Functions);
+
+impl BoundVariant {
+    /// The best variant that `token` vouches for.
+    pub fn new(token: IsaToken) -> Self {
+        Self(select(token.set()).functions.unwrap_or(PORTABLE))
+    }
+
+    /// [`product::conv`].
+    #[inline]
+    pub fn conv(&self, args: &ConvArgs<'_>, range: Range<usize>, output: &mut [f32]) {
+        // SAFETY: `new` saw a token for the extensions.
+        unsafe { (self.0.conv)(args, range, output) }
+    }
+
+    /// [`product::mat_mul`].
+    #[inline]
+    pub fn mat_mul(&self, args: &mut MatMulArgs<'_>) {
+        // SAFETY: `new` saw a token for the extensions.
+        unsafe { (self.0.mat_mul)(args) }
+    }
+
+    /// [`elementwise::elementwise`].
+    #[inline]
+    pub fn elementwise(&self, args: &ElementwiseArgs<'_>, range: Range<usize>, sink: Sink<'_>) {
+        // SAFETY: `new` saw a token for the extensions.
+        unsafe { (self.0.elementwise)(args, range, sink) }
+    }
+
+    /// [`reduce::pool`].
+    #[inline]
+    pub fn pool(&self, args: &PoolArgs, input: &[f32], output: &mut [f32]) {
+        // SAFETY: `new` saw a token for the extensions.
+        unsafe { (self.0.pool)(args, input, output) }
+    }
+
+    /// [`reduce::layer_norm`].
+    #[inline]
+    pub fn layer_norm(&self, args: &LayerNormArgs<'_>, input: &[f32], output: &mut [f32]) {
+        // SAFETY: `new` saw a token for the extensions.
+        unsafe { (self.0.layer_norm)(args, input, output) }
+    }
+}
