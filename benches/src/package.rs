@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use edgepack_format::plan::{Dims, OutputType, Quant};
+use edgepack_format::plan::{Dims, ElemType, Quant};
 use edgepack_format::{Package, SeededBytes};
 
 use crate::data::random;
@@ -30,7 +30,7 @@ pub struct OutputFacts {
     /// Name and number of values.
     pub info: OutputInfo,
     /// The type of its values.
-    pub dtype: OutputType,
+    pub dtype: ElemType,
     /// Scale and zero point, for int8.
     pub quant: Option<Quant>,
 }
@@ -131,18 +131,18 @@ impl OutputFacts {
     /// Number of bytes.
     pub fn bytes(&self) -> usize {
         match self.dtype {
-            OutputType::I8 => self.info.elems,
-            OutputType::F32 => 4 * self.info.elems,
+            ElemType::I8 => self.info.elems,
+            ElemType::F32 => 4 * self.info.elems,
         }
     }
 
     /// The values that the bytes stand for.
     fn values(&self, bytes: &[u8]) -> Vec<f32> {
         match self.dtype {
-            OutputType::F32 => {
+            ElemType::F32 => {
                 bytes.as_chunks::<4>().0.iter().map(|&value| f32::from_le_bytes(value)).collect()
             }
-            OutputType::I8 => {
+            ElemType::I8 => {
                 let Quant { scale, zero_point } = self.quant.unwrap_or(Quant { scale: 1.0, zero_point: 0 });
                 let real = |&byte: &u8| (i32::from(byte as i8) - i32::from(zero_point)) as f32 * scale;
                 bytes.iter().map(real).collect()
@@ -170,8 +170,8 @@ mod tests {
             input: InputSpec { name: "input".into(), dims: vec![1, 2] },
             preprocessing: None,
             outputs: vec![
-                output("a", OutputType::I8, Some(Quant { scale: 0.5, zero_point: -128 })),
-                output("b", OutputType::F32, None),
+                output("a", ElemType::I8, Some(Quant { scale: 0.5, zero_point: -128 })),
+                output("b", ElemType::F32, None),
             ],
             arena_bytes: 0,
         }

@@ -97,6 +97,12 @@ pub enum PackError {
         /// What is wrong, and what to do.
         reason: String,
     },
+    /// No mixture of precisions is good enough.
+    #[error("the budget cannot be met: {reason}")]
+    Budget {
+        /// What the best of them came to, and what to do.
+        reason: String,
+    },
     /// The finished package does not hold: a defect of edgepack.
     #[error("the package failed its own check: {reason}. Nothing was written; please report this")]
     SelfTest {

@@ -12,8 +12,10 @@ use crate::graph::{Graph, ValueId};
 use crate::import::{Arrived, Model, import};
 use crate::lower::{Lowered, PixelSource, lower};
 use crate::memory::MemoryPlan;
+use crate::mixed::{self, MixedReport};
 use crate::node_map::{self, NodeError};
-use crate::quantize::{Honoured, choose_scheme};
+use crate::precision::{self, PrecisionOptions};
+use crate::quantize::{Honoured, choose_scheme, insert_casts};
 use crate::strips::in_strips;
 use crate::{in_place, memory, passes};
 
@@ -48,6 +50,8 @@ pub struct PackOptions {
     pub preprocessing: Preprocessing,
     /// How ranges are chosen.
     pub observer: Observer,
+    /// What nodes compute with.
+    pub precision: PrecisionOptions,
     /// Board that the package is for.
     pub target: Option<String>,
     /// Keys of the layouts that prepacked sections are added for.
@@ -93,6 +97,8 @@ pub struct PackReport {
     pub error_samples: usize,
     /// How the model was quantized when it arrived, and what is left of that.
     pub arrived: Option<ArrivedReport>,
+    /// What a budget has cost, where there was one.
+    pub mixed: Option<MixedReport>,
 }
 
 /// What became of a model that arrived quantized.
@@ -118,6 +124,7 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
     progress.start("reading the model", 1);
     let mut model = import(&options.model, &options.shapes)?;
     passes::run(&mut model.graph);
+    precision::assign(&mut model.graph, &options.precision, model.opset)?;
     progress.advance(1);
     let data = open_data(&model, options)?;
     let pixels: Vec<Option<PixelSource>> = data.iter().map(|data| pixel_source(data, options)).collect();
@@ -126,10 +133,27 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         true => Statistics::none(&model.graph),
         false => statistics(&model.graph, &data, progress)?,
     };
+    let scheme = |graph: &Graph| choose_scheme(graph, &statistics, options.observer, &ranges);
+    let mixed = if options.precision.budget.is_some() {
+        let samples = mixed::judge(&model.graph, judges(&model, &data, options)?);
+        let budget = &options.precision.budget;
+        let mut graph = model.graph.clone();
+        let build = |graph: &Graph| {
+            let graph = insert_casts(graph);
+            let lowered = lower(&graph, &scheme(&graph), &pixels)?;
+            Ok(emit::executable(&lowered, &placed(&model, &lowered)?))
+        };
+        let report = mixed::search(&mut graph, &samples, budget, &build, progress)?;
+        model.graph = graph;
+        Some(report)
+    } else {
+        None
+    };
     progress.start("quantizing and planning", 1);
-    let scheme = choose_scheme(&model.graph, &statistics, options.observer, &ranges);
+    let graph = insert_casts(&model.graph);
+    let scheme = scheme(&graph);
     let arrived = model.arrived.as_ref().map(|arrived| arrived_report(arrived, &scheme.honoured));
-    let whole = lower(&model.graph, &scheme, &pixels)?;
+    let whole = lower(&graph, &scheme, &pixels)?;
     let (whole_plan, whole_steps) = (placed(&model, &whole)?, whole.steps.len());
     let mut lowered = match options.l2_kib {
         0 => whole.clone(),
@@ -143,9 +167,9 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         .map_err(|error| PackError::Calibration { reason: error.to_string() })?;
     progress.advance(1);
     let mut provenance = provenance(&model, options, &statistics);
-    let errors = errors(&model.graph, (&whole, &whole_plan), &data, options, progress)?;
+    let errors = errors(&graph, (&whole, &whole_plan), &data, options, progress)?;
     let names: Vec<&str> = lowered.steps.iter().map(|step| step.name.as_str()).collect();
-    provenance.nodes = node_map::node_map(&model.nodes, &model.graph, &names, &errors.by_node);
+    provenance.nodes = node_map::node_map(&model.nodes, &graph, &names, &errors.by_node);
     provenance.error_samples = errors.samples;
     progress.start("writing and testing the package", 1);
     provenance.arrived = arrived.clone();
@@ -173,9 +197,10 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         calibration_samples: statistics.samples,
         calibration_random: matches!(options.calibration, CalibrationSource::Random { .. }),
         observer: options.observer.to_string(),
-        output_sqnr_db: output_sqnr(&model.graph, &errors.by_node),
+        output_sqnr_db: output_sqnr(&graph, &errors.by_node),
         error_samples: errors.samples,
         arrived,
+        mixed,
     })
 }
 
@@ -228,6 +253,35 @@ fn arrived_report(arrived: &Arrived, honoured: &Honoured) -> ArrivedReport {
         calibrated: honoured.calibrated.clone(),
         notes: arrived.notes.iter().chain(&honoured.notes).cloned().collect(),
     }
+}
+
+/// The samples that mixed precision is judged on: inputs and label of each.
+fn judges(
+    model: &Model,
+    calibration: &[DataSet],
+    options: &PackOptions,
+) -> Result<Vec<(Vec<Vec<f32>>, Option<u32>)>> {
+    let failed = |error: edgepack_harness::Error| PackError::Calibration { reason: error.to_string() };
+    let validation = match (&options.precision.validation, &model.shapes[..]) {
+        (None, _) => None,
+        (Some(path), [(name, dims)]) => {
+            let spec = InputSpec { name: name.clone(), dims: dims.clone() };
+            Some([DataSet::open(path, &spec, &options.preprocessing, None).map_err(failed)?])
+        }
+        (Some(_), _) => {
+            let reason = "--validation is for models of one input; without it the calibration data is used";
+            return Err(PackError::Calibration { reason: reason.into() });
+        }
+    };
+    let data = validation.as_ref().map_or(calibration, |data| data);
+    let count = data.iter().map(DataSet::len).min().unwrap_or(0);
+    let sample = |i: usize| {
+        let samples = data.iter().map(|data| data.get(i)).collect::<std::result::Result<Vec<_>, _>>();
+        let samples = samples.map_err(failed)?;
+        let label = samples.first().and_then(|sample| sample.label);
+        Ok((samples.into_iter().map(|sample| sample.values).collect(), label))
+    };
+    (0..count).map(sample).collect()
 }
 
 /// Places for the buffers of a lowered graph, proved.

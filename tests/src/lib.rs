@@ -138,6 +138,7 @@ impl Case {
             calibration_limit: 200,
             preprocessing: self.preprocessing.clone(),
             observer: Observer::default(),
+            precision: Default::default(),
             target: None,
             prepack,
             l2_kib: L2_KIB,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use edgepack_format::SectionKind;
-use edgepack_format::plan::{Dims, Head, Input, Lookup, Op, Output, OutputType, Pixels, Quant, Span, Step};
+use edgepack_format::plan::{Dims, ElemType, Head, Input, Lookup, Op, Output, Pixels, Quant, Span, Step};
 use edgepack_format::writer::{PackageWriter, encode_plan};
 
 pub(crate) fn negating_package(folder: &Path, takes_pixels: bool) -> PathBuf {
@@ -24,12 +24,13 @@ pub(crate) fn negating_package(folder: &Path, takes_pixels: bool) -> PathBuf {
         name: "input",
         dims,
         buffer,
+        dtype: ElemType::I8,
         quant,
         arena_dims: [1, 1, 1, 4],
         strides: [4, 4, 4, 1],
         pixels: takes_pixels.then_some(pixels),
     };
-    let (dtype, quant) = (OutputType::I8, Some(quant));
+    let (dtype, quant) = (ElemType::I8, Some(quant));
     let output = Output { name: "negated", dims, buffer: negated, dtype, quant, exact: true };
     let table = Span { offset: 0, bytes: 256 };
     let lookup = Lookup { input: buffer, output: negated, table, to_f32: false };

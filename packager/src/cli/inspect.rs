@@ -222,7 +222,10 @@ fn nodes_of(name: &str, names: &[&str], records: &[NodeRecord]) -> Vec<String> {
 }
 
 fn input_line(input: &plan::Input<'_>) -> InputLine {
-    let mut takes = vec!["f32", "int8"];
+    let mut takes = match input.dtype {
+        plan::ElemType::I8 => vec!["f32", "int8"],
+        plan::ElemType::F32 => vec!["f32"],
+    };
     if input.pixels.is_some() {
         takes.push("u8 pixels");
     }
@@ -237,8 +240,8 @@ fn input_line(input: &plan::Input<'_>) -> InputLine {
 
 fn output_line(output: &plan::Output<'_>) -> OutputLine {
     let dtype = match output.dtype {
-        plan::OutputType::I8 => "int8",
-        plan::OutputType::F32 => "f32",
+        plan::ElemType::I8 => "int8",
+        plan::ElemType::F32 => "f32",
     };
     OutputLine {
         name: output.name.into(),
@@ -297,6 +300,36 @@ fn step_line(step: &plan::Step<'_>, nodes: Vec<String>) -> StepLine {
             let bytes = constants.iter().map(|span| span.bytes).sum();
             (name, "int8 · int8 per channel, gates f32 → int8", bytes)
         }
+        plan::Op::Elementwise(op) => {
+            let mut sources = op.sources.iter().flatten();
+            let from = if sources.any(|source| source.quant.is_some()) { "int8" } else { "f32" };
+            let loads_alone = op.program.bytes as usize == plan::Instruction::BYTES;
+            let name = if loads_alone { "cast" } else { "elementwise" };
+            let scheme = match (from, op.quantized.is_some()) {
+                ("int8", true) => "int8, f32 → int8",
+                ("int8", false) => "int8 → f32",
+                (_, true) => "f32 → int8",
+                (_, false) => "f32 → f32",
+            };
+            (name, scheme, 0)
+        }
+        plan::Op::ConvF32(conv) => {
+            let shape = edgepack_engine::conv_f32_shape(conv);
+            let op = match (shape.is_depthwise(), shape.taps(), shape.in_h) {
+                (true, ..) => "depthwise",
+                (_, 1, 1) if shape.groups == 1 => "fully connected",
+                _ => "conv",
+            };
+            (op, "f32 · f32 → f32", conv.weights.bytes + conv.bias.bytes)
+        }
+        plan::Op::PoolF32(pool) => match pool.op {
+            plan::PoolF32Op::Max => ("max pool", "f32 → f32", 0),
+            plan::PoolF32Op::Min => ("min pool", "f32 → f32", 0),
+            plan::PoolF32Op::Sum => ("sum", "f32 → f32", 0),
+            plan::PoolF32Op::Average { .. } => ("average pool", "f32 → f32", 0),
+        },
+        plan::Op::MatMulF32(_) => ("matmul", "f32 · f32 → f32", 0),
+        plan::Op::LayerNormF32(norm) => ("layer norm", "f32 → f32", norm.gamma.bytes + norm.beta.bytes),
     };
     let spans = arena_spans(&step.op);
     let of = |read: bool| {

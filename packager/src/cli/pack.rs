@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use edgepack_kernels::conv;
 use edgepack_packager::calibrate::Observer;
 use edgepack_packager::error::PackError;
+use edgepack_packager::graph::Precision;
 use edgepack_packager::import::nodes;
+use edgepack_packager::mixed::{Budget, MixedReport, Quality};
 use edgepack_packager::pack::{ArrivedReport, CalibrationSource, L2_KIB, PackOptions, PackReport, pack};
+use edgepack_packager::precision::PrecisionOptions;
 use edgepack_targets::Board;
 
 use super::nodes::{RequireArgs, percent};
-use super::options::{Format, PreprocessingArgs, human_bytes, parse_shape};
+use super::options::{Format, PreprocessingArgs, human_bytes, parse_shape, short, table};
 use super::progress::Shown;
 use super::{Context, Outcome};
 
@@ -43,6 +46,23 @@ pub(super) struct Args {
     /// How the range of a tensor is chosen: min-max, mse, percentile, percentile=99.9
     #[arg(long, value_name = "NAME", default_value_t)]
     observer: Observer,
+    /// What nodes compute with: int8, or fp32 for the baseline on the device
+    #[arg(long, value_name = "TYPE", default_value_t)]
+    precision: Precision,
+    /// Nodes that stay in f32, by the model's names; separated by commas, may be repeated
+    #[arg(long, value_name = "NODE", value_delimiter = ',')]
+    keep_f32: Vec<String>,
+    /// Move the cheapest nodes to f32 until the outputs have so many dB of SQNR against the model in FP32;
+    /// exit code 1 if none do
+    #[arg(long, value_name = "DB")]
+    min_sqnr: Option<f64>,
+    /// Move the cheapest nodes to f32 until so many percentage points of accuracy (of agreement with the
+    /// model in FP32, if the samples have no labels) are lost at most; exit code 1 if none do
+    #[arg(long, value_name = "POINTS")]
+    max_drop: Option<f64>,
+    /// Samples for --min-sqnr and --max-drop, as for --calibration [default: those of the calibration]
+    #[arg(long, value_name = "DATA")]
+    validation: Option<PathBuf>,
     /// Board that the package is for (`edgepack targets`): weights are also stored in the layout of its
     /// kernels, which loads faster and takes as much room again
     #[arg(long, value_name = "BOARD")]
@@ -98,11 +118,24 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
         calibration_limit: args.calibration_limit,
         preprocessing: args.preprocessing.get(),
         observer: args.observer,
+        precision: PrecisionOptions {
+            base: args.precision,
+            keep_f32: args.keep_f32.clone(),
+            budget: Budget { min_sqnr: args.min_sqnr, max_drop: args.max_drop },
+            validation: args.validation.clone(),
+        },
         target: args.target.clone(),
         prepack,
         l2_kib: args.l2_kib.or(board.and_then(|board| board.l2_kib)).unwrap_or(L2_KIB),
     };
-    let report = pack(&options, &mut Shown::new(context)).map_err(|error| with_hint(error, &args.model))?;
+    let report = match pack(&options, &mut Shown::new(context)) {
+        // The question was whether it can be met: no is an answer.
+        Err(error @ PackError::Budget { .. }) => {
+            eprintln!("error: {error}");
+            return Ok(Outcome::Failed);
+        }
+        report => report.map_err(|error| with_hint(error, &args.model))?,
+    };
     match context.format {
         Format::Json => println!("{}", serde_json::to_string(&report)?),
         Format::Text => print(&report),
@@ -198,4 +231,39 @@ fn print_arrived(arrived: &ArrivedReport) {
     if arrived.notes.len() > SHOWN {
         println!("note: {} more with --format json", arrived.notes.len() - SHOWN);
     }
+    if let Some(mixed) = &report.mixed {
+        print_mixed(mixed);
+    }
+}
+
+fn print_mixed(report: &MixedReport) {
+    let db = |db: Option<f64>| db.map_or("exact".into(), |db| format!("{db:.2}"));
+    let quality = |of: &Quality| {
+        format!("SQNR {} dB, {:.2} points lost, {:.1} µs", db(of.sqnr_db), of.drop_points, of.us)
+    };
+    println!("\nmixed precision, on {} samples:", report.samples);
+    println!("  int8   {}", quality(&report.int8));
+    println!(
+        "  mixed  {}, {} of {} nodes in f32",
+        quality(&report.mixed),
+        report.moved.len(),
+        report.candidates
+    );
+    if report.moved.is_empty() {
+        return;
+    }
+    let columns =
+        ["node in f32", "op", "SQNR with it alone in int8", "SQNR with it back in int8", "int8 µs", "f32 µs"];
+    let mut nodes = table(&columns);
+    for moved in &report.moved {
+        nodes.add_row([
+            short(&moved.node, 40),
+            moved.op.clone(),
+            db(moved.alone_sqnr_db),
+            db(moved.without_sqnr_db),
+            format!("{:.1}", moved.us[0]),
+            format!("{:.1}", moved.us[1]),
+        ]);
+    }
+    println!("{nodes}");
 }

@@ -8,7 +8,7 @@ use edgepack_kernels::layer_norm::MAX_CHANNELS;
 use super::layout::{Order, collapse};
 use super::{Lowering, Stored};
 use crate::error::{PackError, Result};
-use crate::graph::{LayerNorm, Node, ValueId};
+use crate::graph::{LayerNorm, Node, Precision, ValueId};
 
 /// More products of a distance from the zero point, at most 255, and a value in [-127, 127] could
 /// overflow 32 bits.
@@ -23,7 +23,7 @@ impl Lowering<'_> {
         let rank = output_dims.len();
         let (lhs_rank, rhs_rank) = (self.dims(lhs).len(), self.dims(rhs).len());
         let (m, k, n) = (output_dims[rank - 2], self.dims(lhs)[lhs_rank - 1], output_dims[rank - 1]);
-        if k > MAX_DEPTH {
+        if k > MAX_DEPTH && node.precision == Precision::Int8 {
             return Err(PackError::Quantize {
                 node: node.name.clone(),
                 reason: format!("sums {k} products, which could overflow 32 bits: split it"),
@@ -75,6 +75,12 @@ impl Lowering<'_> {
             range: (!wide).then(|| self.range(node)),
         };
         let shape = mat_mul_shape(&product);
+        if node.precision == Precision::F32 {
+            self.lowered.macs += shape.macs();
+            self.float_mat_mul(node, &product)?;
+            self.store(node.output, product.output, order);
+            return Ok(());
+        }
         let scratch = self.buffer(&node.name, scratch_bytes(&shape))?;
         self.lowered.macs += shape.macs();
         self.node_step(node, plan::Op::MatMul(product));
@@ -101,7 +107,7 @@ impl Lowering<'_> {
         let input = node.inputs[0];
         let dims = self.dims(input);
         let channels = norm.gamma.len();
-        if channels > MAX_CHANNELS {
+        if channels > MAX_CHANNELS && node.precision == Precision::Int8 {
             return Err(PackError::Quantize {
                 node: node.name.clone(),
                 reason: format!(
@@ -118,6 +124,12 @@ impl Lowering<'_> {
         };
         let order = if inner(&order) == inner(&identity) { order } else { identity };
         let from = self.ordered(&node.name, input, &order)?;
+        if node.precision == Precision::F32 {
+            let output = self.value_buffer(node.output)?;
+            self.float_layer_norm(node, [from, output], norm)?;
+            self.store(node.output, output, order);
+            return Ok(());
+        }
         let (scale, to) = (f64::from(self.quant(input).scale), f64::from(self.quant(node.output).scale));
         let per_channel = |values: &[f32]| {
             let scaled = values.iter().map(|&x| f64::from(x) / to);

@@ -1,20 +1,287 @@
 //! Nodes that compute in f32, and the casts at their borders.
 
-use super::Lowering;
+use edgepack_format::plan::{self, F32_PANEL, Function, Operand};
+use edgepack_kernels::conv::ConvShape;
+use edgepack_kernels::float::product::weight_elems;
+
+use super::layout::{self, Order};
+use super::program::{Program, binary_function};
+use super::{Lowering, Stored};
 use crate::error::{PackError, Result};
-use crate::graph::Node;
+use crate::evaluate::broadcast_strides;
+use crate::graph::{BinaryKind, Clamp, Node, Op, ValueId};
+use crate::quantize::product_constants;
+use crate::unary::Unary;
 
 impl Lowering<'_> {
+    /// The steps of a node of f32 that are not those of int8 with other elements; `false` where they are.
+    pub(super) fn float_node(&mut self, node: &Node) -> Result<bool> {
+        match &node.op {
+            Op::Unary(function) => self.float_unary(node, function)?,
+            Op::Binary(kind) => self.float_binary(node, *kind)?,
+            Op::Recurrent(_) | Op::FinalCell(_) => {
+                return Err(PackError::Quantize {
+                    node: node.name.clone(),
+                    reason: format!("{} has no f32 steps yet: leave it in int8", node.onnx_op),
+                });
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
     /// The same values in another representation; where it is the same one, nothing.
     pub(super) fn cast(&mut self, node: &Node) -> Result<()> {
         let input = node.inputs[0];
-        if self.is_wide(input) != self.is_wide(node.output) {
-            let reason = "is f32 beside int8, which has no steps yet".into();
-            return Err(PackError::Quantize { node: node.name.clone(), reason });
+        if self.is_wide(input) == self.is_wide(node.output) {
+            for stored in self.stored.get(&input).cloned().unwrap_or_default() {
+                self.store(node.output, stored.buffer, stored.order);
+            }
+            return self.any(node.output).map(|_| ());
         }
-        for stored in self.stored.get(&input).cloned().unwrap_or_default() {
-            self.store(node.output, stored.buffer, stored.order);
+        self.each_element(node, &Unary::IDENTITY)
+    }
+
+    fn float_unary(&mut self, node: &Node, function: &Unary) -> Result<()> {
+        self.each_element(node, function)
+    }
+
+    /// A function of each element of a node's input, from whatever it is represented in to whatever its
+    /// output is.
+    fn each_element(&mut self, node: &Node, function: &Unary) -> Result<()> {
+        let Stored { buffer, order } = self.any(node.inputs[0])?;
+        let mut program = Program::default();
+        program.load(0, 0);
+        if program.unary(function).is_none() {
+            return Err(PackError::Quantize {
+                node: node.name.clone(),
+                reason: "is a function that f32 steps do not have: leave it in int8".into(),
+            });
         }
+        program.clamp(0, node.clamp);
+        let elems = self.elems(node.output) as u32;
+        let source = plan::Source {
+            operand: Operand::Arena(buffer),
+            quant: self.plan_quant(node.inputs[0]),
+            strides: [0, 0, 0, 1],
+        };
+        self.elementwise(node, [Some(source), None, None], [1, 1, 1, elems], &program, order)
+    }
+
+    /// For a value of int8: what it stands for.
+    fn plan_quant(&self, id: ValueId) -> Option<plan::Quant> {
+        let quant = self.scheme.quant(id)?;
+        Some(plan::Quant { scale: quant.scale, zero_point: quant.zero_point as i8 })
+    }
+
+    fn elementwise(
+        &mut self,
+        node: &Node,
+        sources: [Option<plan::Source>; 3],
+        dims: [u32; 4],
+        program: &Program,
+        order: Order,
+    ) -> Result<()> {
+        let quantized = self.plan_quant(node.output).map(|quant| plan::Quantized {
+            multiplier: (1.0 / f64::from(quant.scale)) as f32,
+            range: plan::Range { zero_point: quant.zero_point, min: -128, max: 127 },
+        });
+        let output = self.value_buffer(node.output)?;
+        let program = self.constant(program.bytes());
+        let step = plan::Elementwise { sources, output, quantized, dims, program };
+        self.node_step(node, plan::Op::Elementwise(step));
+        self.store(node.output, output, order);
         Ok(())
     }
+
+    fn float_binary(&mut self, node: &Node, kind: BinaryKind) -> Result<()> {
+        let output_dims = self.dims(node.output);
+        let like = |id: &&ValueId| self.dims(**id) == output_dims && self.stored.contains_key(id);
+        let order = match node.inputs.iter().find(like) {
+            Some(&id) => self.any(id)?.order,
+            None => Order::identity(output_dims.len()),
+        };
+        let mut operands = Vec::with_capacity(2);
+        for &id in &node.inputs {
+            operands.push(self.float_operand(id, output_dims)?);
+        }
+        let stored = |by_axis: &[usize]| order.0.iter().map(|&axis| by_axis[axis]).collect::<Vec<_>>();
+        let strides: Vec<_> = operands.iter().map(|(_, strides)| stored(strides)).collect();
+        // The output is contiguous, and so must what is merged be in it.
+        let own = stored(&order.strides(output_dims));
+        let (dims, strides) =
+            layout::collapse(&order.stored_dims(output_dims), &[own, strides[0].clone(), strides[1].clone()]);
+        let too_large = || self.too_large(&node.name);
+        let mut sources = [None; 3];
+        for (index, (&(operand, _), source)) in operands.iter().zip(&mut sources).enumerate() {
+            let strides = layout::right_aligned(&strides[1 + index], 0).ok_or_else(too_large)?;
+            *source = Some(plan::Source { operand, quant: self.plan_quant(node.inputs[index]), strides });
+        }
+        let dims = layout::right_aligned(&dims, 1).ok_or_else(too_large)?;
+        let mut program = Program::default();
+        program.load(0, 0).load(1, 1).apply(binary_function(kind), 0, 0, 1).clamp(0, node.clamp);
+        self.elementwise(node, sources, dims, &program, order)
+    }
+
+    /// An operand, and its strides by axis of the output.
+    fn float_operand(&mut self, id: ValueId, output_dims: &[usize]) -> Result<(Operand, Vec<usize>)> {
+        let dims = self.dims(id);
+        if let Some(constant) = &self.graph.value(id).constant {
+            let operand = Operand::Constant(self.f32_constant(constant.data.iter().copied()));
+            return Ok((operand, broadcast_strides(dims, output_dims)));
+        }
+        let stored = self.any(id)?;
+        let (own, lead) = (stored.order.strides(dims), output_dims.len() - dims.len());
+        let stride = |axis: usize| match axis.checked_sub(lead) {
+            Some(axis) if dims[axis] != 1 => own[axis],
+            _ => 0,
+        };
+        Ok((Operand::Arena(stored.buffer), (0..output_dims.len()).map(stride).collect()))
+    }
+
+    pub(super) fn float_product(
+        &mut self,
+        node: &Node,
+        input: plan::Span,
+        shape: &ConvShape,
+        order: Order,
+    ) -> Result<()> {
+        let Some((weights, bias)) = product_constants(node) else { return Ok(()) };
+        let weights = panels(shape, &weights.data);
+        let output = self.value_buffer(node.output)?;
+        let added = match node.inputs.get(1) {
+            Some(&added) => Some(self.ordered(&node.name, added, &order)?),
+            None => None,
+        };
+        // What is added has a step of its own, which is then the one that clamps.
+        let (target, bounds) = match added {
+            Some(_) => (self.buffer(&node.name, output.bytes as usize)?, Clamp::NONE),
+            None => (output, node.clamp),
+        };
+        let op = plan::ConvF32 {
+            input,
+            output: target,
+            input_dims: [shape.batch, shape.in_h, shape.in_w, shape.in_channels].map(|d| d as u32),
+            output_dims: [shape.batch, shape.out_h, shape.out_w, shape.out_channels].map(|d| d as u32),
+            kernel: [shape.kernel_h as u32, shape.kernel_w as u32],
+            stride: [shape.stride_h as u32, shape.stride_w as u32],
+            dilation: [shape.dilation_h as u32, shape.dilation_w as u32],
+            pad: [shape.pad_top as u32, shape.pad_left as u32],
+            groups: shape.groups as u32,
+            weights: self.f32_constant(weights),
+            bias: self.f32_constant(bias.iter().copied()),
+            bounds: [bounds.min, bounds.max],
+        };
+        self.lowered.macs += shape.macs();
+        self.node_step(node, plan::Op::ConvF32(op));
+        if let Some(added) = added {
+            let mut program = Program::default();
+            program.load(0, 0).load(1, 1).apply(Function::Add, 0, 0, 1).clamp(0, node.clamp);
+            self.f32_step(node, &[target, added], output, &program);
+        }
+        self.store(node.output, output, order);
+        Ok(())
+    }
+
+    /// The step of a pooling or mean of f32.
+    pub(super) fn float_pool(&mut self, node: &Node, pool: &plan::Pool) {
+        let op = match pool.op {
+            plan::PoolOp::Max => plan::PoolF32Op::Max,
+            plan::PoolOp::Average { count_include_pad, .. } => plan::PoolF32Op::Average { count_include_pad },
+        };
+        let &plan::Pool { input, output, input_dims, output_dims, kernel, stride, dilation, pads, .. } = pool;
+        let pool =
+            plan::PoolF32 { op, input, output, input_dims, output_dims, kernel, stride, dilation, pads };
+        self.node_step(node, plan::Op::PoolF32(pool));
+    }
+
+    /// The step of a product of two tensors of f32.
+    pub(super) fn float_mat_mul(&mut self, node: &Node, product: &plan::MatMul) -> Result<()> {
+        let &plan::MatMul { lhs, rhs, batch, sizes, lhs_strides, rhs_strides, output_strides, .. } = product;
+        let output = self.unclamped(node, product.output)?;
+        let step =
+            plan::MatMulF32 { lhs, rhs, output, batch, sizes, lhs_strides, rhs_strides, output_strides };
+        let scratch = self.buffer(&node.name, sizes[1] as usize * F32_PANEL as usize * 4)?;
+        self.node_step(node, plan::Op::MatMulF32(step));
+        if let Some(step) = self.lowered.steps.last_mut() {
+            step.scratch = scratch;
+        }
+        self.clamp_into(node, output, product.output);
+        Ok(())
+    }
+
+    /// The step of a layer normalization of f32; gamma and beta are the model's.
+    pub(super) fn float_layer_norm(
+        &mut self,
+        node: &Node,
+        [input, output]: [plan::Span; 2],
+        norm: &crate::graph::LayerNorm,
+    ) -> Result<()> {
+        let target = self.unclamped(node, output)?;
+        let step = plan::LayerNormF32 {
+            input,
+            output: target,
+            channels: norm.gamma.len() as u32,
+            gamma: self.f32_constant(norm.gamma.iter().copied()),
+            beta: self.f32_constant(norm.beta.iter().copied()),
+            epsilon: norm.epsilon.max(0.0),
+        };
+        self.node_step(node, plan::Op::LayerNormF32(step));
+        self.clamp_into(node, target, output);
+        Ok(())
+    }
+
+    /// Where a step without bounds writes: the output, or what is clamped into it.
+    fn unclamped(&mut self, node: &Node, output: plan::Span) -> Result<plan::Span> {
+        if node.clamp == Clamp::NONE { Ok(output) } else { self.buffer(&node.name, output.bytes as usize) }
+    }
+
+    fn clamp_into(&mut self, node: &Node, from: plan::Span, output: plan::Span) {
+        if from == output {
+            return;
+        }
+        let mut program = Program::default();
+        program.load(0, 0).clamp(0, node.clamp);
+        self.f32_step(node, &[from], output, &program);
+    }
+
+    /// Fills a tensor of f32.
+    pub(super) fn float_fill(&mut self, node: &Node, output: plan::Span, value: f32) {
+        let mut program = Program::default();
+        program.constant(0, value);
+        self.f32_step(node, &[], output, &program);
+    }
+
+    /// A program over f32 tensors of one shape and order.
+    fn f32_step(&mut self, node: &Node, reads: &[plan::Span], output: plan::Span, program: &Program) {
+        let program = self.constant(program.bytes());
+        let mut sources = [None; 3];
+        for (&read, source) in reads.iter().zip(&mut sources) {
+            let operand = Operand::Arena(read);
+            *source = Some(plan::Source { operand, quant: None, strides: [0, 0, 0, 1] });
+        }
+        let dims = [1, 1, 1, output.bytes / 4];
+        let step = plan::Elementwise { sources, output, quantized: None, dims, program };
+        self.node_step(node, plan::Op::Elementwise(step));
+    }
+}
+
+/// ONNX's weights `[out_channels, in_channels / groups, kh, kw]` as a package has them: in panels of
+/// channels, the channels of a tap together.
+fn panels(shape: &ConvShape, weights: &[f32]) -> Vec<f32> {
+    let (taps, k, channels) = (shape.taps(), shape.group_in_channels(), shape.group_out_channels());
+    if shape.is_depthwise() {
+        let all = shape.out_channels;
+        return (0..taps * all).map(|i| weights[i % all * taps + i / all]).collect();
+    }
+    let panel = F32_PANEL as usize;
+    let mut packed = vec![0.0; weight_elems(shape)];
+    for channel in 0..shape.out_channels {
+        let (group, within) = (channel / channels, channel % channels);
+        let first = (group * channels.div_ceil(panel) + within / panel) * taps * k;
+        for (tap, c) in (0..taps).flat_map(|tap| (0..k).map(move |c| (tap, c))) {
+            packed[(first + tap * k + c) * panel + within % panel] = weights[(channel * k + c) * taps + tap];
+        }
+    }
+    packed
 }

@@ -7,6 +7,7 @@ use super::{LoweredInput, LoweredOutput, Lowering};
 use crate::error::Result;
 use crate::evaluate::strides;
 use crate::graph::{Op, ValueId};
+use crate::quantize::Quant;
 
 /// How raw u8 pixels become an input: `value = (pixel - mean[c]) / std[c]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,16 +49,22 @@ impl Lowering<'_> {
         } else {
             (order.stored_dims(dims), order.0.iter().map(|&axis| own[axis]).collect())
         };
-        let quant = self.quant(id);
+        // Of an f32 input: what the bytes of a seeded sample stand for.
+        let usual = pixels.map_or([-4.0, 4.0], PixelSource::range);
+        let quant = self.scheme.quant(id).unwrap_or(Quant::over(usual));
         let arena_dims: [u32; 4] = right_aligned(&arena_dims, 1).ok_or_else(too_large)?;
         let model_strides = right_aligned(&model_strides, 0).ok_or_else(too_large)?;
         let buffer = self.value_buffer(id)?;
+        let dtype = if self.is_wide(id) { plan::ElemType::F32 } else { plan::ElemType::I8 };
         let pixels = match pixels {
             None => None,
             Some(source) => {
-                let channel =
-                    |c: usize| move |p: i32| quant.quantize((p as f32 - source.mean[c]) / source.std[c]);
-                let tables = self.i8_constant((0..source.mean.len()).flat_map(|c| (0..256).map(channel(c))));
+                let real = |c: usize| move |p: i32| (p as f32 - source.mean[c]) / source.std[c];
+                let values = (0..source.mean.len()).flat_map(|c| (0..256).map(real(c)));
+                let tables = match dtype {
+                    plan::ElemType::I8 => self.i8_constant(values.map(|x| quant.quantize(x))),
+                    plan::ElemType::F32 => self.f32_constant(values),
+                };
                 let [_, h, w, c] = arena_dims;
                 Some((
                     plan::Pixels {
@@ -78,6 +85,7 @@ impl Lowering<'_> {
                 name: "",
                 dims: self.plan_dims(id)?,
                 buffer,
+                dtype,
                 quant: plan::Quant { scale: quant.scale, zero_point: quant.zero_point as i8 },
                 arena_dims,
                 strides: model_strides,
@@ -124,7 +132,7 @@ impl Lowering<'_> {
             name: "",
             dims: self.plan_dims(id)?,
             buffer,
-            dtype: plan::OutputType::F32,
+            dtype: plan::ElemType::F32,
             quant: None,
             exact: true,
         };

@@ -7,6 +7,7 @@ mod io;
 pub mod layout;
 mod nodes;
 mod products;
+mod program;
 mod recurrent;
 mod take;
 
@@ -20,6 +21,7 @@ use crate::quantize::{Quant, Scheme};
 pub use io::PixelSource;
 use layout::Order;
 pub use products::scratch_bytes;
+pub use program::Program;
 
 /// A step before its buffers have places.
 #[derive(Clone, Debug)]
@@ -202,6 +204,11 @@ impl<'a> Lowering<'a> {
 
     fn is_wide(&self, id: ValueId) -> bool {
         self.scheme.is_f32(id)
+    }
+
+    /// Bytes of an element of a value.
+    fn elem_bytes(&self, id: ValueId) -> u8 {
+        if self.is_wide(id) { 4 } else { 1 }
     }
 
     /// A new buffer for so many bytes.

@@ -6,7 +6,7 @@ use super::layout::{self, Order};
 use super::{Lowering, Stored};
 use crate::error::Result;
 use crate::evaluate::broadcast_strides;
-use crate::graph::{BinaryKind, Node, Op, PoolKind, ValueId, Window, as_nchw};
+use crate::graph::{BinaryKind, Node, Op, PoolKind, Precision, ValueId, Window, as_nchw};
 use crate::memory::{Access, arena_spans};
 use crate::quantize::{Quant, factor, quant_of_constant, rescaled};
 use crate::unary::Unary;
@@ -21,6 +21,9 @@ struct BinaryOperand {
 
 impl Lowering<'_> {
     pub(super) fn node(&mut self, node: &Node) -> Result<()> {
+        if node.precision == Precision::F32 && self.float_node(node)? {
+            return Ok(());
+        }
         match &node.op {
             Op::Conv(conv) => self.conv(node, conv),
             Op::FullyConnected(fc) => self.fully_connected(node, fc),
@@ -209,9 +212,16 @@ impl Lowering<'_> {
             dilation: window.dilation.map(|d| d as u32),
             pads: window.pads.map(|d| d as u32),
         };
-        self.node_step(node, plan::Op::Pool(pool));
+        self.pool_step(node, pool);
         self.store(node.output, pool.output, order);
         Ok(())
+    }
+
+    fn pool_step(&mut self, node: &Node, pool: plan::Pool) {
+        match node.precision {
+            Precision::Int8 => self.node_step(node, plan::Op::Pool(pool)),
+            Precision::F32 => self.float_pool(node, &pool),
+        }
     }
 
     fn average(&self, node: &Node, count_include_pad: bool) -> plan::PoolOp {
@@ -261,7 +271,7 @@ impl Lowering<'_> {
         } else {
             Order(left.map(|axis| if axis < first { axis } else { axis - count }).collect())
         };
-        self.node_step(node, plan::Op::Pool(pool));
+        self.pool_step(node, pool);
         self.store(node.output, pool.output, output_order);
         Ok(())
     }
@@ -270,13 +280,18 @@ impl Lowering<'_> {
         let input = node.inputs[0];
         let Stored { buffer, order } = self.any(input)?;
         let output = self.value_buffer(node.output)?;
-        let fill = plan::Fill { output, value: self.quant(node.output).quantize(value) };
-        self.node_step(node, plan::Op::Fill(fill));
+        match node.precision {
+            Precision::Int8 => {
+                let fill = plan::Fill { output, value: self.quant(node.output).quantize(value) };
+                self.node_step(node, plan::Op::Fill(fill));
+            }
+            Precision::F32 => self.float_fill(node, output, value),
+        }
         let (dims, output_dims) = (self.dims(input), self.dims(node.output));
         let (from, to) = (order.strides(dims), order.strides(output_dims));
         let start = pads.iter().zip(&to).map(|(pad, stride)| pad[0] * stride).sum();
         let block: Vec<_> = order.0.iter().map(|&axis| (dims[axis], from[axis], to[axis])).collect();
-        let copy = self.copy(&node.name, buffer, output, &block, [0, start], 1)?;
+        let copy = self.copy(&node.name, buffer, output, &block, [0, start], self.elem_bytes(input))?;
         self.node_step(node, plan::Op::Copy(copy));
         self.store(node.output, output, order);
         Ok(())
@@ -295,9 +310,10 @@ impl Lowering<'_> {
             let from = stored.order.strides(dims);
             let block: Vec<_> = order.0.iter().map(|&axis| (dims[axis], from[axis], to[axis])).collect();
             let start = position * to[axis];
-            let mut copy = self.copy(&node.name, stored.buffer, output, &block, [0, start], 1)?;
+            let elem_bytes = self.elem_bytes(input);
+            let mut copy = self.copy(&node.name, stored.buffer, output, &block, [0, start], elem_bytes)?;
             let quant = self.quant(input);
-            if quant != to_quant {
+            if elem_bytes == 1 && quant != to_quant {
                 let table = (-128..=127).map(|q| to_quant.quantize(quant.dequantize(q)));
                 copy.table = Some(self.i8_constant(table));
             }

@@ -6,7 +6,7 @@ use edgepack_kernels::conv::{ConvShape, rows};
 use super::Lowering;
 use super::layout::Order;
 use crate::error::{PackError, Result};
-use crate::graph::{Conv, FullyConnected, Node, as_nchw};
+use crate::graph::{Conv, FullyConnected, Node, Precision, as_nchw};
 use crate::quantize::{QuantizedWeights, Residual};
 
 /// Scratch memory of a convolution: the most that any kernel of any processor asks for, so that one plan
@@ -65,6 +65,9 @@ impl<'a> Lowering<'a> {
     }
 
     fn product(&mut self, node: &Node, input: plan::Span, shape: ConvShape, order: Order) -> Result<()> {
+        if node.precision == Precision::F32 {
+            return self.float_product(node, input, &shape, order);
+        }
         let from = self.quant(node.inputs[0]);
         let quantized = self.weights(node)?;
         let bias =

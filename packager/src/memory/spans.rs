@@ -78,5 +78,30 @@ fn visit(op: &mut Op, see: &mut impl FnMut(Access, &mut Span)) {
             see(Access::Write, &mut recurrent.output);
             see(Access::Write, &mut recurrent.state);
         }
+        Op::Elementwise(op) => {
+            for source in op.sources.iter_mut().flatten() {
+                if let Operand::Arena(span) = &mut source.operand {
+                    see(Access::Read, span);
+                }
+            }
+            see(Access::Write, &mut op.output);
+        }
+        Op::ConvF32(conv) => {
+            see(Access::Read, &mut conv.input);
+            see(Access::Write, &mut conv.output);
+        }
+        Op::PoolF32(pool) => {
+            see(Access::Read, &mut pool.input);
+            see(Access::Write, &mut pool.output);
+        }
+        Op::MatMulF32(product) => {
+            see(Access::Read, &mut product.lhs);
+            see(Access::Read, &mut product.rhs);
+            see(Access::Write, &mut product.output);
+        }
+        Op::LayerNormF32(norm) => {
+            see(Access::Read, &mut norm.input);
+            see(Access::Write, &mut norm.output);
+        }
     }
 }

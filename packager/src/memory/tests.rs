@@ -17,9 +17,11 @@ fn chain(bytes: &[u32], reads: &[u32]) -> Lowered {
     let dims = plan::Dims { rank: 1, sizes: [1; plan::MAX_RANK] };
     let quant = plan::Quant { scale: 1.0, zero_point: 0 };
     let (arena_dims, strides) = ([1; 4], [1; 4]);
-    let input = plan::Input { name: "", dims, buffer: span(0), quant, arena_dims, strides, pixels: None };
+    let dtype = plan::ElemType::I8;
+    let input =
+        plan::Input { name: "", dims, buffer: span(0), dtype, quant, arena_dims, strides, pixels: None };
     let last = span(bytes.len() as u32 - 1);
-    let dtype = plan::OutputType::I8;
+    let dtype = plan::ElemType::I8;
     let output = plan::Output { name: "", dims, buffer: last, dtype, quant: None, exact: true };
     Lowered {
         buffers: bytes.iter().map(|&bytes| Buffer { bytes, part_of: None }).collect(),

@@ -220,7 +220,16 @@ pub fn constant_bytes(op: &Op) -> u64 {
         Op::Recurrent(op) => {
             vec![op.weights, op.bias, op.multiplier, op.initial_hidden, op.initial_state]
         }
-        Op::Pool(_) | Op::Fill(_) | Op::MatMul(_) => vec![],
+        Op::ConvF32(conv) => vec![conv.weights, conv.bias],
+        Op::LayerNormF32(norm) => vec![norm.gamma, norm.beta],
+        Op::Elementwise(op) => {
+            let sources = op.sources.iter().flatten().filter_map(|source| match source.operand {
+                Operand::Constant(span) => Some(span),
+                Operand::Arena(_) => None,
+            });
+            sources.chain([op.program]).collect()
+        }
+        Op::Pool(_) | Op::Fill(_) | Op::MatMul(_) | Op::PoolF32(_) | Op::MatMulF32(_) => vec![],
     };
     spans.iter().map(|span| u64::from(span.bytes)).sum()
 }

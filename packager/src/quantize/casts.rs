@@ -7,7 +7,7 @@ use crate::graph::{Clamp, Graph, Node, Op, Precision, ValueId};
 /// Whether a node only moves or selects values: it then has the precision of what it reads, since a cast
 /// behind it costs no more than one before.
 pub fn moves_values(op: &Op) -> bool {
-    matches!(op, Op::Reshape | Op::Transpose { .. } | Op::Slice { .. })
+    matches!(op, Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::Take { .. })
 }
 
 /// The graph with a cast wherever a node reads what one of another precision made. The values of the given

@@ -10,10 +10,11 @@ use edgepack_harness::Preprocessing;
 use edgepack_packager::calibrate::Observer;
 use edgepack_packager::error::PackError;
 use edgepack_packager::evaluate::evaluate;
-use edgepack_packager::graph::Graph;
+use edgepack_packager::graph::{self, Graph};
 use edgepack_packager::import::import;
 use edgepack_packager::pack::{CalibrationSource, PackOptions, pack};
 use edgepack_packager::passes;
+use edgepack_packager::precision::PrecisionOptions;
 use edgepack_packager::quantize::Quant;
 use prost::Message as _;
 use tract_onnx::pb::{self, tensor_proto::DataType};
@@ -25,6 +26,18 @@ use crate::common::{npy, write_model};
 pub enum Precision {
     /// int8.
     Int8,
+    /// f32.
+    F32,
+}
+
+impl Precision {
+    fn options(self) -> PrecisionOptions {
+        let base = match self {
+            Self::Int8 => graph::Precision::Int8,
+            Self::F32 => graph::Precision::F32,
+        };
+        PrecisionOptions { base, ..Default::default() }
+    }
 }
 
 /// What came of a test.
@@ -172,7 +185,7 @@ impl NodeTest {
         first.unwrap_or_else(|| Outcome::Refused("no form".into()))
     }
 
-    fn attempt(&self, inputs: &[usize], how: &'static str, _: Precision) -> Outcome {
+    fn attempt(&self, inputs: &[usize], how: &'static str, precision: Precision) -> Outcome {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.onnx");
         let model = self.with_inputs(inputs);
@@ -215,6 +228,7 @@ impl NodeTest {
             preprocessing: Preprocessing::default(),
             // The one sample is all that there is: nothing of it is to be cut off.
             observer: Observer::MinMax,
+            precision: precision.options(),
             target: None,
             prepack: vec![],
             l2_kib: 0,
@@ -223,7 +237,13 @@ impl NodeTest {
             return refusal(&model, &error);
         }
         let outputs = outputs(&options.output, &data);
-        judge(&graph, &data, &exact, &outputs, how)
+        if precision == Precision::Int8 {
+            return judge(&graph, &data, &exact, &outputs, how);
+        }
+        match is_other(&expected, &graph, &outputs) {
+            Some(why) => Outcome::Wrong(format!("packed in f32, {how}: {why}")),
+            None => Outcome::Passed(how),
+        }
     }
 
     /// The model with these inputs, and the others as initializers.

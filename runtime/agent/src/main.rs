@@ -63,7 +63,8 @@ fn run(args: &Args) -> Result<bool, Failure> {
 
 /// One sample's bytes in the given form.
 fn sample_bytes(package: &Package<'_>, form: Form) -> usize {
-    let elems = package.inputs().next().map_or(0, |input| input.buffer.bytes as usize);
+    let elems =
+        package.inputs().next().and_then(|input| input.dims.elems()).map_or(0, |elems| elems as usize);
     elems * form.bytes()
 }
 

@@ -8,6 +8,7 @@ use edgepack_kernels::conv::matmul::{self, BoundMatMul, MatMulShape};
 use edgepack_kernels::conv::{BoundRow, ConvShape, Layout, Row, Weights, select};
 use edgepack_kernels::copy::{COPY_RANK, CopyArgs};
 use edgepack_kernels::elementwise::{BinaryArgs, BinaryOp};
+use edgepack_kernels::float;
 use edgepack_kernels::isa::IsaToken;
 use edgepack_kernels::layer_norm::LayerNormArgs;
 use edgepack_kernels::pool::{PoolArgs, PoolOp};
@@ -16,6 +17,7 @@ use edgepack_kernels::requantize::OutputRange;
 use edgepack_kernels::variants::BoundVariant;
 
 use crate::error::BindError;
+use crate::float::FloatOp;
 use crate::{conv_shape, mat_mul_shape, product_shape, recurrent_shape};
 
 const _: () = assert!(COPY_RANK == plan::MAX_RANK);
@@ -39,6 +41,7 @@ pub struct BoundStep<'p> {
     pub(crate) scratch: Span,
     /// For all steps but convolutions.
     pub(crate) kernels: BoundVariant,
+    pub(crate) float_kernels: float::BoundVariant,
     pub(crate) op: BoundOp<'p>,
 }
 
@@ -55,6 +58,7 @@ pub(crate) enum BoundOp<'p> {
     Recurrent(Recurrent<'p>),
     MatMul(BoundProduct),
     LayerNorm { args: LayerNormArgs<'p>, input: Span, output: Span },
+    Float(FloatOp<'p>),
 }
 
 /// A product of two tensors.
@@ -211,10 +215,10 @@ pub fn bind<'p>(
     // A program runs every step that it finds: those of a package that was here before must go.
     unused.fill(None);
     let mut binder = Binder { package: *package, token, sections: Sections::new(package), packed, used: 0 };
-    let kernels = BoundVariant::new(token);
+    let (kernels, float_kernels) = (BoundVariant::new(token), float::BoundVariant::new(token));
     for (index, step) in package.steps().take(steps.len()).enumerate() {
         let op = binder.op(index, &step, steps)?;
-        steps[index] = Some(BoundStep { scratch: step.scratch, kernels, op });
+        steps[index] = Some(BoundStep { scratch: step.scratch, kernels, float_kernels, op });
     }
     Ok(())
 }
@@ -227,7 +231,7 @@ struct Binder<'p, 'm> {
     used: usize,
 }
 
-fn range(range: &plan::Range) -> OutputRange {
+pub(crate) fn range(range: &plan::Range) -> OutputRange {
     OutputRange { zero_point: range.zero_point as i32, min: range.min as i32, max: range.max as i32 }
 }
 
@@ -319,6 +323,11 @@ impl<'p> Binder<'p, '_> {
                 input: norm.input,
                 output: norm.output,
             },
+            Op::Elementwise(_) | Op::ConvF32(_) | Op::PoolF32(_) | Op::MatMulF32(_) | Op::LayerNormF32(_) => {
+                let package = self.package;
+                let bound = crate::float::bind(&step.op, |span| package.constant(span));
+                BoundOp::Float(bound.ok_or(BindError::Scratch { step: index })?)
+            }
         })
     }
 

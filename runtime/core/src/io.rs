@@ -1,8 +1,8 @@
 //! Inputs and outputs of a program.
 
-use bytemuck::{cast_slice, cast_slice_mut, try_cast_slice};
-use edgepack_format::plan::{self, OutputType};
-use edgepack_kernels::input::{InputArgs, quantize_f32, quantize_u8};
+use bytemuck::{cast_slice, cast_slice_mut, try_cast_slice, try_cast_slice_mut};
+use edgepack_format::plan::{self, ElemType};
+use edgepack_kernels::input::{InputArgs, copy_f32, lookup_u8_f32, quantize_f32, quantize_u8};
 use edgepack_kernels::requantize::OutputRange;
 
 use crate::error::RunError;
@@ -15,7 +15,7 @@ pub enum InputData<'a> {
     F32(&'a [f32]),
     /// Raw pixels `[N, H, W, C]`, RGB, where the package records a preprocessing.
     Pixels(&'a [u8]),
-    /// int8 with the input's scale and zero point, as it lies in the arena.
+    /// int8 with the input's scale and zero point, in the order of the arena.
     Quantized(&'a [i8]),
 }
 
@@ -32,6 +32,19 @@ fn input_args(input: &plan::Input<'_>, strides: [u32; 4]) -> InputArgs {
     InputArgs { dims: input.arena_dims.map(|d| d as usize), strides: strides.map(|s| s as usize) }
 }
 
+/// Puts int8 values into an input's memory: as they are, or as the f32 that they stand for.
+pub(crate) fn fill(input: &plan::Input<'_>, values: impl Iterator<Item = i8>, buffer: &mut [u8]) {
+    match input.dtype {
+        ElemType::I8 => cast_slice_mut(buffer).iter_mut().zip(values).for_each(|(to, value)| *to = value),
+        ElemType::F32 => {
+            let real = |q: i8| (q as i32 - input.quant.zero_point as i32) as f32 * input.quant.scale;
+            // A buffer of f32 is aligned, as validation has seen.
+            let buffer: &mut [f32] = try_cast_slice_mut(buffer).unwrap_or(&mut []);
+            buffer.iter_mut().zip(values).for_each(|(to, value)| *to = real(value));
+        }
+    }
+}
+
 impl Program<'_, '_> {
     /// Puts an input into the arena.
     ///
@@ -41,7 +54,8 @@ impl Program<'_, '_> {
         self.check_arena(arena)?;
         let count = self.package.head().inputs as usize;
         let input = self.package.inputs().nth(index).ok_or(RunError::Index { index, count })?;
-        let needed = input.buffer.bytes as usize;
+        let is_f32 = input.dtype == ElemType::F32;
+        let needed = input.buffer.bytes as usize / if is_f32 { 4 } else { 1 };
         let given = match data {
             InputData::F32(values) => values.len(),
             InputData::Pixels(values) => values.len(),
@@ -52,7 +66,18 @@ impl Program<'_, '_> {
         }
         let buffer = arena.get_mut(bounds(input.buffer)).unwrap_or(&mut []);
         match data {
-            InputData::Quantized(values) => buffer.copy_from_slice(cast_slice(values)),
+            InputData::Quantized(values) => fill(&input, values.iter().copied(), buffer),
+            InputData::F32(values) if is_f32 => {
+                let buffer = try_cast_slice_mut(buffer).unwrap_or(&mut []);
+                copy_f32(&input_args(&input, input.strides), values, buffer);
+            }
+            InputData::Pixels(values) if is_f32 => {
+                let pixels = input.pixels.ok_or(RunError::NoPixels)?;
+                let tables = try_cast_slice(self.package.constant(pixels.tables)).unwrap_or(&[]);
+                let buffer = try_cast_slice_mut(buffer).unwrap_or(&mut []);
+                let args = input_args(&input, pixels.strides);
+                lookup_u8_f32(&args, values, tables, pixels.reverse_channels, buffer);
+            }
             InputData::F32(values) => {
                 let range = OutputRange::full(input.quant.zero_point as i32);
                 let args = input_args(&input, input.strides);
@@ -86,8 +111,8 @@ impl Program<'_, '_> {
         let output = self.package.outputs().nth(index).ok_or(RunError::Index { index, count })?;
         let bytes = arena.get(bounds(output.buffer)).unwrap_or(&[]);
         Ok(match output.dtype {
-            OutputType::I8 => OutputData::I8(cast_slice(bytes)),
-            OutputType::F32 => OutputData::F32(try_cast_slice(bytes).unwrap_or(&[])),
+            ElemType::I8 => OutputData::I8(cast_slice(bytes)),
+            ElemType::F32 => OutputData::F32(try_cast_slice(bytes).unwrap_or(&[])),
         })
     }
 }

@@ -19,6 +19,7 @@ compile_error!("packages are little-endian and used in place: big-endian process
 
 mod bind;
 mod error;
+mod float;
 mod io;
 mod parallel;
 mod run;
@@ -27,6 +28,7 @@ pub use bind::{BoundStep, Requirements, bind, requirements};
 pub use edgepack_format as format;
 pub use edgepack_kernels as kernels;
 pub use error::{BindError, RunError};
+pub use float::{conv_f32_shape, mat_mul_f32_shape};
 pub use io::{InputData, OutputData};
 pub use parallel::{MAX_THREADS, Parallel, Team};
 pub use run::{Observer, Program};
@@ -123,6 +125,7 @@ pub fn kernel_name(op: &plan::Op, isa: IsaSet) -> &'static str {
         plan::Op::LayerNorm(_) => variants::select(isa).layer_norm,
         plan::Op::Recurrent(plan::Recurrent { cell: plan::Cell::Lstm, .. }) => recurrent::select(isa).lstm,
         plan::Op::Recurrent(_) => recurrent::select(isa).gru,
+        _ => float::kernel_name(op, isa).unwrap_or("none"),
     }
 }
 
@@ -132,6 +135,8 @@ pub fn step_macs(op: &plan::Op) -> u64 {
         plan::Op::Conv(conv) => conv_shape(conv).macs(),
         plan::Op::MatMul(product) => mat_mul_shape(product).macs(),
         plan::Op::Recurrent(op) => recurrent_shape(op).macs(),
+        plan::Op::ConvF32(conv) => conv_f32_shape(conv).macs(),
+        plan::Op::MatMulF32(product) => mat_mul_f32_shape(product).macs(),
         _ => 0,
     }
 }
@@ -180,5 +185,17 @@ pub fn step_type(op: &plan::Op) -> &'static str {
         plan::Op::Binary(_) | plan::Op::Pool(_) | plan::Op::Fill(_) => int8,
         // The sums are integers; what is made of them for each row is f32.
         plan::Op::LayerNorm(_) => "int8 (f32)",
+        plan::Op::Elementwise(op) => {
+            let mut sources = op.sources.iter().flatten();
+            match (sources.any(|source| source.quant.is_some()), op.quantized.is_some()) {
+                (true, true) => "int8 (f32)",
+                (true, false) => mixed,
+                (false, true) => "f32 → int8",
+                (false, false) => floats,
+            }
+        }
+        plan::Op::ConvF32(_) | plan::Op::PoolF32(_) | plan::Op::MatMulF32(_) | plan::Op::LayerNormF32(_) => {
+            floats
+        }
     }
 }

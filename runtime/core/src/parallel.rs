@@ -4,6 +4,8 @@
 //! ([`edgepack_kernels::conv::BoundRow::split`] and its like), so that no bit of the result depends on the
 //! number of threads, and nothing here is unsafe.
 
+use core::ops::Range;
+
 use edgepack_kernels::conv::matmul::{BoundMatMul, MatMulArgs};
 use edgepack_kernels::conv::{BoundRow, ConvArgs};
 use edgepack_kernels::elementwise::{BinaryArgs, Operands};
@@ -152,6 +154,33 @@ impl<'a, P: Parallel> Team<'a, P> {
         self.threads.for_each(&mut parts[..count], |part| {
             if let Some((input, output)) = part.take() {
                 run(input, output);
+            }
+        });
+    }
+
+    /// A function of `count` units, each as much of the output, of which `work` is in multiply-adds.
+    pub(crate) fn ranges<T: Send>(
+        &mut self,
+        work: u64,
+        count: usize,
+        mut output: &mut [T],
+        run: impl Fn(Range<usize>, &mut [T]) + Sync,
+    ) {
+        let parts_worth = self.parts(|| work, MACS_OF_PART).min(count.max(1));
+        if parts_worth == 1 {
+            return run(0..count, output);
+        }
+        let unit = output.len() / count;
+        let mut parts = [const { None }; MAX_THREADS];
+        for (index, part) in parts.iter_mut().enumerate().take(parts_worth) {
+            let share = share(count, parts_worth, index);
+            let (own, rest) = output.split_at_mut(share.len() * unit);
+            output = rest;
+            *part = Some((share, own));
+        }
+        self.threads.for_each(&mut parts[..parts_worth], |part| {
+            if let Some((range, output)) = part.take() {
+                run(range, output);
             }
         });
     }

@@ -17,7 +17,6 @@ use edgepack_kernels::variants::BoundVariant;
 
 use crate::bind::{BoundConv, BoundOp, BoundOperand, BoundProduct, BoundStep, BoundWeights, Recurrent};
 use crate::error::RunError;
-use crate::io::InputData;
 use crate::parallel::{Parallel, Team};
 
 /// Is told of every step; a profiler reads its clock here.
@@ -112,16 +111,21 @@ impl Program<'_, '_> {
             GoldenInput::Stored(_) => SeededBytes::new(0),
         };
         let mut start = 0;
-        for (index, plan) in self.package.inputs().enumerate() {
+        for plan in self.package.inputs() {
             let bytes = plan.buffer.bytes as usize;
             match input {
                 GoldenInput::Stored(stored) => {
                     let given = stored.get(start..start + bytes).unwrap_or(&[]);
-                    self.set_input(index, InputData::Quantized(cast_slice(given)), arena)?;
+                    let buffer = arena.get_mut(bounds(plan.buffer)).unwrap_or(&mut []);
+                    if given.len() != buffer.len() {
+                        return Err(RunError::Length { needed: buffer.len(), given: given.len() });
+                    }
+                    buffer.copy_from_slice(given);
                 }
                 GoldenInput::Seeded(_) => {
                     let buffer = arena.get_mut(bounds(plan.buffer)).unwrap_or(&mut []);
-                    buffer.iter_mut().zip(&mut seeded).for_each(|(to, byte)| *to = byte);
+                    let values = (&mut seeded).map(|byte| byte as i8);
+                    crate::io::fill(&plan, values, buffer);
                 }
             }
             start += bytes;
@@ -140,7 +144,7 @@ pub(crate) fn bounds(span: Span) -> Range<usize> {
 }
 
 /// Two spans that do not overlap: one to read, one to write.
-fn pair(arena: &mut [u8], read: Span, write: Span) -> Option<(&[u8], &mut [u8])> {
+pub(crate) fn pair(arena: &mut [u8], read: Span, write: Span) -> Option<(&[u8], &mut [u8])> {
     let [read, write] = arena.get_disjoint_mut([bounds(read), bounds(write)]).ok()?;
     Some((read, write))
 }
@@ -153,10 +157,10 @@ fn apart(arena: &mut [u8], reads: [Span; 2], write: Span) -> Option<([&[u8]; 2],
 }
 
 /// Two pieces of the arena to read and two to write.
-type Pieces<'a> = ([&'a [u8]; 2], [&'a mut [u8]; 2]);
+pub(crate) type Pieces<'a> = ([&'a [u8]; 2], [&'a mut [u8]; 2]);
 
 /// The same with two spans to write, which do not overlap either.
-fn apart_from_two(arena: &mut [u8], reads: [Span; 2], writes: [Span; 2]) -> Option<Pieces<'_>> {
+pub(crate) fn apart_from_two(arena: &mut [u8], reads: [Span; 2], writes: [Span; 2]) -> Option<Pieces<'_>> {
     let swapped = writes[1].offset < writes[0].offset;
     let [first, second] = if swapped { [writes[1], writes[0]] } else { writes }.map(bounds);
     let (rest, after) = arena.split_at_mut_checked(second.end)?;
@@ -288,6 +292,7 @@ fn run_step(
             Some(())
         }
         BoundOp::Recurrent(ref recurrent) => run_recurrent(recurrent, step.scratch, packed, arena),
+        BoundOp::Float(ref op) => crate::float::run(op, &step.float_kernels, step.scratch, arena, team),
     }
 }
 

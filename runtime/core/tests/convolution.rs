@@ -7,7 +7,7 @@ use common::{
     Aligned, Model, Values, packing_tokens, quantize, range, size, span, tokens, values, with_program,
 };
 use edgepack_core::format::Package;
-use edgepack_core::format::plan::{Conv, Op, OutputType, Range, Residual, Span};
+use edgepack_core::format::plan::{Conv, ElemType, Op, Range, Residual, Span};
 use edgepack_core::kernels::conv::{Layout, Weights, select};
 use edgepack_core::kernels::isa::IsaSet;
 use edgepack_core::{BindError, InputData, bind, conv_row, conv_shape, kernel_name, requirements, step_macs};
@@ -472,7 +472,7 @@ fn a_residual_is_added_before_the_result_is_rounded() {
             assert_eq!(apart.run_i8(&[&input, &other]), sum(&other), "{}", case.name);
             let in_place = model(&|model, _| {
                 let span = model.input(elems);
-                model.gives(span, OutputType::I8);
+                model.gives(span, ElemType::I8);
                 [span, span]
             });
             assert_eq!(in_place.run_i8(&[&input, &other]), sum(&other), "{} in place", case.name);

@@ -3,9 +3,7 @@
 mod common;
 
 use common::{Model, Values, quantize, size, span, values};
-use edgepack_core::format::plan::{
-    Binary, BinaryOp, Copy, Fill, Lookup, Op, Operand, OutputType, Range, Span,
-};
+use edgepack_core::format::plan::{Binary, BinaryOp, Copy, ElemType, Fill, Lookup, Op, Operand, Range, Span};
 
 /// Lines longer than a vector of any processor, and no multiple of one.
 const DIMS: [u32; 4] = [2, 2, 3, 70];
@@ -109,7 +107,7 @@ fn binary_operations_over_their_left_operand_equal_those_into_other_memory() {
             for rhs_is_constant in [false, true] {
                 let mut model = Model::default();
                 let both = model.input(lhs.len());
-                model.gives(both, OutputType::I8);
+                model.gives(both, ElemType::I8);
                 let (rhs_operand, inputs) = if rhs_is_constant {
                     (Operand::Constant(model.i8s(&rhs)), vec![&lhs[..]])
                 } else {
@@ -156,7 +154,7 @@ fn lookups_take_entry_value_plus_128_of_an_int8_table() {
         let mut model = Model::default();
         let from = model.input(256);
         let to = if in_place { from } else { model.buffer(256) };
-        model.gives(to, OutputType::I8);
+        model.gives(to, ElemType::I8);
         let table = model.i8s(&table);
         model.step(Op::Lookup(Lookup { input: from, output: to, table, to_f32: false }));
         assert_eq!(model.run_i8(&[&input]), expected);
@@ -185,7 +183,7 @@ fn fills_set_every_byte_of_their_span_and_no_other() {
     for value in [-128, -1, 0, 127] {
         let mut model = Model::default();
         let tensor = model.input(20);
-        model.gives(tensor, OutputType::I8);
+        model.gives(tensor, ElemType::I8);
         model.step(Op::Fill(Fill { output: span(tensor.offset + 3, 9), value }));
         let before = values(8, 20);
         let mut expected = before.clone();
@@ -286,7 +284,7 @@ fn copies_move_the_block_and_leave_the_rest() {
         for with_table in [false, true] {
             let mut model = Model::default();
             let (from, to) = (model.input(input.len()), model.input(before.len()));
-            model.gives(to, OutputType::I8);
+            model.gives(to, ElemType::I8);
             let constant = with_table.then(|| model.i8s(&table));
             model.step(block.step(from, to, 1, constant));
             let mut expected = before.clone();

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Model, range, values, with_program};
 use edgepack_core::format::plan::{
-    self, Binary, BinaryOp, Fill, Lookup, Op, Operand, OutputType, Softmax, SoftmaxInput, SoftmaxOutput,
+    self, Binary, BinaryOp, ElemType, Fill, Lookup, Op, Operand, Softmax, SoftmaxInput, SoftmaxOutput,
 };
 use edgepack_core::format::writer::GoldenSample;
 use edgepack_core::format::{GoldenInput, Hash, Package, SeededBytes};
@@ -190,7 +190,7 @@ fn observers_hear_nothing_where_the_arena_is_refused() {
 fn observers_change_nothing() {
     let mut model = Model::default();
     let tensor = model.input(8);
-    model.gives(tensor, OutputType::I8);
+    model.gives(tensor, ElemType::I8);
     let table = model.i8s(&values(61, 256));
     model.step(Op::Lookup(Lookup { input: tensor, output: tensor, table, to_f32: false }));
     with_program(&model.package(), IsaToken::scalar(), |program, arena| {

@@ -14,7 +14,7 @@ use edgepack_core::kernels::isa::IsaToken;
 use edgepack_core::{BindError, InputData, OutputData, Program, RunError, bind, requirements};
 use random_plan::RandomPlan;
 
-const CASES: u64 = 20_000;
+const CASES: u64 = 26_000;
 /// More work than this takes too long for a test; a plan of few bytes may ask for it.
 const MAX_WORK: u64 = 1 << 20;
 /// Changed plans may ask for up to 2 GB.
@@ -50,6 +50,11 @@ fn kind(op: &Op) -> &'static str {
         Op::MatMul(_) => "matmul",
         Op::LayerNorm(_) => "layer norm",
         Op::Recurrent(_) => "recurrent",
+        Op::Elementwise(_) => "elementwise",
+        Op::ConvF32(_) => "conv f32",
+        Op::PoolF32(_) => "pool f32",
+        Op::MatMulF32(_) => "matmul f32",
+        Op::LayerNormF32(_) => "layer norm f32",
     }
 }
 
@@ -63,6 +68,12 @@ fn work(op: &Op) -> u64 {
         Op::Pool(pool) => u64::from(pool.output.bytes) * size(&pool.kernel),
         Op::Copy(copy) => size(&copy.dims),
         Op::MatMul(product) => size(&product.batch).saturating_mul(size(&product.sizes)),
+        Op::ConvF32(conv) => {
+            let channels = u64::from(conv.input_dims[3] / conv.groups);
+            (u64::from(conv.output.bytes) * size(&conv.kernel)).saturating_mul(channels)
+        }
+        Op::PoolF32(pool) => u64::from(pool.output.bytes) * size(&pool.kernel),
+        Op::MatMulF32(product) => size(&product.batch).saturating_mul(size(&product.sizes)),
         Op::Recurrent(op) => u64::from(op.steps) * u64::from(op.weights.bytes) * u64::from(op.batch),
         _ => 0,
     }
@@ -71,7 +82,7 @@ fn work(op: &Op) -> u64 {
 /// Gives every input in every form that it has.
 fn set_inputs(program: &Program<'_, '_>, arena: &mut [u8]) {
     for (index, input) in program.package.inputs().enumerate() {
-        let elems = input.buffer.bytes as usize;
+        let elems = input.dims.elems().unwrap() as usize;
         let pixels: Vec<u8> = SeededBytes::new(index as u64).take(elems).collect();
         let floats: Vec<f32> = pixels.iter().map(|&x| f32::from(x) * 0.1 - 5.0).collect();
         program.set_input(index, InputData::F32(&floats), arena).unwrap();
@@ -168,7 +179,7 @@ fn plans_that_validation_accepts_run_to_their_end_and_write_only_their_outputs()
     println!("refused for: {refused:?}");
     assert!(run_count > CASES / 3, "too few plans were accepted for this to test anything");
     assert!(too_long < CASES / 50);
-    assert!(kinds.len() == 13 && kinds.values().all(|&count| count > 300), "{kinds:?}");
+    assert!(kinds.len() == 18 && kinds.values().all(|&count| count > 300), "{kinds:?}");
     // Where nearly all is accepted, too little of it is hostile.
     assert!(refused.values().sum::<u32>() > CASES as u32 / 10 && refused.len() > 25, "{refused:?}");
     assert!(compared > 0 || tokens().len() == 1);

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{GARBAGE, Model, Values, quantize, range, shape, span, tokens, values, with_program};
-use edgepack_core::format::plan::{Fill, Input, Op, OutputType, Pixels, Quant};
+use edgepack_core::format::plan::{ElemType, Fill, Input, Op, Pixels, Quant};
 use edgepack_core::kernels::isa::IsaToken;
 use edgepack_core::{InputData, RunError};
 
@@ -92,12 +92,13 @@ fn picture_model(order: Order, reverse_channels: bool) -> Model {
         name: "picture",
         dims: shape(&dims),
         buffer,
+        dtype: ElemType::I8,
         quant: QUANT,
         arena_dims: [n, h, w, c],
         strides,
         pixels: Some(Pixels { tables, reverse_channels, strides: nhwc, from_image: "{}" }),
     });
-    model.gives(buffer, OutputType::I8);
+    model.gives(buffer, ElemType::I8);
     model
 }
 
@@ -144,7 +145,7 @@ fn the_two_orders_and_the_two_channel_orders_are_different_tests() {
 fn values_that_are_no_numbers_or_too_large_saturate() {
     let mut model = Model::default();
     let buffer = model.input(6);
-    model.gives(buffer, OutputType::I8);
+    model.gives(buffer, ElemType::I8);
     let values = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, -0.0, 0.26];
     let arena = arena_after(&model, InputData::F32(&values));
     assert_eq!(bytemuck::cast_slice::<u8, i8>(&arena[..6]), [-128, 127, -128, 127, 0, 1]);
@@ -205,7 +206,7 @@ fn outputs_have_their_type_and_length_and_no_further_index() {
     let mut model = four_tensors();
     // An output may also be a part of a tensor, at any place.
     let tensor = model.inputs[1].buffer;
-    model.gives(span(tensor.offset + 3, 4), OutputType::I8);
+    model.gives(span(tensor.offset + 3, 4), ElemType::I8);
     with_program(&model.package(), IsaToken::scalar(), |program, arena| {
         program.set_input(0, InputData::Pixels(&picture()), arena).unwrap();
         program.set_input(1, InputData::Quantized(&[1, 2, 3, 4, 5, 6, 7]), arena).unwrap();

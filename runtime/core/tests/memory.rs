@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Aligned, GARBAGE, Model, Values, packing_tokens, range, tokens, values};
-use edgepack_core::format::plan::{Conv, Fill, Lookup, Op, OutputType};
+use edgepack_core::format::plan::{Conv, ElemType, Fill, Lookup, Op};
 use edgepack_core::format::{GoldenInput, Package};
 use edgepack_core::kernels::isa::IsaToken;
 use edgepack_core::{BindError, BoundStep, InputData, Program, RunError, bind, requirements};
@@ -195,7 +195,7 @@ fn packed_memory_that_was_taken_away_fails_the_step_that_reads_it() {
 fn binding_again_forgets_the_steps_of_a_longer_plan() {
     let mut long = Model::default();
     let tensor = long.input(8);
-    long.gives(tensor, OutputType::I8);
+    long.gives(tensor, ElemType::I8);
     let mut short = long.clone();
     for value in [1, 2, 3] {
         long.step(Op::Fill(Fill { output: tensor, value }));

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Model, quantize, range, size, values};
 use edgepack_core::format::plan::{
-    Lookup, Op, OutputType, Pool, PoolOp, Range, Softmax, SoftmaxInput, SoftmaxOutput,
+    ElemType, Lookup, Op, Pool, PoolOp, Range, Softmax, SoftmaxInput, SoftmaxOutput,
 };
 
 /// Geometry; the op does not matter.
@@ -251,6 +251,6 @@ fn softmax_of_one_channel_is_one() {
         };
         softmax.channels = 1;
         assert_eq!(model.run_f32(&[&logits()]), [1.0; ROWS * CHANNELS]);
-        assert_eq!(model.outputs[0].dtype, OutputType::F32);
+        assert_eq!(model.outputs[0].dtype, ElemType::F32);
     }
 }

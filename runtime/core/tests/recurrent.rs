@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Model, Values, quantize, range, span, values};
-use edgepack_core::format::plan::{Cell, Op, OutputType, Range, Recurrent};
+use edgepack_core::format::plan::{Cell, ElemType, Op, Range, Recurrent};
 
 /// The coefficients of FORMAT.md, section 4, of the highest power first.
 const P: [f32; 4] = [1.142_813_2e-5, 2.950_997e-3, 0.129_256_38, 0.999_999_9];
@@ -137,6 +137,6 @@ fn prepacked_weights_of_a_layer_are_used() {
         assert_eq!(needed(&package), 0);
         assert_eq!(needed(&model.package()), layout.packed_bytes(&shape));
     }
-    assert_eq!(model.outputs[0].dtype, OutputType::I8);
+    assert_eq!(model.outputs[0].dtype, ElemType::I8);
     assert_ne!(model.steps[1].scratch, span(0, 0));
 }

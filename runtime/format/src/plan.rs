@@ -4,11 +4,17 @@
 //! [`Head::outputs`] times [`Output`] and [`Head::steps`] times [`Step`]. It is read one value at a
 //! time, so that a reader needs no memory of its own.
 //!
-//! Tensors of the device are int8, contiguous, and lie in the arena in the order that each operation
+//! Tensors of the device are int8 or f32, contiguous, and lie in the arena in the order that each operation
 //! documents (NHWC for the spatial ones). Constants lie in the weights section.
 //!
 //! [postcard]: https://postcard.jamesmunns.com/wire-format
 
+mod float;
+
+pub use float::{
+    ConvF32, Elementwise, F32_OPERANDS, F32_PANEL, F32_REGISTERS, Function, Instruction, LayerNormF32,
+    MatMulF32, PoolF32, PoolF32Op, Quantized, Source,
+};
 use serde::{Deserialize, Serialize};
 
 /// The most dimensions that a tensor of the model may have.
@@ -75,18 +81,20 @@ impl Head {
 
 /// One input of the model, and the three forms in which an application may give it: f32 in the
 /// model's own shape (already preprocessed), u8 pixels where the package records a preprocessing,
-/// or int8 as it lies in the arena.
+/// or int8 in the order of the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Input<'a> {
     /// The model's name of it.
     pub name: &'a str,
     /// The model's shape of it.
     pub dims: Dims,
-    /// Where the int8 tensor lies in the arena.
+    /// Where the tensor lies in the arena.
     pub buffer: Span,
-    /// Scale and zero point of the int8 tensor.
+    /// The type of its elements there.
+    pub dtype: ElemType,
+    /// Scale and zero point of the int8 tensor, or of int8 values that are given for an f32 one.
     pub quant: Quant,
-    /// Dimensions of the int8 tensor, in the order in which it lies in the arena.
+    /// Dimensions of the tensor, in the order in which it lies in the arena.
     pub arena_dims: [u32; 4],
     /// For each of `arena_dims`, the distance in elements in the model's own shape.
     pub strides: [u32; 4],
@@ -95,10 +103,10 @@ pub struct Input<'a> {
     pub pixels: Option<Pixels<'a>>,
 }
 
-/// How raw u8 pixels, `[N, H, W, C]`, become the int8 tensor: one table a channel.
+/// How raw u8 pixels, `[N, H, W, C]`, become the tensor: one table a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pixels<'a> {
-    /// In the weights section: `[C][256]` int8, entry `p` of channel `c` for a pixel value of `p`.
+    /// In the weights section: `[C][256]` of the tensor's type, finite, entry `p` of channel `c` for a pixel value of `p`.
     pub tables: Span,
     /// Whether the model's channels are the pixel's in reverse (BGR).
     pub reverse_channels: bool,
@@ -108,10 +116,10 @@ pub struct Pixels<'a> {
     pub from_image: &'a str,
 }
 
-/// The type of an output's elements.
+/// The type of the elements of an input or output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum OutputType {
-    /// int8 with the output's [`Quant`].
+pub enum ElemType {
+    /// int8 with a [`Quant`].
     I8,
     /// f32.
     F32,
@@ -127,7 +135,7 @@ pub struct Output<'a> {
     /// Where it lies in the arena.
     pub buffer: Span,
     /// The type of its elements.
-    pub dtype: OutputType,
+    pub dtype: ElemType,
     /// Scale and zero point, for int8.
     pub quant: Option<Quant>,
     /// Whether its bytes are the same on every processor.
@@ -168,6 +176,16 @@ pub enum Op {
     LayerNorm(LayerNorm),
     /// LSTM and GRU.
     Recurrent(Recurrent),
+    /// Any function of each element, in f32, with broadcasting; casts.
+    Elementwise(Elementwise),
+    /// Convolution, depthwise convolution, fully connected, in f32.
+    ConvF32(ConvF32),
+    /// Pooling and reductions in f32.
+    PoolF32(PoolF32),
+    /// Product of two tensors in f32.
+    MatMulF32(MatMulF32),
+    /// Layer normalization in f32.
+    LayerNormF32(LayerNormF32),
 }
 
 /// Zero point and bounds of an int8 result.

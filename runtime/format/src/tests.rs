@@ -1,6 +1,7 @@
 //! What FORMAT.md promises, held against packages that are right, damaged and hostile.
 
 mod container;
+mod float;
 mod golden;
 mod hostile;
 mod hostile_ops;

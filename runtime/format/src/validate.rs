@@ -1,6 +1,7 @@
 //! What must be true of a plan before a device runs it: then no kernel can read or write outside its
 //! tensors, and no executor can fail in the middle.
 
+mod float;
 mod ops;
 
 use core::marker::PhantomData;
@@ -9,7 +10,7 @@ use serde::Deserialize;
 
 use crate::container::Package;
 use crate::error::{Error, Place};
-use crate::plan::{Conv, Dims, Head, Input, MAX_RANK, Op, Output, OutputType, Quant, Span, Step};
+use crate::plan::{Conv, Dims, ElemType, Head, Input, MAX_RANK, Op, Output, Quant, Span, Step};
 
 /// Postcard values after each other.
 #[derive(Clone, Copy)]
@@ -22,6 +23,9 @@ impl<'a> Stream<'a> {
         stream
     }
 
+    // A step's decoder is 10 KB of code, which wants to be in a program once, and not wherever steps are
+    // looked at.
+    #[inline(never)]
     fn next<T: Deserialize<'a>>(&mut self) -> Option<T> {
         let (value, rest) = postcard::take_from_bytes(self.0).ok()?;
         self.0 = rest;
@@ -164,26 +168,35 @@ fn quant(quant: &Quant) -> Check {
 
 fn input(input: &Input<'_>, bounds: &Bounds<'_>) -> Check {
     let elems = dims(&input.dims);
-    bounds.arena(input.buffer, elems, 1, "buffer")?;
+    bounds.arena(input.buffer, elems, elem_bytes(input.dtype), "buffer")?;
     quant(&input.quant)?;
     require(product(&input.arena_dims) == elems, "arena_dims")?;
     let reaches = |strides: &[u32; 4]| extent(0, &input.arena_dims, strides) == elems;
     require(reaches(&input.strides), "strides")?;
     let Some(pixels) = &input.pixels else { return Ok(()) };
     let [_, _, _, channels] = input.arena_dims;
-    bounds.constant(pixels.tables, channels.checked_mul(256), 1, "pixel tables")?;
+    let entries = channels.checked_mul(256);
+    match input.dtype {
+        ElemType::I8 => bounds.constant(pixels.tables, entries, 1, "pixel tables").map(|_| ())?,
+        ElemType::F32 => {
+            bounds.floats(pixels.tables, entries.ok_or("pixel tables")?, f32::is_finite, "pixel tables")?;
+        }
+    }
     require(reaches(&pixels.strides), "pixel strides")
 }
 
+fn elem_bytes(of: ElemType) -> u32 {
+    match of {
+        ElemType::I8 => 1,
+        ElemType::F32 => 4,
+    }
+}
+
 fn output(output: &Output<'_>, bounds: &Bounds<'_>) -> Check {
-    let elem_bytes = match output.dtype {
-        OutputType::I8 => 1,
-        OutputType::F32 => 4,
-    };
-    bounds.arena(output.buffer, dims(&output.dims), elem_bytes, "buffer")?;
+    bounds.arena(output.buffer, dims(&output.dims), elem_bytes(output.dtype), "buffer")?;
     match (&output.quant, output.dtype) {
-        (Some(value), OutputType::I8) => quant(value),
-        (None, OutputType::F32) => Ok(()),
+        (Some(value), ElemType::I8) => quant(value),
+        (None, ElemType::F32) => Ok(()),
         _ => Err("quant"),
     }
 }

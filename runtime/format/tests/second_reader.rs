@@ -2,7 +2,7 @@
 //! package what the crate's writer put there. The dump at the end of that page is this package; the
 //! values of its section 8 are read here in the order of fields that the page gives.
 
-use edgepack_format::plan::{Dims, Head, Input, Lookup, Op, Output, OutputType, Quant, Span, Step};
+use edgepack_format::plan::{Dims, ElemType, Head, Input, Lookup, Op, Output, Quant, Span, Step};
 use edgepack_format::writer::{GoldenSample, PackageWriter, encode_golden, encode_plan};
 use edgepack_format::{Package, SectionKind};
 
@@ -14,12 +14,13 @@ fn package() -> Vec<u8> {
         name: "x",
         dims,
         buffer: x,
+        dtype: ElemType::I8,
         quant,
         arena_dims: [1, 1, 1, 4],
         strides: [4, 4, 4, 1],
         pixels: None,
     };
-    let (dtype, quant) = (OutputType::I8, Some(quant));
+    let (dtype, quant) = (ElemType::I8, Some(quant));
     let output = Output { name: "y", dims, buffer: y, dtype, quant, exact: true };
     let table = Span { offset: 0, bytes: 256 };
     let op = Op::Lookup(Lookup { input: x, output: y, table, to_f32: false });
@@ -113,7 +114,7 @@ fn the_page_is_enough_to_read_a_package() {
     assert_eq!((plan.text().as_str(), plan.byte()), ("x", 2));
     assert_eq!(plan.varints(), [1, 4, 1, 1, 1, 1]);
     assert_eq!(plan.varints(), [0, 4]);
-    assert_eq!((plan.f32(), plan.byte()), (0.5, 0));
+    assert_eq!((plan.varint(), plan.f32(), plan.byte()), (0, 0.5, 0));
     assert_eq!((plan.varints(), plan.varints(), plan.byte()), ([1, 1, 1, 4], [4, 4, 4, 1], 0));
     // Output.
     assert_eq!((plan.text().as_str(), plan.byte()), ("y", 2));
@@ -171,11 +172,11 @@ impl Reader<'_> {
 
 #[test]
 fn the_page_is_enough_to_read_heads_inputs_and_outputs() {
-    read("Head", |head| assert_eq!(head.varints(), [1280, 1, 2, 19, 1 << 40]));
+    read("Head", |head| assert_eq!(head.varints(), [1280, 1, 2, 27, 1 << 40]));
     read("image", |input| {
         assert_eq!((input.text().as_str(), input.byte()), ("image", 4));
         assert_eq!((input.varints(), input.varints()), ([1, 2, 4, 4, 1, 1], [0, 32]));
-        assert_eq!((input.f32(), input.i8()), (0.25, 5));
+        assert_eq!((input.varint(), input.f32(), input.i8()), (0, 0.25, 5));
         assert_eq!((input.varints(), input.varints()), ([1, 4, 4, 2], [32, 4, 1, 16]));
         // Pixels: there; tables, reverse_channels, strides, from_image.
         assert_eq!((input.byte(), input.varints(), input.byte()), (1, [0, 512], 1));
@@ -333,6 +334,57 @@ fn the_page_is_enough_to_read_recurrent_layers() {
         assert_eq!((weights, bias, multiplier), ([2916, 12], [2928, 24], [2952, 24]));
         assert_eq!((gru.varints(), gru.varints()), ([2976, 4], [2980, 16]));
         assert_eq!((gru.f32(), gru.i8s()), (100.0, [-3, -128, 127]));
+    });
+}
+
+#[test]
+fn the_page_is_enough_to_read_operations_in_f32() {
+    read_step("elementwise", [0, 0], 10, |step| {
+        // Two sources: int8 of the arena, f32 of the constants.
+        assert_eq!((step.byte(), step.varints(), step.byte()), (1, [0, 0, 32], 1));
+        assert_eq!((step.f32(), step.i8(), step.varints()), (0.25, 5, [32, 8, 2, 1]));
+        assert_eq!((step.byte(), step.varint()), (1, 1));
+        let [offset, bytes] = step.varints();
+        assert_eq!((bytes, step.byte(), step.varints(), step.byte()), (8, 0, [0, 0, 0, 1], 0));
+        // Output, f32; five instructions behind the source.
+        assert_eq!((step.varints(), step.byte(), step.varints()), ([128, 128], 0, [1, 4, 4, 2]));
+        assert_eq!(step.varints(), [offset + 8, 40]);
+    });
+    read_step("cast", [0, 0], 10, |step| {
+        assert_eq!((step.byte(), step.varints(), step.byte()), (1, [0, 128, 128], 0));
+        assert_eq!((step.varints(), step.byte(), step.byte()), ([32, 8, 2, 1], 0, 0));
+        assert_eq!((step.varints(), step.byte(), step.f32()), ([0, 32], 1, 4.0));
+        assert_eq!((step.i8s(), step.varints(), step.varints::<2>()[1]), ([-3, -128, 127], [1, 4, 4, 2], 8));
+    });
+    read_step("conv_f32", [0, 0], 11, |conv| {
+        assert_eq!((conv.varints(), conv.varints()), ([128, 128], [256, 48]));
+        assert_eq!((conv.varints(), conv.varints()), ([1, 4, 4, 2], [1, 2, 2, 3]));
+        assert_eq!((conv.varints(), conv.varint()), ([3, 3, 2, 2, 1, 1, 1, 1], 1));
+        let [weights, bias] = [conv.varints::<2>(), conv.varints::<2>()];
+        assert_eq!((weights[1], bias), (18 * 16 * 4, [weights[0] + 18 * 16 * 4, 12]));
+        assert_eq!((conv.f32(), conv.f32()), (0.0, f32::INFINITY));
+    });
+    read_step("average_f32", [0, 0], 12, |pool| {
+        assert_eq!((pool.varint(), pool.byte()), (3, 1));
+        assert_eq!((pool.varints(), pool.varints()), ([128, 128], [320, 32]));
+        assert_eq!((pool.varints(), pool.varints()), ([1, 4, 4, 2], [1, 2, 2, 2]));
+        assert_eq!((pool.varints(), pool.varints()), ([3, 3, 2, 2, 1, 1], [1, 1, 0, 0]));
+    });
+    read_step("max_f32", [0, 0], 12, |pool| {
+        assert_eq!((pool.varint(), pool.varints(), pool.varints()), (0, [128, 128], [384, 32]));
+        assert_eq!((pool.varints(), pool.varints()), ([1, 4, 4, 2], [1, 2, 2, 2]));
+        assert_eq!((pool.varints(), pool.varints()), ([2, 2, 2, 2, 1, 1], [0, 0, 0, 0]));
+    });
+    read_step("matmul_f32", [1024, 256], 13, |matmul| {
+        assert_eq!((matmul.varints(), matmul.varints()), ([128, 64, 192, 64], [384, 32]));
+        assert_eq!((matmul.varints(), matmul.varints()), ([1, 2], [2, 4, 2]));
+        assert_eq!((matmul.varints(), matmul.varints()), ([0, 4, 8], [0, 4, 1, 8]));
+        assert_eq!(matmul.varints(), [8, 4, 2]);
+    });
+    read_step("layer_norm_f32", [0, 0], 14, |norm| {
+        assert_eq!((norm.varints(), norm.varint()), ([128, 128, 256, 128], 8));
+        let [gamma, beta] = [norm.varints::<2>(), norm.varints::<2>()];
+        assert_eq!((gamma[1], beta, norm.f32()), (32, [gamma[0] + 32, 32], 0.0625));
     });
 }
 

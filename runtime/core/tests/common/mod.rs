@@ -5,15 +5,15 @@
 mod detect;
 
 use edgepack_core::format::plan::{
-    Dims, Head, Input, Op, Output, OutputType, Quant, Range, SoftmaxOutput, Span, Step,
+    Dims, ElemType, Head, Input, Op, Output, Quant, Range, SoftmaxOutput, Span, Step,
 };
 use edgepack_core::format::writer::{GoldenSample, PackageWriter, encode_golden, encode_plan};
 use edgepack_core::format::{Hash, Package, SectionKind, SeededBytes};
 use edgepack_core::kernels::conv::{matmul, rows};
 use edgepack_core::kernels::isa::{IsaSet, IsaToken};
 use edgepack_core::{
-    InputData, OutputData, Parallel, Program, Team, bind, mat_mul_shape, product_shape, recurrent_shape,
-    requirements,
+    InputData, OutputData, Parallel, Program, Team, bind, mat_mul_f32_shape, mat_mul_shape, product_shape,
+    recurrent_shape, requirements,
 };
 
 /// What guards memory on both sides.
@@ -129,6 +129,11 @@ pub fn written(op: &Op) -> Span {
         Op::MatMul(op) => op.output,
         Op::LayerNorm(op) => op.output,
         Op::Recurrent(op) => op.output,
+        Op::Elementwise(op) => op.output,
+        Op::ConvF32(op) => op.output,
+        Op::PoolF32(op) => op.output,
+        Op::MatMulF32(op) => op.output,
+        Op::LayerNormF32(op) => op.output,
     }
 }
 
@@ -136,6 +141,9 @@ pub fn written(op: &Op) -> Span {
 pub fn scratch_bytes(op: &Op) -> usize {
     if let Op::MatMul(product) = op {
         return matmul::scratch_bytes(&mat_mul_shape(product));
+    }
+    if let Op::MatMulF32(product) = op {
+        return 4 * edgepack_core::kernels::float::product::scratch_elems(&mat_mul_f32_shape(product));
     }
     let Some(shape) = product_shape(op) else { return 0 };
     let rows = rows().iter().filter(|row| row.accepts(&shape));
@@ -184,7 +192,7 @@ impl Model {
         span(offset, bytes as u32)
     }
 
-    fn constant(&mut self, bytes: &[u8]) -> Span {
+    pub fn constant(&mut self, bytes: &[u8]) -> Span {
         self.weights.resize(self.weights.len().next_multiple_of(4), 0);
         let offset = self.weights.len() as u32;
         self.weights.extend_from_slice(bytes);
@@ -214,6 +222,7 @@ impl Model {
             name: "input",
             dims: shape(&[elems as u32]),
             buffer,
+            dtype: ElemType::I8,
             quant: Quant { scale: 0.5, zero_point: 0 },
             arena_dims: [1, 1, 1, elems as u32],
             strides: [0, 0, 0, 1],
@@ -223,10 +232,10 @@ impl Model {
     }
 
     /// Makes a span an output of the model.
-    pub fn gives(&mut self, buffer: Span, dtype: OutputType) {
+    pub fn gives(&mut self, buffer: Span, dtype: ElemType) {
         let (elem_bytes, quant) = match dtype {
-            OutputType::I8 => (1, Some(Quant { scale: 0.5, zero_point: 0 })),
-            OutputType::F32 => (4, None),
+            ElemType::I8 => (1, Some(Quant { scale: 0.5, zero_point: 0 })),
+            ElemType::F32 => (4, None),
         };
         let dims = shape(&[buffer.bytes / elem_bytes]);
         self.outputs.push(Output { name: "output", dims, buffer, dtype, quant, exact: true });
@@ -234,13 +243,13 @@ impl Model {
 
     pub fn output_i8(&mut self, elems: usize) -> Span {
         let buffer = self.buffer(elems);
-        self.gives(buffer, OutputType::I8);
+        self.gives(buffer, ElemType::I8);
         buffer
     }
 
     pub fn output_f32(&mut self, elems: usize) -> Span {
         let buffer = self.buffer(4 * elems);
-        self.gives(buffer, OutputType::F32);
+        self.gives(buffer, ElemType::F32);
         buffer
     }
 

@@ -2,9 +2,9 @@
 //! wrong number here and there.
 
 use edgepack_core::format::plan::{
-    Binary, BinaryOp, Cell, Conv, Copy, Fill, Input, LayerNorm, Lookup, MatMul, Op, Operand, Output,
-    OutputType, Pixels, Pool, PoolOp, Quant, Range, Recurrent, Residual, Softmax, SoftmaxInput,
-    SoftmaxOutput, Span, Step,
+    Binary, BinaryOp, Cell, Conv, Copy, ElemType, Fill, Input, LayerNorm, Lookup, MatMul, Op, Operand,
+    Output, Pixels, Pool, PoolOp, Quant, Range, Recurrent, Residual, Softmax, SoftmaxInput, SoftmaxOutput,
+    Span, Step,
 };
 use edgepack_core::format::writer::encode_plan;
 use edgepack_core::kernels::conv::matmul;
@@ -12,9 +12,18 @@ use edgepack_core::mat_mul_shape;
 
 use crate::common::{Aligned, Model, range, scratch_bytes, shape, span, values};
 
-/// Bytes of the constants: 256 f32 in (0, 1], then int8 that are never -128.
+#[path = "random_float.rs"]
+mod float;
+
+/// Bytes of the constants: 256 f32 in (0, 1], then int8 that are never -128, then more f32 as before, then
+/// the programs.
 const FLOATS: u32 = 1024;
 const BYTES: u32 = 4096;
+const MANY_FLOATS: u32 = 16384;
+
+/// Start and bytes of programs among the random instructions behind them: those that a plan has begin with
+/// one of these.
+const PROGRAMS: [[u32; 2]; 4] = [[0, 8], [0, 16], [0, 40], [0, 72]];
 
 /// splitmix64.
 struct Rng(u64);
@@ -48,6 +57,8 @@ impl Rng {
 pub struct RandomPlan {
     rng: Rng,
     arena_bytes: u32,
+    /// Where the programs begin in the constants.
+    programs: u32,
 }
 
 /// Distances of a contiguous tensor.
@@ -71,7 +82,7 @@ impl RandomPlan {
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng(seed);
         let arena_bytes = rng.between(300, 5000);
-        Self { rng, arena_bytes }
+        Self { rng, arena_bytes, programs: FLOATS + BYTES + MANY_FLOATS }
     }
 
     /// A package with right hashes around the plan.
@@ -82,6 +93,12 @@ impl RandomPlan {
         let mut model = Model { arena_bytes: self.arena_bytes, ..Model::default() };
         model.f32s(&(0..256).map(|i| 1.0 / (1 + i % 61) as f32).collect::<Vec<_>>());
         model.i8s(&values(1, BYTES as usize).iter().map(|&x| x.max(-127)).collect::<Vec<_>>());
+        let many = (0..MANY_FLOATS / 4).map(|i| if i % 3 == 0 { -0.25 } else { 1.0 / (1 + i % 61) as f32 });
+        model.f32s(&many.collect::<Vec<f32>>());
+        let mut program = self.program();
+        program.resize(72, 0);
+        model.constant(&program);
+        assert_eq!(model.weights.len() as u32, self.programs + 72);
         let mut plan = encode_plan(model.head(), &inputs, &outputs, &steps);
         if self.rng.one_in(6) {
             let at = self.rng.between(0, plan.len() as u32 - 1) as usize;
@@ -168,29 +185,33 @@ impl RandomPlan {
         let (dims, strides) = (self.numbers([1, c, h, w]), self.numbers(strides));
         let tables = self.bytes(channels * 256, 1);
         let pixel_strides = self.numbers(own);
+        let is_f32 = self.rng.one_in(4);
+        let (dtype, elem_bytes) = if is_f32 { (ElemType::F32, 4) } else { (ElemType::I8, 1) };
+        let tables = if is_f32 && channels == 1 { self.floats(256) } else { tables };
         let pixels =
             Pixels { tables, reverse_channels: self.rng.one_in(2), strides: pixel_strides, from_image: "" };
         Input {
             name: "",
             dims: shape(&dims),
-            buffer: self.anywhere(count, 1),
+            buffer: self.anywhere(count * elem_bytes, elem_bytes),
+            dtype,
             quant: Quant { scale: self.multiplier(), zero_point: self.rng.int8() },
             arena_dims: self.numbers(arena_dims),
             strides,
-            pixels: self.rng.one_in(2).then_some(pixels),
+            pixels: (self.rng.one_in(2) && (!is_f32 || channels == 1)).then_some(pixels),
         }
     }
 
     fn output(&mut self) -> Output<'static> {
         let dims = [self.rng.between(1, 9), self.rng.between(1, 9)];
-        let (dtype, elem_bytes) = self.rng.pick(&[(OutputType::I8, 1), (OutputType::F32, 4)]);
+        let (dtype, elem_bytes) = self.rng.pick(&[(ElemType::I8, 1), (ElemType::F32, 4)]);
         let quant = (elem_bytes == 1).then(|| Quant { scale: 1.0, zero_point: self.rng.int8() });
         let buffer = self.anywhere(elems(&dims) * elem_bytes, elem_bytes);
         Output { name: "", dims: shape(&self.numbers(dims)), buffer, dtype, quant, exact: true }
     }
 
     fn step(&mut self) -> Step<'static> {
-        let op = match self.rng.between(0, 12) {
+        let op = match self.rng.between(0, 17) {
             0..=2 => Op::Conv(self.conv()),
             3 | 4 => Op::Binary(self.binary()),
             5 => Op::Lookup(self.lookup()),
@@ -203,11 +224,15 @@ impl RandomPlan {
             9 => Op::MatMul(self.mat_mul()),
             10 => Op::LayerNorm(self.layer_norm()),
             11 => Op::Recurrent(self.recurrent()),
-            _ => Op::Copy(self.copy()),
+            12 => Op::Copy(self.copy()),
+            _ => self.float_step(),
         };
         let scratch = match &op {
             Op::Conv(conv) => self.scratch(conv),
             Op::MatMul(product) => self.scratch_of_product(product),
+            Op::MatMulF32(product) if product.sizes[1] <= 64 => {
+                self.apart(product.sizes[1] * 64, 64, &[product.lhs, product.rhs, product.output])
+            }
             Op::Recurrent(recurrent) => self.recurrent_scratch(recurrent),
             _ if self.rng.one_in(4) => self.anywhere(64, 64),
             _ => span(0, 0),

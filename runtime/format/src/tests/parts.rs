@@ -27,6 +27,14 @@ pub(super) const PAD: usize = 15;
 pub(super) const TRANSPOSE: usize = 16;
 pub(super) const LSTM: usize = 17;
 pub(super) const GRU: usize = 18;
+pub(super) const ELEMENTWISE: usize = 19;
+pub(super) const CAST: usize = 20;
+pub(super) const CONV_F32: usize = 21;
+pub(super) const DEPTHWISE_F32: usize = 22;
+pub(super) const AVERAGE_F32: usize = 23;
+pub(super) const MAX_F32: usize = 24;
+pub(super) const MATMUL_OF_F32: usize = 25;
+pub(super) const LAYER_NORM_F32: usize = 26;
 
 /// What a package is made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,10 +65,10 @@ pub(super) fn verdict(package: &[u8]) -> Result<(), Error> {
 }
 
 /// The constants of a package, each at a multiple of four.
-struct Constants(Vec<u8>);
+pub(super) struct Constants(Vec<u8>);
 
 impl Constants {
-    fn bytes(&mut self, bytes: impl IntoIterator<Item = u8>) -> Span {
+    pub fn bytes(&mut self, bytes: impl IntoIterator<Item = u8>) -> Span {
         self.0.resize(self.0.len().next_multiple_of(4), 0);
         let offset = self.0.len();
         self.0.extend(bytes);
@@ -75,7 +83,7 @@ impl Constants {
         self.bytes(values.into_iter().flat_map(i32::to_le_bytes))
     }
 
-    fn floats(&mut self, values: impl IntoIterator<Item = f32>) -> Span {
+    pub fn floats(&mut self, values: impl IntoIterator<Item = f32>) -> Span {
         self.bytes(values.into_iter().flat_map(f32::to_le_bytes))
     }
 }
@@ -86,7 +94,7 @@ fn dims(sizes: &[u32]) -> Dims {
     Dims { rank: sizes.len() as u8, sizes: all }
 }
 
-const FULL: Range = Range { zero_point: -3, min: -128, max: 127 };
+pub(super) const FULL: Range = Range { zero_point: -3, min: -128, max: 127 };
 
 impl Parts {
     /// Every operation, and every form of each.
@@ -103,6 +111,7 @@ impl Parts {
             name: "image",
             dims: dims(&[1, 2, 4, 4]),
             buffer: span(0, 32),
+            dtype: ElemType::I8,
             quant,
             arena_dims: [1, 4, 4, 2],
             strides: [32, 4, 1, 16],
@@ -112,12 +121,12 @@ impl Parts {
             name: "padded",
             dims: dims(&[1, 5, 6, 2]),
             buffer: span(640, 60),
-            dtype: OutputType::I8,
+            dtype: ElemType::I8,
             quant: Some(quant),
             exact: true,
         };
         let (name, buffer) = ("transposed", span(704, 32));
-        let dtype = OutputType::F32;
+        let dtype = ElemType::F32;
         let transposed = Output { name, dims: dims(&[2, 4]), buffer, dtype, quant: None, exact: false };
         let steps = Self::products(&mut constants)
             .into_iter()
@@ -126,7 +135,8 @@ impl Parts {
             .chain(Self::softmaxes(&mut constants))
             .chain(Self::attention(&mut constants))
             .chain(Self::moves(&mut constants))
-            .chain(Self::recurrent(&mut constants));
+            .chain(Self::recurrent(&mut constants))
+            .chain(Self::floats(&mut constants));
         let steps: Vec<Step<'_>> = steps
             .map(|(name, op)| {
                 let scratch = match name {
@@ -134,6 +144,7 @@ impl Parts {
                     "matmul" => span(1024, 192),
                     "lstm" => span(1152, 128),
                     "gru" => span(1216, 64),
+                    "matmul_f32" => span(1024, 256),
                     _ => span(0, 0),
                 };
                 Step { name, scratch, op }
@@ -432,3 +443,8 @@ operation!(copy, Copy);
 operation!(mat_mul, MatMul);
 operation!(layer_norm, LayerNorm);
 operation!(recurrent, Recurrent);
+operation!(elementwise, Elementwise);
+operation!(conv_f32, ConvF32);
+operation!(pool_f32, PoolF32);
+operation!(mat_mul_f32, MatMulF32);
+operation!(layer_norm_f32, LayerNormF32);

@@ -154,6 +154,76 @@ fn uses(op: &Op) -> Vec<Use> {
                 constant(op.initial_state, batch * hidden, 4),
             ]
         }
+        _ => float_uses(op),
+    }
+}
+
+fn float_uses(op: &Op) -> Vec<Use> {
+    match op {
+        Op::Elementwise(op) => {
+            let sources = op.sources.iter().flatten().map(|source| {
+                let (elems, elem_bytes) =
+                    (walk(0, &op.dims, &source.strides), if source.quant.is_some() { 1 } else { 4 });
+                match source.operand {
+                    Operand::Arena(span) => used(span, elems, elem_bytes),
+                    Operand::Constant(span) => constant(span, elems, elem_bytes),
+                }
+            });
+            let elem_bytes = if op.quantized.is_some() { 1 } else { 4 };
+            sources
+                .chain([
+                    written(op.output, volume(&op.dims), elem_bytes),
+                    constant(op.program, op.program.bytes as u128 / 4, 4),
+                ])
+                .collect()
+        }
+        Op::ConvF32(op) => {
+            let [out_n, out_h, out_w, channels] = op.output_dims;
+            assert!(out_n == op.input_dims[0] && out_h > 0 && out_w > 0);
+            assert!(op.stride.iter().chain(&op.dilation).chain(&op.kernel).all(|&size| size > 0));
+            let terms = volume(&[op.kernel[0], op.kernel[1], op.input_dims[3] / op.groups]);
+            let weights = if op.groups > 1 && op.groups == channels && channels == op.input_dims[3] {
+                terms * channels as u128
+            } else {
+                terms * op.groups as u128 * ((channels / op.groups) as u128).div_ceil(16) * 16
+            };
+            std::vec![
+                used(op.input, volume(&op.input_dims), 4),
+                written(op.output, volume(&op.output_dims), 4),
+                constant(op.weights, weights, 4),
+                constant(op.bias, channels as u128, 4),
+            ]
+        }
+        Op::PoolF32(op) => {
+            assert!(op.stride.iter().chain(&op.dilation).chain(&op.kernel).all(|&size| size > 0));
+            assert_eq!((op.input_dims[0], op.input_dims[3]), (op.output_dims[0], op.output_dims[3]));
+            std::vec![
+                used(op.input, volume(&op.input_dims), 4),
+                written(op.output, volume(&op.output_dims), 4)
+            ]
+        }
+        Op::MatMulF32(op) => {
+            let ([b0, b1], [m, k, n]) = (op.batch, op.sizes);
+            let ([x, y, row], [u, v, out_row]) = (op.lhs_strides, op.output_strides);
+            let last = walk(0, &[b0, b1, m, n], &[u, v, out_row, 1]);
+            assert_eq!(last, volume(&[b0, b1, m, n]));
+            std::vec![
+                used(op.lhs, walk(0, &[b0, b1, m, k], &[x, y, row, 1]), 4),
+                used(op.rhs, walk(0, &[b0, b1, k, n], &op.rhs_strides), 4),
+                written(op.output, last, 4),
+            ]
+        }
+        Op::LayerNormF32(op) => {
+            let (elems, channels) = (op.input.bytes as u128 / 4, op.channels as u128);
+            assert!(channels > 0 && elems % channels == 0);
+            std::vec![
+                used(op.input, elems, 4),
+                written(op.output, elems, 4),
+                constant(op.gamma, channels, 4),
+                constant(op.beta, channels, 4),
+            ]
+        }
+        other => panic!("{other:?} is not of f32"),
     }
 }
 
@@ -198,17 +268,18 @@ pub(super) fn check(package: &Package<'_>) {
     for input in package.inputs() {
         let elems = volume(input.dims.as_slice());
         assert_eq!(volume(&input.arena_dims), elems);
-        check(&written(input.buffer, elems, 1));
+        let elem_bytes = if input.dtype == ElemType::F32 { 4 } else { 1 };
+        check(&written(input.buffer, elems, elem_bytes));
         assert!(walk(0, &input.arena_dims, &input.strides) <= elems);
         if let Some(pixels) = input.pixels {
-            check(&constant(pixels.tables, 256 * input.arena_dims[3] as u128, 1));
+            check(&constant(pixels.tables, 256 * input.arena_dims[3] as u128, elem_bytes));
             assert!(walk(0, &input.arena_dims, &pixels.strides) <= elems);
         }
         assert!(input.quant.scale > 0.0 && input.quant.scale.is_finite());
         input_bytes += input.buffer.bytes as usize;
     }
     for output in package.outputs() {
-        let elem_bytes = if output.dtype == OutputType::F32 { 4 } else { 1 };
+        let elem_bytes = if output.dtype == ElemType::F32 { 4 } else { 1 };
         check(&used(output.buffer, volume(output.dims.as_slice()), elem_bytes));
     }
     for step in package.steps() {
@@ -227,7 +298,9 @@ pub(super) fn check(package: &Package<'_>) {
             let overlapping = reads.filter(|read| overlap(read.span, write.span)).count();
             assert!(overlapping <= in_place(&step.op) as usize, "{:?}", step.op);
         }
-        if scratch.bytes > 0 && matches!(step.op, Op::Conv(_) | Op::MatMul(_) | Op::Recurrent(_)) {
+        if scratch.bytes > 0
+            && matches!(step.op, Op::Conv(_) | Op::MatMul(_) | Op::Recurrent(_) | Op::MatMulF32(_))
+        {
             let arena = uses.iter().filter(|one| !one.constant);
             assert!(arena.into_iter().all(|one| !overlap(one.span, scratch)));
         }

@@ -1,6 +1,6 @@
 //! What must be true of each operation: the preconditions of its kernel.
 
-use super::{Bounds, Check, end, extent, overlap, product, require};
+use super::{Bounds, Check, end, extent, float, overlap, product, require};
 use crate::plan::{
     Binary, BinaryOp, Conv, Copy, LayerNorm, Lookup, MatMul, Op, Operand, Pool, PoolOp, Range, Recurrent,
     Softmax, SoftmaxInput, SoftmaxOutput, Span, Step,
@@ -43,31 +43,39 @@ pub(super) fn step(step: &Step<'_>, bounds: &Bounds<'_>) -> Check {
             let needed = product.and_then(|bytes| bytes.checked_next_multiple_of(64));
             require(needed.is_some_and(|needed| needed <= scratch.bytes), "scratch, which is too small")
         }
+        Op::Elementwise(op) => float::elementwise(op, bounds),
+        Op::ConvF32(op) => float::conv(op, bounds),
+        Op::PoolF32(op) => float::pool(op, bounds),
+        Op::MatMulF32(op) => {
+            float::mat_mul(op, bounds, scratch)?;
+            [op.lhs, op.rhs, op.output].into_iter().try_for_each(apart)
+        }
+        Op::LayerNormF32(op) => float::layer_norm(op, bounds),
     }
 }
 
-fn range(range: &Range) -> Check {
+pub(super) fn range(range: &Range) -> Check {
     require(range.min <= range.max, "range")
 }
 
-fn positive(value: f32) -> bool {
+pub(super) fn positive(value: f32) -> bool {
     value.is_finite() && value > 0.0
 }
 
 /// One axis of a window: the last one starts in the input or in the padding before it. Dilated ones may
 /// still step over the input; then there is nothing but padding in them.
-struct Axis {
-    input: u32,
-    output: u32,
-    kernel: u32,
-    stride: u32,
-    dilation: u32,
+pub(super) struct Axis {
+    pub input: u32,
+    pub output: u32,
+    pub kernel: u32,
+    pub stride: u32,
+    pub dilation: u32,
     /// Before and after.
-    pads: [u32; 2],
+    pub pads: [u32; 2],
 }
 
 impl Axis {
-    fn check(&self) -> Option<()> {
+    pub fn check(&self) -> Option<()> {
         let sizes = [self.input, self.output, self.kernel, self.stride, self.dilation];
         if sizes.contains(&0) || sizes.iter().chain(&self.pads).any(|&size| size > 1 << 24) {
             return None;
@@ -280,7 +288,7 @@ fn mat_mul(product_of: &MatMul, bounds: &Bounds<'_>) -> Check {
 
 /// Whether these are the strides of a contiguous tensor whose last dimension is `inner`, in whatever
 /// order the others lie: then no two elements share a place.
-fn is_permuted(dims: [u32; 3], strides: [u32; 3], inner: u32) -> bool {
+pub(super) fn is_permuted(dims: [u32; 3], strides: [u32; 3], inner: u32) -> bool {
     let mut left = [true; 3];
     let mut distance = inner;
     for _ in 0..3 {

@@ -1,0 +1,77 @@
+//! What each node computes with: what the user asked for.
+
+use std::path::PathBuf;
+
+use crate::error::{PackError, Result};
+use crate::graph::{Graph, Node, Op, Precision};
+use crate::lower::Program;
+use crate::mixed::Budget;
+
+/// What the user asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PrecisionOptions {
+    /// Of all nodes.
+    pub base: Precision,
+    /// Names of ONNX nodes that compute in f32 all the same.
+    pub keep_f32: Vec<String>,
+    /// What the outputs must be: more nodes move to f32 until they are.
+    pub budget: Budget,
+    /// Samples that the budget must hold on; those of the calibration where there are none.
+    pub validation: Option<PathBuf>,
+}
+
+/// Gives every node its precision.
+///
+/// # Errors
+/// A name that no node has, or that is one of a kind without f32 steps.
+pub fn assign(graph: &mut Graph, options: &PrecisionOptions, opset: i64) -> Result<()> {
+    for name in &options.keep_f32 {
+        if !graph.nodes.iter().any(|node| is_called(node, name)) {
+            return Err(PackError::Quantize {
+                node: name.clone(),
+                reason: format!(
+                    "--keep-f32 names a node that the model has not, or none that is left of it: {}",
+                    nearest(graph, name)
+                ),
+            });
+        }
+    }
+    for node in &mut graph.nodes {
+        let kept = options.keep_f32.iter().any(|name| is_called(node, name));
+        if !has_f32_steps(&node.op) && (kept || options.base == Precision::F32) {
+            return Err(PackError::Unsupported {
+                node: node.name.clone(),
+                op: node.onnx_op.clone(),
+                opset,
+                reason: "has no f32 steps".into(),
+                remedy: "Leave it in int8: no --precision fp32, and --keep-f32 without it".into(),
+            });
+        }
+        node.precision = if kept { Precision::F32 } else { options.base };
+    }
+    Ok(())
+}
+
+/// Whether a node can compute in f32 on the device.
+pub fn has_f32_steps(op: &Op) -> bool {
+    match op {
+        Op::Recurrent(_) | Op::FinalCell(_) => false,
+        Op::Unary(function) => Program::default().unary(function).is_some(),
+        _ => true,
+    }
+}
+
+fn is_called(node: &Node, name: &str) -> bool {
+    node.name == name || node.merged.iter().any(|merged| merged == name)
+}
+
+/// Names to choose from: those with a part of what was asked for, or the first ones.
+fn nearest(graph: &Graph, name: &str) -> String {
+    let wanted = name.rsplit(['/', '.', ':']).find(|part| !part.is_empty()).unwrap_or(name);
+    let names = || graph.nodes.iter().map(|node| node.name.as_str());
+    let mut found: Vec<&str> = names().filter(|name| name.contains(wanted)).take(5).collect();
+    if found.is_empty() {
+        found = names().take(5).collect();
+    }
+    format!("there are {}", found.join(", "))
+}

@@ -1,0 +1,280 @@
+//! Steps in f32: bound, and run.
+
+use bytemuck::{cast_slice, try_cast_slice, try_cast_slice_mut};
+use edgepack_format::plan::{self, Op, Operand, Span};
+use edgepack_kernels::conv::ConvShape;
+use edgepack_kernels::conv::matmul::MatMulShape;
+use edgepack_kernels::float::elementwise::{ElementwiseArgs, OPERANDS, Sink, Source};
+use edgepack_kernels::float::product::{ConvArgs, MatMulArgs};
+use edgepack_kernels::float::reduce::{LayerNormArgs, PoolArgs, PoolOp};
+use edgepack_kernels::float::{self, BoundVariant};
+use edgepack_kernels::isa::IsaSet;
+use edgepack_kernels::requantize::OutputRange;
+
+use crate::bind::range;
+use crate::parallel::{Parallel, Team};
+use crate::run::bounds;
+
+const _: () = assert!(OPERANDS == plan::F32_OPERANDS);
+const _: () = assert!(float::product::PANEL == plan::F32_PANEL as usize);
+const _: () = assert!(float::elementwise::REGISTERS == plan::F32_REGISTERS as usize);
+const _: () = assert!(float::elementwise::CONSTANT == plan::Instruction::VALUE);
+
+/// The geometry of a convolution in f32, for the kernels.
+pub fn conv_f32_shape(conv: &plan::ConvF32) -> ConvShape {
+    let [batch, in_h, in_w, in_channels] = conv.input_dims.map(|dim| dim as usize);
+    let [_, out_h, out_w, out_channels] = conv.output_dims.map(|dim| dim as usize);
+    ConvShape {
+        batch,
+        in_h,
+        in_w,
+        in_channels,
+        out_h,
+        out_w,
+        out_channels,
+        kernel_h: conv.kernel[0] as usize,
+        kernel_w: conv.kernel[1] as usize,
+        stride_h: conv.stride[0] as usize,
+        stride_w: conv.stride[1] as usize,
+        dilation_h: conv.dilation[0] as usize,
+        dilation_w: conv.dilation[1] as usize,
+        pad_top: conv.pad[0] as usize,
+        pad_left: conv.pad[1] as usize,
+        groups: conv.groups as usize,
+    }
+}
+
+/// The sizes and strides of a product of two tensors in f32, for the kernels.
+pub fn mat_mul_f32_shape(product: &plan::MatMulF32) -> MatMulShape {
+    let [m, k, n] = product.sizes.map(|size| size as usize);
+    MatMulShape {
+        batch: product.batch.map(|size| size as usize),
+        m,
+        k,
+        n,
+        lhs_strides: product.lhs_strides.map(|stride| stride as usize),
+        rhs_strides: product.rhs_strides.map(|stride| stride as usize),
+        output_strides: product.output_strides.map(|stride| stride as usize),
+    }
+}
+
+/// The kernel of a step in f32.
+pub(crate) fn kernel_name(op: &Op, isa: IsaSet) -> Option<&'static str> {
+    let variant = float::select(isa);
+    Some(match op {
+        Op::ConvF32(conv) if conv_f32_shape(conv).is_depthwise() => variant.depthwise,
+        Op::ConvF32(_) => variant.conv,
+        Op::MatMulF32(_) => variant.mat_mul,
+        Op::Elementwise(_) => variant.elementwise,
+        Op::PoolF32(_) => variant.pool,
+        Op::LayerNormF32(_) => variant.layer_norm,
+        _ => return None,
+    })
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum FloatOp<'p> {
+    Elementwise(BoundElementwise<'p>),
+    Conv {
+        shape: ConvShape,
+        input: Span,
+        output: Span,
+        weights: &'p [f32],
+        bias: &'p [f32],
+        bounds: [f32; 2],
+    },
+    Pool {
+        args: PoolArgs,
+        input: Span,
+        output: Span,
+    },
+    MatMul {
+        shape: MatMulShape,
+        lhs: Span,
+        rhs: Span,
+        output: Span,
+    },
+    LayerNorm {
+        args: LayerNormArgs<'p>,
+        input: Span,
+        output: Span,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BoundElementwise<'p> {
+    dims: [usize; 4],
+    sources: [Option<BoundSource<'p>>; OPERANDS],
+    program: &'p [[u32; 2]],
+    output: Span,
+    quantized: Option<(f32, OutputRange)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct BoundSource<'p> {
+    place: Place<'p>,
+    /// Of int8.
+    quant: Option<plan::Quant>,
+    strides: [usize; 4],
+}
+
+/// Where an operand lies.
+#[derive(Clone, Copy, Debug)]
+enum Place<'p> {
+    Arena(Span),
+    Constant(&'p [u8]),
+}
+
+/// A step in f32, if it is one. `constant` has the bytes of a constant.
+pub(crate) fn bind<'p>(op: &Op, constant: impl Fn(Span) -> &'p [u8]) -> Option<FloatOp<'p>> {
+    let floats = |span: Span| -> &'p [f32] { try_cast_slice(constant(span)).unwrap_or(&[]) };
+    Some(match *op {
+        Op::Elementwise(ref op) => FloatOp::Elementwise(BoundElementwise {
+            dims: op.dims.map(|dim| dim as usize),
+            sources: op.sources.map(|source| {
+                let plan::Source { operand, quant, strides } = source?;
+                let place = match operand {
+                    Operand::Arena(span) => Place::Arena(span),
+                    Operand::Constant(span) => Place::Constant(constant(span)),
+                };
+                Some(BoundSource { place, quant, strides: strides.map(|stride| stride as usize) })
+            }),
+            program: try_cast_slice(constant(op.program)).unwrap_or(&[]),
+            output: op.output,
+            quantized: op.quantized.as_ref().map(|to| (to.multiplier, range(&to.range))),
+        }),
+        Op::ConvF32(ref conv) => FloatOp::Conv {
+            shape: conv_f32_shape(conv),
+            input: conv.input,
+            output: conv.output,
+            weights: floats(conv.weights),
+            bias: floats(conv.bias),
+            bounds: conv.bounds,
+        },
+        Op::PoolF32(ref pool) => {
+            let sizes = |values: [u32; 4]| values.map(|value| value as usize);
+            let pairs = |values: [u32; 2]| values.map(|value| value as usize);
+            let args = PoolArgs {
+                op: match pool.op {
+                    plan::PoolF32Op::Max => PoolOp::Max,
+                    plan::PoolF32Op::Min => PoolOp::Min,
+                    plan::PoolF32Op::Sum => PoolOp::Sum,
+                    plan::PoolF32Op::Average { count_include_pad } => PoolOp::Average { count_include_pad },
+                },
+                input_dims: sizes(pool.input_dims),
+                output_dims: sizes(pool.output_dims),
+                kernel: pairs(pool.kernel),
+                stride: pairs(pool.stride),
+                dilation: pairs(pool.dilation),
+                pads: sizes(pool.pads),
+            };
+            FloatOp::Pool { args, input: pool.input, output: pool.output }
+        }
+        Op::MatMulF32(ref product) => {
+            let plan::MatMulF32 { lhs, rhs, output, .. } = *product;
+            FloatOp::MatMul { shape: mat_mul_f32_shape(product), lhs, rhs, output }
+        }
+        Op::LayerNormF32(ref norm) => {
+            let (gamma, beta) = (floats(norm.gamma), floats(norm.beta));
+            let args = LayerNormArgs { gamma, beta, epsilon: norm.epsilon };
+            FloatOp::LayerNorm { args, input: norm.input, output: norm.output }
+        }
+        _ => return None,
+    })
+}
+
+/// Runs a step; `None` where its spans do not fit the arena, which validation has excluded.
+pub(crate) fn run(
+    op: &FloatOp<'_>,
+    kernels: &BoundVariant,
+    scratch: Span,
+    arena: &mut [u8],
+    team: &mut Team<'_, impl Parallel>,
+) -> Option<()> {
+    match *op {
+        FloatOp::Elementwise(ref op) => run_elementwise(op, kernels, arena, team)?,
+        FloatOp::Conv { shape, input, output, weights, bias, bounds } => {
+            let (input, output) = pair(arena, input, output)?;
+            let args = ConvArgs { shape, input, weights, bias, bounds };
+            let run = |range, output: &mut [f32]| kernels.conv(&args, range, output);
+            team.ranges(shape.macs(), shape.output_pixels(), output, run);
+        }
+        FloatOp::Pool { ref args, input, output } => {
+            let (input, output) = pair(arena, input, output)?;
+            kernels.pool(args, input, output);
+        }
+        FloatOp::MatMul { shape, lhs, rhs, output } => {
+            let (reads, [output, scratch]) =
+                crate::run::apart_from_two(arena, [lhs, rhs], [output, scratch])?;
+            let [lhs, rhs] = reads.map(|bytes| try_cast_slice(bytes).ok());
+            kernels.mat_mul(&mut MatMulArgs {
+                shape,
+                lhs: lhs?,
+                rhs: rhs?,
+                output: try_cast_slice_mut(output).ok()?,
+                scratch: try_cast_slice_mut(scratch).ok()?,
+            });
+        }
+        FloatOp::LayerNorm { ref args, input, output } => {
+            let (input, output) = pair(arena, input, output)?;
+            kernels.layer_norm(args, input, output);
+        }
+    }
+    Some(())
+}
+
+fn pair(arena: &mut [u8], read: Span, write: Span) -> Option<(&[f32], &mut [f32])> {
+    let (read, write) = crate::run::pair(arena, read, write)?;
+    Some((try_cast_slice(read).ok()?, try_cast_slice_mut(write).ok()?))
+}
+
+fn run_elementwise(
+    op: &BoundElementwise<'_>,
+    kernels: &BoundVariant,
+    arena: &mut [u8],
+    team: &mut Team<'_, impl Parallel>,
+) -> Option<()> {
+    // What is read may overlap, but not what is written: it lies before or behind that.
+    let written = bounds(op.output);
+    let (before, rest) = arena.split_at_mut_checked(written.start)?;
+    let (output, after) = rest.split_at_mut_checked(written.len())?;
+    let (before, after): (&[u8], &[u8]) = (before, after);
+    let mut sources = [None; OPERANDS];
+    for (bound, source) in op.sources.iter().zip(&mut sources) {
+        let Some(bound) = bound else { continue };
+        let bytes = match bound.place {
+            Place::Constant(bytes) => bytes,
+            Place::Arena(span) => {
+                let span = bounds(span);
+                match span.start.checked_sub(written.end) {
+                    Some(start) => after.get(start..start + span.len())?,
+                    None => before.get(span)?,
+                }
+            }
+        };
+        let values = match bound.quant {
+            Some(plan::Quant { scale, zero_point }) => {
+                Source::I8 { values: cast_slice(bytes), zero_point: zero_point as i32, scale }
+            }
+            None => Source::F32(try_cast_slice(bytes).ok()?),
+        };
+        *source = Some((values, bound.strides));
+    }
+    let args = ElementwiseArgs { dims: op.dims, sources, program: op.program };
+    let elems = args.elems();
+    // An instruction is about as much work as some multiply-adds.
+    let work = elems as u64 * op.program.len() as u64 * 4;
+    match op.quantized {
+        Some((multiplier, range)) => {
+            team.ranges(work, elems, bytemuck::cast_slice_mut(output), |part, output: &mut [i8]| {
+                kernels.elementwise(&args, part, Sink::I8(output, multiplier, range));
+            });
+        }
+        None => {
+            team.ranges(work, elems, try_cast_slice_mut(output).ok()?, |part, output: &mut [f32]| {
+                kernels.elementwise(&args, part, Sink::F32(output));
+            });
+        }
+    }
+    Some(())
+}

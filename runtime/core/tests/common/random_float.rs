@@ -1,0 +1,173 @@
+//! Random steps in f32.
+
+use edgepack_core::format::plan::{
+    ConvF32, Elementwise, F32_PANEL, Instruction, LayerNormF32, MatMulF32, Op, Operand, PoolF32, PoolF32Op,
+    Quant, Quantized, Source, Span,
+};
+
+use super::{PROGRAMS, RandomPlan, contiguous, elems, reach, span};
+
+impl RandomPlan {
+    pub(super) fn float_step(&mut self) -> Op {
+        match self.rng.between(0, 6) {
+            0 | 1 => Op::Elementwise(self.elementwise()),
+            2 | 3 => Op::ConvF32(self.conv_f32()),
+            4 => Op::PoolF32(self.pool_f32()),
+            5 => Op::MatMulF32(self.mat_mul_f32()),
+            _ => Op::LayerNormF32(self.layer_norm_f32()),
+        }
+    }
+
+    /// Programs of random instructions: most read what was not written, and are refused.
+    pub(super) fn program(&mut self) -> Vec<u8> {
+        let mut bytes = vec![];
+        let count = self.rng.pick(&[1, 2, 5, 9]);
+        for index in 0..count {
+            // The first ones load what the others read.
+            let code = if index < 2 { self.rng.between(0, 1) } else { self.rng.between(0, 22) } as u8;
+            let register = |plan: &mut Self| plan.rng.pick(&[0_u8, 0, 0, 0, 1, 7]);
+            let (to, a) = (if index == 0 { 0 } else { register(self) }, register(self));
+            let b = if self.rng.one_in(2) { Instruction::VALUE } else { register(self) };
+            let a = if code < 2 { self.rng.pick(&[0, 0, 0, 1, 2]) } else { a };
+            bytes.extend([code, to, a, b]);
+            bytes.extend(self.rng.pick(&[0.5_f32, -1.0, 3.0, 0.0, f32::NAN, f32::INFINITY]).to_le_bytes());
+        }
+        bytes
+    }
+
+    fn elementwise(&mut self) -> Elementwise {
+        let most = self.rng.pick(&[[5, 5, 5, 5], [1, 2, 3, 150]]);
+        let dims = most.map(|most| self.rng.between(1, most));
+        let own = contiguous(dims);
+        let quantized =
+            self.rng.one_in(2).then(|| Quantized { multiplier: self.multiplier(), range: self.range() });
+        let elem_bytes = if quantized.is_some() { 1 } else { 4 };
+        let output = self.anywhere(elems(&dims) * elem_bytes, elem_bytes);
+        let sources = [(); 3].map(|()| {
+            if self.rng.one_in(4) {
+                return None;
+            }
+            let strides = match self.rng.between(0, 2) {
+                0 => own,
+                1 => own.map(|stride| if self.rng.one_in(2) { 0 } else { stride }),
+                _ => own.map(|_| self.rng.between(0, 9)),
+            };
+            let quant =
+                self.rng.one_in(2).then(|| Quant { scale: self.multiplier(), zero_point: self.rng.int8() });
+            let elem_bytes = if quant.is_some() { 1 } else { 4 };
+            let bytes = reach(&dims, &strides) * elem_bytes;
+            let operand = match elem_bytes {
+                1 if self.rng.one_in(3) => Operand::Constant(self.bytes(bytes, 1)),
+                4 if bytes < 1024 && self.rng.one_in(2) => Operand::Constant(self.floats(bytes / 4)),
+                _ => Operand::Arena(self.apart(bytes, elem_bytes, &[output])),
+            };
+            Some(Source { operand, quant, strides: self.numbers(strides) })
+        });
+        let [start, bytes] = PROGRAMS[self.rng.between(0, PROGRAMS.len() as u32 - 1) as usize];
+        let [offset, bytes] = self.numbers([self.programs + start, bytes]);
+        Elementwise { sources, output, quantized, dims: self.numbers(dims), program: span(offset, bytes) }
+    }
+
+    fn conv_f32(&mut self) -> ConvF32 {
+        let [vertical, horizontal] = [self.axis(), self.axis()];
+        let (in_channels, out_channels, groups) = match self.rng.between(0, 3) {
+            0 => {
+                let channels = self.rng.pick(&[2, 3, 16, 17]);
+                (channels, channels, channels)
+            }
+            1 => (2 * self.rng.between(1, 2), 2 * self.rng.between(1, 3), 2),
+            _ => (self.rng.pick(&[1, 2, 3]), self.rng.pick(&[1, 3, 8, 16]), 1),
+        };
+        let batch = self.rng.pick(&[1, 1, 2]);
+        let input_dims = [batch, vertical[0], horizontal[0], self.number(in_channels)];
+        let output_dims = [batch, vertical[1], horizontal[1], self.number(out_channels)];
+        let product = |dims: &[u32]| dims.iter().fold(1u32, |product, &dim| product.wrapping_mul(dim));
+        let input = self.anywhere(product(&input_dims).wrapping_mul(4), 4);
+        let output = self.apart(product(&output_dims).wrapping_mul(4), 4, &[input]);
+        let terms = product(&[vertical[2], horizontal[2], in_channels / groups]);
+        let weights = if groups > 1 && groups == in_channels && groups == out_channels {
+            terms.wrapping_mul(out_channels)
+        } else {
+            terms.wrapping_mul(groups * (out_channels / groups).div_ceil(F32_PANEL) * F32_PANEL)
+        };
+        let bounds =
+            self.rng.pick(&[[f32::NEG_INFINITY, f32::INFINITY], [0.0, 6.0], [1.0, 0.0], [f32::NAN; 2]]);
+        ConvF32 {
+            input,
+            output,
+            input_dims,
+            output_dims,
+            kernel: [vertical[2], horizontal[2]],
+            stride: [vertical[3], horizontal[3]],
+            dilation: [vertical[4], horizontal[4]],
+            pad: [vertical[5], horizontal[5]],
+            groups: self.number(groups),
+            weights: self.many_floats(weights),
+            bias: self.floats(out_channels),
+            bounds,
+        }
+    }
+
+    /// Of the floats behind the bytes.
+    fn many_floats(&mut self, count: u32) -> Span {
+        let offset = self.programs - super::MANY_FLOATS;
+        let [offset, bytes] = self.numbers([offset, count.wrapping_mul(4)]);
+        span(offset, bytes)
+    }
+
+    fn pool_f32(&mut self) -> PoolF32 {
+        let [vertical, horizontal] = [self.axis(), self.axis()];
+        let channels = self.rng.pick(&[1, 3, 16, 17]);
+        let input_dims = [1, vertical[0], horizontal[0], channels];
+        let output_dims = [1, vertical[1], horizontal[1], channels];
+        let product = |dims: &[u32]| dims.iter().fold(4u32, |product, &dim| product.wrapping_mul(dim));
+        let input = self.anywhere(product(&input_dims), 4);
+        let average = |count_include_pad| PoolF32Op::Average { count_include_pad };
+        PoolF32 {
+            op: self.rng.pick(&[
+                PoolF32Op::Max,
+                PoolF32Op::Min,
+                PoolF32Op::Sum,
+                average(true),
+                average(false),
+            ]),
+            input,
+            output: self.apart(product(&output_dims), 4, &[input]),
+            input_dims,
+            output_dims,
+            kernel: [vertical[2], horizontal[2]],
+            stride: [vertical[3], horizontal[3]],
+            dilation: [vertical[4], horizontal[4]],
+            pads: [vertical[5], horizontal[5], vertical[6], horizontal[6]],
+        }
+    }
+
+    fn mat_mul_f32(&mut self) -> MatMulF32 {
+        let product = self.mat_mul();
+        let [b0, b1] = product.batch;
+        let [m, k, n] = product.sizes;
+        let four = |bytes: u32| bytes.wrapping_mul(4);
+        let lhs = self.anywhere(four(product.lhs.bytes), 4);
+        let rhs = self.anywhere(four(product.rhs.bytes), 4);
+        let output = four(b0.wrapping_mul(b1).wrapping_mul(m).wrapping_mul(n));
+        let sizes = [m, k, n];
+        let (batch, output_strides) = (product.batch, product.output_strides);
+        let (lhs_strides, rhs_strides) = (product.lhs_strides, product.rhs_strides);
+        let output = self.apart(output, 4, &[lhs, rhs]);
+        MatMulF32 { lhs, rhs, output, batch, sizes, lhs_strides, rhs_strides, output_strides }
+    }
+
+    fn layer_norm_f32(&mut self) -> LayerNormF32 {
+        let channels = self.rng.between(1, 70);
+        let bytes = channels * self.rng.between(1, 6) * 4;
+        let input = self.anywhere(bytes, 4);
+        LayerNormF32 {
+            input,
+            output: self.apart(bytes, 4, &[input]),
+            channels: self.number(channels),
+            gamma: self.floats(channels),
+            beta: self.floats(channels),
+            epsilon: self.rng.pick(&[0.0, 1e-5, 1.0, -1.0, f32::NAN]),
+        }
+    }
+}

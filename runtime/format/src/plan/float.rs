@@ -1,0 +1,279 @@
+//! Operations in f32, and casts from and to int8.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Operand, Quant, Range, Span};
+
+/// Channels of a panel of f32 weights.
+pub const F32_PANEL: u32 = 16;
+
+/// Operands of an [`Elementwise`].
+pub const F32_OPERANDS: usize = 3;
+
+/// Registers of an [`Elementwise`]'s program.
+pub const F32_REGISTERS: u8 = 8;
+
+/// An operand of an [`Elementwise`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// Where it lies.
+    pub operand: Operand,
+    /// For int8: what its values stand for. Without: f32.
+    pub quant: Option<Quant>,
+    /// Distances in elements, by dimension of the output; 0 where it is broadcast.
+    pub strides: [u32; 4],
+}
+
+/// How f32 results become int8: `quantize(x * multiplier)`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Quantized {
+    /// 1 / output scale: finite and positive.
+    pub multiplier: f32,
+    /// The result.
+    pub range: Range,
+}
+
+/// A program of [`Instruction`]s, run for each element: the result is what the last one gives. Reads and
+/// writes int8 or f32.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Elementwise {
+    /// What [`Function::Load`] loads.
+    pub sources: [Option<Source>; F32_OPERANDS],
+    /// In the arena; overlaps no source.
+    pub output: Span,
+    /// For an output of int8; without, it is f32.
+    pub quantized: Option<Quantized>,
+    /// Dimensions of the output, contiguous in this order; unused ones are 1.
+    pub dims: [u32; 4],
+    /// Constants: [`Instruction`]s of 8 bytes, 1 to 256 of them.
+    pub program: Span,
+}
+
+/// One instruction: `register[to] = function(register[a], register[b])`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Instruction {
+    /// What it does.
+    pub function: Function,
+    /// The register that it writes.
+    pub to: u8,
+    /// The register that it reads; of [`Function::Load`] the source.
+    pub a: u8,
+    /// The other register of a function of two, or [`Instruction::VALUE`].
+    pub b: u8,
+    /// What [`Function::Constant`], and b where it says so, stand for.
+    pub value: f32,
+}
+
+impl Instruction {
+    /// Bytes of an instruction.
+    pub const BYTES: usize = 8;
+    /// The `b` that stands for `value`.
+    pub const VALUE: u8 = 255;
+
+    /// Function, to, a, b, and the value, as they lie in the constants.
+    pub fn encode(self) -> [u8; Self::BYTES] {
+        let [v0, v1, v2, v3] = self.value.to_le_bytes();
+        [self.function as u8, self.to, self.a, self.b, v0, v1, v2, v3]
+    }
+
+    /// `None` where no function has the code.
+    pub fn decode([code, to, a, b, v0, v1, v2, v3]: [u8; Self::BYTES]) -> Option<Self> {
+        let function = *Function::ALL.get(code as usize)?;
+        Some(Self { function, to, a, b, value: f32::from_le_bytes([v0, v1, v2, v3]) })
+    }
+}
+
+/// What an instruction does; its code is its place here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// An element of a source; of int8 `f32(x - zero_point) * scale`.
+    Load,
+    /// The constant.
+    Constant,
+    /// `a + b`
+    Add,
+    /// `a - b`
+    Sub,
+    /// `a * b`
+    Mul,
+    /// `a / b`
+    Div,
+    /// `b` where `a < b`, else `a`
+    Max,
+    /// `b` where `a > b`, else `a`
+    Min,
+    /// `a` to the power of `b`
+    Pow,
+    /// 1 where `a > b`, else 0
+    Greater,
+    /// Magnitude
+    Abs,
+    /// `-a`
+    Neg,
+    /// Largest integer that is not above
+    Floor,
+    /// Smallest integer that is not below
+    Ceil,
+    /// Nearest integer, ties to even
+    Round,
+    /// Square root
+    Sqrt,
+    /// Exponential
+    Exp,
+    /// Natural logarithm
+    Log,
+    /// Hyperbolic tangent
+    Tanh,
+    /// Error function
+    Erf,
+    /// Sine
+    Sin,
+    /// Cosine
+    Cos,
+}
+
+impl Function {
+    /// Every function, by its code.
+    pub const ALL: [Self; 22] = [
+        Self::Load,
+        Self::Constant,
+        Self::Add,
+        Self::Sub,
+        Self::Mul,
+        Self::Div,
+        Self::Max,
+        Self::Min,
+        Self::Pow,
+        Self::Greater,
+        Self::Abs,
+        Self::Neg,
+        Self::Floor,
+        Self::Ceil,
+        Self::Round,
+        Self::Sqrt,
+        Self::Exp,
+        Self::Log,
+        Self::Tanh,
+        Self::Erf,
+        Self::Sin,
+        Self::Cos,
+    ];
+
+    /// How many registers it reads.
+    pub const fn arity(self) -> u32 {
+        match self {
+            Self::Load | Self::Constant => 0,
+            _ if (self as u8) < Self::Abs as u8 => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// Convolution in f32 over `[N, H, W, C]`. Where `groups == in_channels == out_channels > 1` (depthwise)
+/// the weights are `[kh, kw, C]`, else `[groups][panels][kh * kw * in_channels / groups][16]`, a panel having
+/// [`F32_PANEL`] output channels of a group, and zeros beyond the last.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConvF32 {
+    /// f32 in the arena.
+    pub input: Span,
+    /// f32 in the arena.
+    pub output: Span,
+    /// N, H, W, C of the input.
+    pub input_dims: [u32; 4],
+    /// N, H, W, C of the output.
+    pub output_dims: [u32; 4],
+    /// Kernel height and width.
+    pub kernel: [u32; 2],
+    /// Vertical and horizontal stride.
+    pub stride: [u32; 2],
+    /// Vertical and horizontal dilation.
+    pub dilation: [u32; 2],
+    /// Padding above and to the left.
+    pub pad: [u32; 2],
+    /// Groups.
+    pub groups: u32,
+    /// f32 constants, finite.
+    pub weights: Span,
+    /// f32 constants, `[out_channels]`, finite.
+    pub bias: Span,
+    /// Least and largest result; infinite where there is none.
+    pub bounds: [f32; 2],
+}
+
+/// Which pooling of f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PoolF32Op {
+    /// Maximum.
+    Max,
+    /// Minimum.
+    Min,
+    /// Sum.
+    Sum,
+    /// Sum over the number of positions.
+    Average {
+        /// Whether the padding counts.
+        count_include_pad: bool,
+    },
+}
+
+/// Pooling in f32 over `[N, H, W, C]`; reductions are such.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolF32 {
+    /// The operation.
+    pub op: PoolF32Op,
+    /// f32 in the arena.
+    pub input: Span,
+    /// f32 in the arena.
+    pub output: Span,
+    /// N, H, W, C of the input.
+    pub input_dims: [u32; 4],
+    /// N, H, W, C of the output.
+    pub output_dims: [u32; 4],
+    /// Window height and width.
+    pub kernel: [u32; 2],
+    /// Vertical and horizontal stride.
+    pub stride: [u32; 2],
+    /// Vertical and horizontal dilation.
+    pub dilation: [u32; 2],
+    /// Padding above, left, below, right.
+    pub pads: [u32; 4],
+}
+
+/// Product of two f32 tensors of the arena, for each of two batch dimensions; strides as of
+/// [`super::MatMul`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MatMulF32 {
+    /// Left operand, `[M, K]`.
+    pub lhs: Span,
+    /// Right operand, `[K, N]`.
+    pub rhs: Span,
+    /// `[M, N]`.
+    pub output: Span,
+    /// Batch dimensions.
+    pub batch: [u32; 2],
+    /// M, K, N.
+    pub sizes: [u32; 3],
+    /// Distances in the left operand: batch dimensions (0 where it is broadcast), rows.
+    pub lhs_strides: [u32; 3],
+    /// Distances in the right operand: batch dimensions (0 where it is broadcast), rows, columns.
+    pub rhs_strides: [u32; 4],
+    /// Distances in the output, which is contiguous but for the order of its dimensions.
+    pub output_strides: [u32; 3],
+}
+
+/// Layer normalization in f32 over rows of `channels` contiguous values.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerNormF32 {
+    /// f32 in the arena.
+    pub input: Span,
+    /// f32 in the arena.
+    pub output: Span,
+    /// Values of a row.
+    pub channels: u32,
+    /// f32 constants, `[channels]`, finite.
+    pub gamma: Span,
+    /// f32 constants, `[channels]`, finite.
+    pub beta: Span,
+    /// Finite and not negative.
+    pub epsilon: f32,
+}
