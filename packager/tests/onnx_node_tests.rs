@@ -19,6 +19,10 @@ const LEAST_PASSED: usize = 552;
 /// In f32.
 const LEAST_PASSED_F32: usize = 555;
 
+/// Tests that expect what the operator's definition does not say: the last value of -236 saturates to -128,
+/// but is expected to wrap around to 20.
+const MISTAKEN: [&str; 2] = ["test_qlinearmatmul_2D_int8_float16", "test_qlinearmatmul_2D_int8_float32"];
+
 #[test]
 fn operators_give_what_onnx_expects_or_are_refused() {
     run(Precision::Int8, LEAST_PASSED);
@@ -39,7 +43,7 @@ fn run(precision: Precision, least_passed: usize) {
     let mut failures = Vec::new();
     // A panic is an outcome here, and its place is in the outcome's text.
     std::panic::set_hook(Box::new(|_| {}));
-    for test in tests(&folder) {
+    for test in tests(&folder).filter(|test| !MISTAKEN.contains(&test.name.as_str())) {
         let outcome = test.run(precision);
         let row = table.entry(test.operation.clone()).or_default();
         row[outcome.column()] += 1;

@@ -291,6 +291,7 @@ impl Importer {
             return id;
         }
         let output = self.graph.add_value(name, self.graph.dims(id).to_vec());
+        self.graph.values[output.0].given = self.graph.value(id).given;
         self.graph.nodes.push(Node {
             name: name.into(),
             onnx_op: "Identity".into(),

@@ -46,9 +46,7 @@ fn take_from_copies(graph: &mut Graph) {
         {
             let output = node.output;
             if given == before {
-                if !graph.outputs.contains(&output) {
-                    graph.values[output.0].given = None;
-                }
+                graph.values[output.0].given = None;
             } else {
                 let name = format!("{} (as it was read)", graph.value(output).name);
                 let copy = graph.add_value(name, graph.dims(output).to_vec());

@@ -21,8 +21,8 @@ pub struct Honoured {
 impl Honoured {
     /// What is known once every value has its representation.
     pub(super) fn of_values(graph: &Graph, quants: &[Option<Quant>], calibrated: &[ValueId]) -> Self {
-        let mut honoured = Self::default();
-        honoured.calibrated = calibrated.iter().map(|&id| graph.value(id).name.clone()).collect();
+        let calibrated = calibrated.iter().map(|&id| graph.value(id).name.clone()).collect();
+        let mut honoured = Self { calibrated, ..Self::default() };
         for (value, quant) in graph.values.iter().zip(quants) {
             match (value.given, quant) {
                 (Some(given), Some(quant)) if given == *quant => honoured.tensors += 1,

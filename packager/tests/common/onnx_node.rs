@@ -10,8 +10,8 @@ use edgepack_harness::Preprocessing;
 use edgepack_packager::calibrate::Observer;
 use edgepack_packager::error::PackError;
 use edgepack_packager::evaluate::evaluate;
-use edgepack_packager::graph::{self, Graph};
-use edgepack_packager::import::import;
+use edgepack_packager::graph::{self, Graph, ValueId};
+use edgepack_packager::import::{import, nodes};
 use edgepack_packager::pack::{CalibrationSource, PackOptions, pack};
 use edgepack_packager::passes;
 use edgepack_packager::precision::PrecisionOptions;
@@ -167,6 +167,10 @@ impl NodeTest {
         if data.len() > 1 {
             ways.push(("parameters as initializers", data[..1].to_vec()));
         }
+        // Of quantized operations the first operand is the data, whatever its type.
+        if nodes::quantized_ops().any(|op| op == self.operation) {
+            ways.push(("its first operand as the input", vec![0]));
+        }
         let mut first = None;
         for (how, inputs) in ways {
             let outcome = catch_unwind(AssertUnwindSafe(|| self.attempt(&inputs, how, precision)));
@@ -190,12 +194,11 @@ impl NodeTest {
         let path = folder.path().join("model.onnx");
         let model = self.with_inputs(inputs);
         write_model(&path, &model);
-        let given: Vec<Tensor> =
-            inputs.iter().filter_map(|&index| self.inputs[index].as_ref().and_then(tensor)).collect();
+        let given: Vec<&pb::TensorProto> = inputs.iter().filter_map(|&i| self.inputs[i].as_ref()).collect();
         let names: Vec<String> =
             model.graph.iter().flat_map(|graph| &graph.input).map(|input| input.name.clone()).collect();
         let shapes: Vec<_> = if given.len() == names.len() {
-            names.iter().cloned().zip(given.iter().map(|tensor| tensor.dims.clone())).collect()
+            names.iter().cloned().zip(given.iter().map(|tensor| dims(tensor))).collect()
         } else {
             vec![]
         };
@@ -203,9 +206,18 @@ impl NodeTest {
             Ok(imported) => imported.graph,
             Err(error) => return refusal(&model, &error),
         };
-        let expected: Option<Vec<Tensor>> =
-            self.outputs.iter().map(|output| output.as_ref().and_then(tensor)).collect();
-        let Some(expected) = expected else {
+        // Integers are what a quantized model says that they stand for.
+        let numbers = |tensors: &[Option<&pb::TensorProto>], values: &[ValueId]| {
+            let quants = values.iter().map(|&id| graph.value(id).given);
+            let tensors = tensors.iter().zip(quants).map(|(tensor, quant)| self::tensor((*tensor)?, quant));
+            tensors.collect::<Option<Vec<Tensor>>>()
+        };
+        let given: Vec<_> = given.into_iter().map(Some).collect();
+        let Some(given) = numbers(&given, &graph.inputs) else {
+            return Outcome::Unclear("imported with inputs that are no f32".into());
+        };
+        let wanted: Vec<_> = self.outputs.iter().map(Option::as_ref).collect();
+        let Some(expected) = numbers(&wanted, &graph.outputs) else {
             return Outcome::Unclear("packed, but ONNX expects outputs that are no f32".into());
         };
         let data: Vec<&[f32]> = given.iter().map(|tensor| &tensor.data[..]).collect();
@@ -260,17 +272,31 @@ impl NodeTest {
     }
 }
 
-/// An f32 tensor; `None` of another type.
-fn tensor(proto: &pb::TensorProto) -> Option<Tensor> {
-    if proto.data_type != DataType::Float as i32 {
-        return None;
-    }
-    let data = if proto.raw_data.is_empty() {
-        proto.float_data.clone()
-    } else {
-        proto.raw_data.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
+fn dims(proto: &pb::TensorProto) -> Vec<usize> {
+    proto.dims.iter().map(|&dim| dim as usize).collect()
+}
+
+/// The numbers of an f32 tensor, or of one of bytes that have a scale; `None` of others.
+fn tensor(proto: &pb::TensorProto, quant: Option<Quant>) -> Option<Tensor> {
+    let integers = |signed: bool| -> Vec<i32> {
+        let integer = |byte: u8| if signed { i32::from(byte as i8) } else { i32::from(byte) - 128 };
+        match proto.raw_data.is_empty() {
+            true => proto.int32_data.iter().map(|&q| integer(q as u8)).collect(),
+            false => proto.raw_data.iter().map(|&byte| integer(byte)).collect(),
+        }
     };
-    Some(Tensor { dims: proto.dims.iter().map(|&dim| dim as usize).collect(), data })
+    let data = match DataType::try_from(proto.data_type).ok()? {
+        DataType::Float if proto.raw_data.is_empty() => proto.float_data.clone(),
+        DataType::Float => {
+            proto.raw_data.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
+        }
+        kind @ (DataType::Int8 | DataType::Uint8) => {
+            let quant = quant?;
+            integers(kind == DataType::Int8).into_iter().map(|q| quant.dequantize(q)).collect()
+        }
+        _ => return None,
+    };
+    Some(Tensor { dims: dims(proto), data })
 }
 
 /// One sample, an array for each input.

@@ -13,6 +13,7 @@
 
 mod constants;
 mod dynamic;
+mod moves;
 mod operators;
 mod params;
 
@@ -55,7 +56,7 @@ pub(super) struct FloatModel {
 /// the operations above reads.
 pub(super) fn to_float(file: &OnnxFile, names: &[String]) -> Result<Option<FloatModel>> {
     let graph = file.graph();
-    if !graph.node.iter().any(|node| is_quantized(node)) {
+    if !graph.node.iter().any(is_quantized) {
         return Ok(None);
     }
     let constants = Constants::new(graph, file.path.parent().and_then(Path::to_str));
@@ -102,21 +103,6 @@ fn is_quantized(node: &pb::NodeProto) -> bool {
     ops().any(|op| op == node.op_type)
 }
 
-/// Operations that move elements: integers stay what they are, under the same scale.
-const MOVES: &[&str] = &[
-    "Concat",
-    "Flatten",
-    "Gather",
-    "Identity",
-    "MaxPool",
-    "Pad",
-    "Reshape",
-    "Slice",
-    "Squeeze",
-    "Transpose",
-    "Unsqueeze",
-];
-
 struct Rewriter<'a> {
     graph: &'a pb::GraphProto,
     constants: Constants<'a>,
@@ -131,7 +117,7 @@ struct Rewriter<'a> {
 }
 
 impl<'a> Rewriter<'a> {
-    fn node(&mut self, context: &Context<'_>) -> Result<()> {
+    fn node(&mut self, context: &Context<'a>) -> Result<()> {
         match context.node.op_type.as_str() {
             "QuantizeLinear" => self.quantize(context),
             "DequantizeLinear" => self.dequantize(context),
@@ -279,9 +265,17 @@ impl<'a> Rewriter<'a> {
     fn dequantize(&mut self, context: &Context<'_>) -> Result<()> {
         let (input, output) = (context.input_name(0)?, context.node.output[0].clone());
         let axis = context.attributes().int("axis", 1);
+        if context.attributes().int("block_size", 0) != 0 {
+            return Err(context.unsupported("is quantized block by block", BLOCKS));
+        }
         if !self.constants.contains(input) {
             let made = self.given.params.get(input).map(|params| params.levels);
-            let levels = made.unwrap_or_else(|| self.levels_of_first(context.node));
+            let levels = made.or_else(|| self.levels_of(input)).ok_or_else(|| {
+                context.unsupported(
+                    &format!("reads `{input}`, which holds no integers of at most 32 bits"),
+                    "edgepack takes models that are quantized to integers of 8 bits",
+                )
+            })?;
             let params = self.params(context, [1, 2], axis, levels)?;
             self.runtime_operand(context, input, &params)?;
             self.identity(context, input);
@@ -290,9 +284,6 @@ impl<'a> Rewriter<'a> {
         }
         self.form("QDQ");
         let levels = self.constants.levels_of(input).unwrap_or(params::UINT8);
-        if context.attributes().int("block_size", 0) != 0 {
-            return Err(context.unsupported("is quantized block by block", BLOCKS));
-        }
         let params = self.params(context, [1, 2], axis, levels)?;
         self.float_constant(context, input, &params, output)
     }
@@ -357,6 +348,12 @@ impl<'a> Rewriter<'a> {
             };
         }
         if super::facts::real_inputs(self.graph).any(|input| input.name == name) {
+            if params.quant().is_none() {
+                return Err(context.unsupported(
+                    &format!("reads the input `{name}`, integers that are no 8 bits with one scale"),
+                    "start the model with a QuantizeLinear, so that its input is float",
+                ));
+            }
             self.given.notes.push(format!(
                 "input `{name}` holds integers in the model; the package takes the real numbers that they \
                  stand for (or the integers themselves, as int8)"
@@ -369,146 +366,6 @@ impl<'a> Rewriter<'a> {
             &format!("reads the integers `{name}`, of which edgepack does not know what they stand for"),
             "quantize the model by QuantizeLinear and DequantizeLinear around float operations",
         ))
-    }
-
-    /// A node that is no quantized operation. Elements that it only moves keep their scale.
-    fn float_node(&mut self, context: &Context<'_>) -> Result<()> {
-        let mut node = context.node.clone();
-        let moves = MOVES.contains(&node.op_type.as_str());
-        if moves
-            && let Some(name) = context.node.input.first()
-            && let Some(output) = context.node.output.first()
-            && !self.integers.contains(name)
-            && let Some(params) = self.params_ahead(output)
-        {
-            // Integers of the application or of the file, which something behind this node dequantizes.
-            node.input[0] = self.operand(context, name, &params)?;
-            self.given.params.insert(output.clone(), params);
-            self.integers.insert(output.clone());
-            self.nodes.push(node);
-            return Ok(());
-        }
-        let first = node.input.first().map_or("", |name| name.as_str());
-        let on_integers = node.input.iter().any(|name| self.integers.contains(name));
-        if on_integers && !(moves && self.integers.contains(first)) {
-            return Err(context.unsupported(
-                "computes with quantized integers as if they were numbers",
-                "put a DequantizeLinear before it, and a QuantizeLinear behind it",
-            ));
-        }
-        if matches!(node.op_type.as_str(), "ConvTranspose" | "GRU" | "LSTM" | "RNN")
-            && let Some(weights) =
-                node.input.iter().find(|name| self.given.params.contains_key(*name) && **name != first)
-        {
-            self.given.notes.push(format!(
-                "`{}` ({}): its weights `{weights}` are rounded anew, by channel",
-                context.name, node.op_type
-            ));
-        }
-        let params = self.given.params.get(first).cloned();
-        let mut moved = node.clone();
-        if let (true, Some(params)) = (on_integers, &params) {
-            let same = |name: &String| self.given.params.get(name) == Some(params);
-            match node.op_type.as_str() {
-                "Concat" if !node.input.iter().all(same) => {
-                    return Err(context.unsupported(
-                        "joins integers of different scales",
-                        "quantize its inputs with one scale, or use QLinearConcat",
-                    ));
-                }
-                "Pad" => self.pad_of_integers(context, &mut moved, params)?,
-                _ => {}
-            }
-        }
-        // Of float operations, what constants pass through on their way to a product is enough.
-        let of_shape = matches!(
-            node.op_type.as_str(),
-            "Flatten" | "Identity" | "Reshape" | "Squeeze" | "Transpose" | "Unsqueeze"
-        );
-        if let Some(params) = params.filter(|_| on_integers || of_shape) {
-            let after = match node.op_type.as_str() {
-                "Identity" => Some(params),
-                "Transpose" => params.transposed(context.attributes().ints("perm")),
-                _ => Some(params).filter(|params| params.scales.len() == 1),
-            };
-            match after {
-                Some(after) => {
-                    self.given.params.insert(node.output[0].clone(), after);
-                }
-                None => self.given.notes.push(format!(
-                    "`{first}` has a scale for each channel, which `{}` ({}) moves: it is quantized anew",
-                    context.name, node.op_type
-                )),
-            }
-            if on_integers {
-                self.integers.insert(node.output[0].clone());
-            }
-        }
-        self.nodes.push(moved);
-        Ok(())
-    }
-
-    /// What the integers of a value stand for, as the first operation says that reads them, if there is one
-    /// scale.
-    fn params_ahead(&self, name: &str) -> Option<Params> {
-        self.graph.node.iter().filter(|node| node.input.iter().any(|input| input == name)).find_map(
-            |reader| {
-                let context = Context { node: reader, name: reader.name.clone(), opset: self.opset };
-                let first = reader.input.first().is_some_and(|input| input == name);
-                match reader.op_type.as_str() {
-                    "DequantizeLinear" if first => {
-                        let levels = self.levels_of_first(reader);
-                        self.params(&context, [1, 2], 1, levels)
-                            .ok()
-                            .filter(|params| params.scales.len() == 1)
-                    }
-                    op if first && MOVES.contains(&op) => self.params_ahead(reader.output.first()?),
-                    op => {
-                        let at = reader.input.iter().position(|input| input == name)?;
-                        operators::find(op).filter(|operator| operator.reads_at(at))?;
-                        let params = self.params(&context, [at + 1, at + 2], 1, params::UINT8).ok();
-                        params.filter(|params| params.scales.len() == 1)
-                    }
-                }
-            },
-        )
-    }
-
-    /// The levels of what a node reads first, where the file says them: of a constant or of an input.
-    fn levels_of_first(&self, node: &pb::NodeProto) -> [i32; 2] {
-        let of_input = |name: &String| {
-            let input = self.graph.input.iter().find(|input| input.name == *name)?;
-            let pb::type_proto::Value::TensorType(tensor) = input.r#type.as_ref()?.value.as_ref()?;
-            constants::levels(tensor.elem_type)
-        };
-        let name = node.input.first();
-        let known = name.and_then(|name| self.constants.levels_of(name).or_else(|| of_input(name)));
-        known.unwrap_or(params::UINT8)
-    }
-
-    /// A border of an integer is one of what the integer stands for.
-    fn pad_of_integers(
-        &mut self,
-        context: &Context<'_>,
-        node: &mut pb::NodeProto,
-        params: &Params,
-    ) -> Result<()> {
-        let given = node.input.get(2).filter(|name| !name.is_empty());
-        let value = match given {
-            None => 0,
-            Some(name) => {
-                let integers = self.constants.integers(name).map_err(|reason| {
-                    context.unsupported(&format!("pads with `{name}`, {reason}"), "pad with a constant")
-                })?;
-                integers.data.first().copied().unwrap_or(0)
-            }
-        };
-        let real = params.dequantized(&[1], &[value]).unwrap_or_else(|| vec![0.0]);
-        let name = format!("{} (border)", context.node.output[0]);
-        self.initializers.push(constants::f32_initializer(&name, &[], &real));
-        node.input.resize(node.input.len().max(3), String::new());
-        node.input[2] = name;
-        Ok(())
     }
 
     /// The float model.
