@@ -205,6 +205,9 @@ pub(super) fn print(report: &PackReport) {
             report.package.display()
         );
     }
+    if let Some(mixed) = &report.mixed {
+        print_mixed(mixed);
+    }
 }
 
 /// Names and notes that are shown; all of them are in the JSON form.
@@ -230,9 +233,6 @@ fn print_arrived(arrived: &ArrivedReport) {
     }
     if arrived.notes.len() > SHOWN {
         println!("note: {} more with --format json", arrived.notes.len() - SHOWN);
-    }
-    if let Some(mixed) = &report.mixed {
-        print_mixed(mixed);
     }
 }
 
