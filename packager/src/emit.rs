@@ -46,6 +46,9 @@ pub struct Provenance {
     pub calibration_samples: usize,
     /// How ranges were chosen.
     pub observer: String,
+    /// The methods that chose weights, biases and scales of channels, beyond ranges and rounding to nearest.
+    #[serde(default)]
+    pub methods: Vec<String>,
     /// From pixels to values.
     pub preprocessing: Preprocessing,
     /// Board that it was made for.

@@ -15,7 +15,9 @@ use crate::memory::MemoryPlan;
 use crate::mixed::{self, MixedReport};
 use crate::node_map::{self, NodeError};
 use crate::precision::{self, PrecisionOptions};
-use crate::quantize::{Honoured, choose_scheme, insert_casts};
+use crate::quantize::{
+    Honoured, Method, Methods, Samples, Scheme, choose_scheme, equalize, insert_casts, reconstruct,
+};
 use crate::strips::in_strips;
 use crate::{in_place, memory, passes};
 
@@ -50,6 +52,8 @@ pub struct PackOptions {
     pub preprocessing: Preprocessing,
     /// How ranges are chosen.
     pub observer: Observer,
+    /// How weights and biases are chosen.
+    pub methods: Methods,
     /// What nodes compute with.
     pub precision: PrecisionOptions,
     /// Board that the package is for.
@@ -91,6 +95,8 @@ pub struct PackReport {
     pub calibration_random: bool,
     /// The observer.
     pub observer: String,
+    /// The methods that chose the numbers beyond ranges and rounding to nearest.
+    pub methods: Vec<String>,
     /// The least SQNR of an output, FP32 against INT8, in dB; `None` where it was not measured.
     pub output_sqnr_db: Option<f32>,
     /// Samples of the calibration that it was measured on.
@@ -129,6 +135,7 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
     let data = open_data(&model, options)?;
     let pixels: Vec<Option<PixelSource>> = data.iter().map(|data| pixel_source(data, options)).collect();
     let ranges: Vec<_> = pixels.iter().map(|source| source.as_ref().map(PixelSource::range)).collect();
+    model.graph = equalized(model.graph, &data, options, progress)?;
     let statistics = match all_given(&model, options, &ranges)? {
         true => Statistics::none(&model.graph),
         false => statistics(&model.graph, &data, progress)?,
@@ -149,9 +156,9 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
     } else {
         None
     };
-    progress.start("quantizing and planning", 1);
     let graph = insert_casts(&model.graph);
-    let scheme = scheme(&graph);
+    let scheme = fitted(&graph, scheme(&graph), &data, options, progress)?;
+    progress.start("planning", 1);
     let arrived = model.arrived.as_ref().map(|arrived| arrived_report(arrived, &scheme.honoured));
     let whole = lower(&graph, &scheme, &pixels)?;
     let (whole_plan, whole_steps) = (placed(&model, &whole)?, whole.steps.len());
@@ -197,11 +204,66 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         calibration_samples: statistics.samples,
         calibration_random: matches!(options.calibration, CalibrationSource::Random { .. }),
         observer: options.observer.to_string(),
+        methods: methods(options),
         output_sqnr_db: output_sqnr(&graph, &errors.by_node),
         error_samples: errors.samples,
         arrived,
         mixed,
     })
+}
+
+/// Whether there are samples to fit the numbers to: random ones tell nothing.
+fn has_samples(options: &PackOptions) -> bool {
+    matches!(options.calibration, CalibrationSource::Data(_))
+}
+
+/// The names of the methods that are used.
+fn methods(options: &PackOptions) -> Vec<String> {
+    if has_samples(options) { options.methods.names() } else { Vec::new() }
+}
+
+/// Samples that every input has.
+fn sample_count(data: &[DataSet]) -> usize {
+    data.iter().map(DataSet::len).min().unwrap_or(0)
+}
+
+/// One sample of every input.
+fn load(data: &[DataSet], index: usize) -> Result<Vec<Vec<f32>>> {
+    (data.iter().map(|data| data.get(index).map(|sample| sample.values)))
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|error| PackError::Calibration { reason: error.to_string() })
+}
+
+/// The graph with its channels scaled to each other.
+fn equalized(
+    mut graph: Graph,
+    data: &[DataSet],
+    options: &PackOptions,
+    progress: &mut dyn Progress,
+) -> Result<Graph> {
+    if has_samples(options) && options.methods.has(Method::Equalization) {
+        let samples = Samples { count: sample_count(data), load: &|i| load(data, i) };
+        progress.start("equalizing channels", samples.count as u64);
+        equalize(&mut graph, samples, || progress.advance(1))?;
+    }
+    Ok(graph)
+}
+
+/// The scheme with weights and biases that give on the samples what the FP32 model gives.
+fn fitted(
+    graph: &Graph,
+    scheme: Scheme,
+    data: &[DataSet],
+    options: &PackOptions,
+    progress: &mut dyn Progress,
+) -> Result<Scheme> {
+    let fits = [Method::Rounding, Method::BiasCorrection, Method::Compensation];
+    if !has_samples(options) || !fits.iter().any(|&method| options.methods.has(method)) {
+        return Ok(scheme);
+    }
+    let samples = Samples { count: sample_count(data), load: &|i| load(data, i) };
+    progress.start("fitting layers to the FP32 model", graph.nodes.len() as u64);
+    reconstruct(graph, scheme, samples, &options.methods, || progress.advance(1))
 }
 
 /// The least SQNR of an output. Changes of shape have that of what they read.
@@ -387,6 +449,7 @@ fn provenance(model: &Model, options: &PackOptions, statistics: &Statistics) -> 
         calibration_random: matches!(options.calibration, CalibrationSource::Random { .. }),
         calibration_samples: statistics.samples,
         observer: options.observer.to_string(),
+        methods: methods(options),
         preprocessing: options.preprocessing.clone(),
         target: options.target.clone(),
         arrived: None,

@@ -29,6 +29,7 @@ fn copies(follow: Vec<Node>) -> (usize, Vec<f32>) {
         calibration_limit: 8,
         preprocessing: Default::default(),
         observer: Default::default(),
+        methods: Default::default(),
         precision: Default::default(),
         target: None,
         prepack: Vec::new(),

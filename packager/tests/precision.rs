@@ -31,6 +31,7 @@ fn packed(folder: &Path, precision: PrecisionOptions) -> Result<PackReport, Pack
         calibration_limit: 64,
         preprocessing: preprocessing(),
         observer: Observer::default(),
+        methods: Default::default(),
         precision,
         target: None,
         prepack: vec![],

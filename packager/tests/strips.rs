@@ -123,6 +123,7 @@ fn packed(folder: &Path, l2_kib: u32) -> PackReport {
         calibration_limit: 2,
         preprocessing: Default::default(),
         observer: Default::default(),
+        methods: Default::default(),
         precision: Default::default(),
         target: None,
         prepack: vec!["nr16_kr4_xu8".into()],

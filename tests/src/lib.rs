@@ -138,6 +138,7 @@ impl Case {
             calibration_limit: 200,
             preprocessing: self.preprocessing.clone(),
             observer: Observer::default(),
+            methods: Default::default(),
             precision: Default::default(),
             target: None,
             prepack,

@@ -41,6 +41,7 @@ pub fn packages(folder: &Path) -> Vec<(&'static str, PathBuf)> {
             calibration_limit: 2,
             preprocessing: Default::default(),
             observer: Default::default(),
+            methods: Default::default(),
             precision: Default::default(),
             target: None,
             prepack: Vec::new(),

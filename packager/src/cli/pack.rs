@@ -10,6 +10,7 @@ use edgepack_packager::import::nodes;
 use edgepack_packager::mixed::{Budget, MixedReport, Quality};
 use edgepack_packager::pack::{ArrivedReport, CalibrationSource, L2_KIB, PackOptions, PackReport, pack};
 use edgepack_packager::precision::PrecisionOptions;
+use edgepack_packager::quantize::{Method, Methods};
 use edgepack_targets::Board;
 
 use super::nodes::{RequireArgs, percent};
@@ -46,6 +47,10 @@ pub(super) struct Args {
     /// How the range of a tensor is chosen: min-max, mse, percentile, percentile=99.9
     #[arg(long, value_name = "NAME", default_value_t)]
     observer: Observer,
+    /// Leave out a method that makes up for what quantization costs: equalization, rounding, bias-correction,
+    /// compensation; may be repeated
+    #[arg(long, value_name = "METHOD")]
+    without: Vec<Method>,
     /// What nodes compute with: int8, or fp32 for the baseline on the device
     #[arg(long, value_name = "TYPE", default_value_t)]
     precision: Precision,
@@ -118,6 +123,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
         calibration_limit: args.calibration_limit,
         preprocessing: args.preprocessing.get(),
         observer: args.observer,
+        methods: Methods { without: args.without.clone() },
         precision: PrecisionOptions {
             base: args.precision,
             keep_f32: args.keep_f32.clone(),

@@ -5,6 +5,8 @@ mod window;
 
 use matrixmultiply::sgemm;
 
+pub use window::{ConvSizes, columns};
+
 use crate::graph::{BinaryKind, FullyConnected, Graph, LayerNorm, Op, ValueId, as_nchw};
 
 /// Runs the graph on one sample. `inputs` are row-major, one for each of the graph's inputs;
@@ -197,7 +199,7 @@ fn fully_connected(fc: &FullyConnected, input: &[f32]) -> Vec<f32> {
 
 /// `c += a * b` with `a` of `[m, k]` and `b` of `[k, n]` by strides, and `c` of `[m, n]`.
 #[expect(unsafe_code, reason = "matrixmultiply's interface is raw pointers; the extents are checked here")]
-fn gemm(
+pub fn gemm(
     [m, k, n]: [usize; 3],
     a: &[f32],
     a_strides: (isize, isize),

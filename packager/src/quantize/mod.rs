@@ -5,12 +5,24 @@
 //! Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", 2018; Nagel et al.,
 //! "A White Paper on Neural Network Quantization", 2021, section 2).
 
+mod abreast;
 mod casts;
+mod equalize;
 mod given;
+mod methods;
+mod moments;
+mod reconstruct;
+mod rounding;
+mod simulate;
 mod weights;
 
+pub use abreast::Samples;
 pub use casts::{insert_casts, moves_values};
+pub use equalize::equalize;
 pub use given::{Honoured, Inexact, given_weights, quant_of_constant};
+pub use methods::{Method, Methods};
+pub use reconstruct::reconstruct;
+pub use simulate::{Simulation, set_constants};
 pub use weights::{QuantizedWeights, product_constants, quantize_weights};
 
 use edgepack_kernels::requantize::residual_multiplier;
@@ -80,6 +92,16 @@ impl Quant {
     pub fn quantize(&self, x: f32) -> i8 {
         let q = (x as f64 / self.scale as f64).round_ties_even() + self.zero_point as f64;
         q.clamp(-128.0, 127.0) as i8
+    }
+
+    /// Rounds each number to the nearest that an int8 value stands for.
+    pub fn round(&self, values: &mut [f32]) {
+        let inverse = 1.0 / self.scale;
+        let zero_point = self.zero_point as f32;
+        for x in values {
+            let q = ((*x * inverse).round_ties_even() + zero_point).clamp(-128.0, 127.0);
+            *x = (q - zero_point) * self.scale;
+        }
     }
 
     /// What an int8 value stands for.

@@ -39,15 +39,19 @@ pub fn quantize_weights(weights: &[f32], bias: &[f32], input: Quant) -> Quantize
     let mut quantized = QuantizedWeights { weights: Vec::new(), bias: Vec::new(), scales: Vec::new() };
     for (row, &bias) in weights.chunks_exact(k).zip(bias) {
         let largest = row.iter().fold(0.0_f32, |largest, w| largest.max(w.abs()));
-        let for_weights = largest as f64 / 127.0;
-        let for_bias = bias.abs() as f64 / input.scale as f64 / (ACCUMULATOR_LIMIT / 2.0);
-        let scale = for_weights.max(for_bias).max(f32::MIN_POSITIVE as f64 * 1e6) as f32;
+        let scale = smallest_scale(largest as f64, bias as f64, input);
         let row: Vec<i8> = row.iter().map(|&w| quantize_weight(w, scale)).collect();
         quantized.bias.push((bias as f64 / (input.scale as f64 * scale as f64)).round_ties_even() as i32);
         quantized.weights.extend(row);
         quantized.scales.push(scale);
     }
     quantized
+}
+
+/// The smallest scale of an output channel that holds its largest weight and its bias.
+pub(super) fn smallest_scale(largest: f64, bias: f64, input: Quant) -> f32 {
+    let for_bias = bias.abs() / input.scale as f64 / (ACCUMULATOR_LIMIT / 2.0);
+    (largest.abs() / 127.0).max(for_bias).max(f32::MIN_POSITIVE as f64 * 1e6) as f32
 }
 
 fn quantize_weight(weight: f32, scale: f32) -> i8 {
@@ -77,6 +81,12 @@ impl QuantizedWeights {
     pub fn folded_bias(&self, zero_point: i32) -> Result<Vec<i32>, usize> {
         let rows = self.weights.chunks_exact(self.k()).zip(&self.bias).enumerate();
         rows.map(|(channel, (row, &bias))| folded(row, bias.into(), zero_point).ok_or(channel)).collect()
+    }
+
+    /// The real numbers that the biases stand for.
+    pub fn dequantized_bias(&self, input: Quant) -> Vec<f32> {
+        let scales = self.scales.iter().map(|&scale| input.scale as f64 * scale as f64);
+        self.bias.iter().zip(scales).map(|(&bias, scale)| (bias as f64 * scale) as f32).collect()
     }
 
     /// The real numbers that the weights stand for.

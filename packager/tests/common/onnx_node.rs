@@ -240,6 +240,7 @@ impl NodeTest {
             preprocessing: Preprocessing::default(),
             // The one sample is all that there is: nothing of it is to be cut off.
             observer: Observer::MinMax,
+            methods: Default::default(),
             precision: precision.options(),
             target: None,
             prepack: vec![],

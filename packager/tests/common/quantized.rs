@@ -143,6 +143,7 @@ pub fn try_pack(
         calibration_limit: 8,
         preprocessing: Default::default(),
         observer: Default::default(),
+        methods: Default::default(),
         precision: Default::default(),
         target: None,
         prepack: Vec::new(),

@@ -1,0 +1,205 @@
+//! Weights that, rounded, give what the FP32 layer gives: a least-squares fit of each layer to the teacher,
+//! rounded one weight at a time while the others make up for it.
+//!
+//! Rounding to nearest is best only if inputs are uncorrelated with zero mean. Neighbouring pixels are nearly
+//! equal, and what follows a ReLU is positive, so that the errors of a filter's taps add up. Here, as in Optimal
+//! Brain Quantization and GPTQ (Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative
+//! Pre-trained Transformers", 2023), the layer's squared error over the calibration set is what is made
+//! small. With `H = x xᵀ = RᵀR` summed over the samples, that is `‖R (q - w)‖²`; back substitution in `R`
+//! that rounds each weight as it is found is GPTQ in the form of Babai's nearest plane (Chen et al., "The
+//! Geometry of LLM Quantization: GPTQ as Babai's Nearest Plane Algorithm", 2025). The `x` are those of the quantized network and
+//! the goal is the output of the FP32 one (as in Hubara et al., "Accurate Post Training Quantization with
+//! Small Calibration Sets", 2021), so that a layer also makes up for errors before it; the bias is one more
+//! weight that needs no rounding, which is empirical bias correction (Nagel et al., "Data-Free Quantization
+//! through Weight Equalization and Bias Correction", 2019).
+
+use rayon::prelude::*;
+
+use super::moments::Moments;
+use super::weights::smallest_scale;
+use super::{Quant, QuantizedWeights};
+
+/// Rows and columns that a step of the factorization takes.
+const BLOCK: usize = 64;
+
+/// What may change to fit a layer to the teacher. Costs are in terms of the mean square of an input.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fit {
+    /// How much it costs a weight to leave the model's; `None`: none does, but to be rounded.
+    pub leave: Option<f64>,
+    /// How much errors of rounding cost beside what they do to the samples; `None`: each weight is rounded to
+    /// the nearest.
+    pub round: Option<f64>,
+    /// Whether biases change.
+    pub bias: bool,
+}
+
+/// One group of a product, before it is quantized.
+#[derive(Clone, Copy)]
+pub struct Group<'a> {
+    /// `[n, k]`
+    pub weights: &'a [f32],
+    /// `[n]`
+    pub bias: &'a [f32],
+    /// Of what it reads.
+    pub input: Quant,
+    /// What its biases are less by, since what it adds to its products has a zero point.
+    pub residual_zero: f32,
+}
+
+/// The costs of what may take any value, and of what must not change.
+const FREE: f64 = 1e-6;
+const FIXED: f64 = 1e6;
+
+/// Quantizes a group.
+pub fn fit(group: Group<'_>, moments: &Moments, how: Fit) -> QuantizedWeights {
+    let (width, k) = (moments.width, moments.width - 1);
+    // The bias first: it is found last, and makes up for what the weights leave. Then by energy, so that the
+    // inputs that matter most are rounded while there are still many others to make up for it.
+    let energy = |i: usize| moments.inputs[i * width + i];
+    let mut order: Vec<usize> = (0..width).collect();
+    order[1..].sort_by(|&a, &b| energy(a).total_cmp(&energy(b)));
+    let mean = ((1..width).map(energy).sum::<f64>() / k as f64).max(f64::MIN_POSITIVE * 1e20);
+    let held = |i: usize, ridge: f64| match (i, how.bias) {
+        (0, true) => FREE * energy(0),
+        (0, false) => FIXED * energy(0),
+        _ => ridge * mean,
+    };
+    let factor = |ridge: f64| {
+        let mut matrix = vec![0.0; width * width];
+        for ((at, row), &i) in matrix.chunks_exact_mut(width).enumerate().zip(&order) {
+            row.iter_mut().zip(&order).for_each(|(m, &j)| *m = moments.inputs[i * width + j]);
+            row[at] += held(i, ridge);
+        }
+        let lower = cholesky(matrix, width);
+        let upper = transposed(&lower, width);
+        (lower, upper)
+    };
+    let leave = how.leave.unwrap_or(FIXED);
+    let (lower, upper) = factor(leave);
+    let by = factor(how.round.unwrap_or(FIXED)).1;
+    let channels = group.weights.par_chunks_exact(k).zip(group.bias);
+    let rows: Vec<(Vec<i8>, i32, f32)> = channels
+        .zip(moments.targets.par_chunks_exact(width))
+        .map(|((row, &bias), targets)| {
+            let own = |i: usize| if i == 0 { bias } else { row[i - 1] } as f64;
+            let goal: Vec<f64> = order.iter().map(|&i| targets[i] + held(i, leave) * own(i)).collect();
+            let real = backward(&upper, &forward(&lower, width, goal));
+            let channel = channel(&by, &real, &group);
+            let mut weights = vec![0; k];
+            order[1..].iter().zip(&channel.weights[1..]).for_each(|(&i, &q)| weights[i - 1] = q as i8);
+            (weights, channel.bias, channel.scale)
+        })
+        .collect();
+    let mut quantized = QuantizedWeights { weights: Vec::new(), bias: Vec::new(), scales: Vec::new() };
+    for (weights, bias, scale) in rows {
+        quantized.weights.extend(weights);
+        quantized.bias.push(bias);
+        quantized.scales.push(scale);
+    }
+    quantized
+}
+
+/// One output channel, quantized; the first weight is not used.
+struct Channel {
+    weights: Vec<f64>,
+    bias: i32,
+    scale: f32,
+    error: f64,
+}
+
+/// More scales than the one that holds the largest weight are tried where that costs little.
+const SCALES: usize = 24;
+const SCALES_WIDTH: usize = 128;
+
+fn channel(upper: &[f64], real: &[f64], group: &Group<'_>) -> Channel {
+    let (width, zero) = (real.len(), f64::from(group.residual_zero));
+    let z: Vec<f64> =
+        (0..width).map(|at| dot(&upper[at * width + at..][..width - at], &real[at..])).collect();
+    let largest = real[1..].iter().fold(0.0_f64, |largest, w| largest.max(w.abs()));
+    let tried = if width <= SCALES_WIDTH { SCALES } else { 1 };
+    let candidates = (0..tried).map(|i| largest * (1.0 - 0.4 * i as f64 / SCALES as f64));
+    let channels = candidates
+        .map(|largest| rounded(upper, &z, smallest_scale(largest, real[0] - zero, group.input), group));
+    channels.reduce(|best, next| if next.error < best.error { next } else { best }).expect("one is tried")
+}
+
+/// Back substitution that rounds each weight as it is found.
+fn rounded(upper: &[f64], z: &[f64], scale: f32, group: &Group<'_>) -> Channel {
+    let width = z.len();
+    let step = f64::from(scale);
+    let (mut weights, mut real, mut error) = (vec![0.0; width], vec![0.0; width], 0.0);
+    for at in (1..width).rev() {
+        let row = &upper[at * width..][..width];
+        let wanted = (z[at] - dot(&row[at + 1..], &real[at + 1..])) / row[at];
+        weights[at] = (wanted / step).round_ties_even().clamp(-127.0, 127.0);
+        real[at] = weights[at] * step;
+        error += (row[at] * (wanted - real[at])).powi(2);
+    }
+    let bias = (z[0] - dot(&upper[1..width], &real[1..])) / upper[0];
+    let unit = f64::from(group.input.scale) * step;
+    let bias = (bias - f64::from(group.residual_zero)) / unit;
+    Channel { weights, bias: bias.round_ties_even() as i32, scale, error }
+}
+
+/// `L` with `L Lᵀ` the matrix, which is symmetric and positive; by blocks of columns, rows in parallel.
+fn cholesky(mut matrix: Vec<f64>, width: usize) -> Vec<f64> {
+    for first in (0..width).step_by(BLOCK) {
+        let last = (first + BLOCK).min(width);
+        let (done, rest) = matrix.split_at_mut(last * width);
+        for i in first..last {
+            for j in first..=i {
+                let sum = done[i * width + j] - dot(&done[i * width..][..j], &done[j * width..][..j]);
+                done[i * width + j] =
+                    if i == j { sum.max(f64::MIN_POSITIVE * 1e20).sqrt() } else { sum / done[j * width + j] };
+            }
+        }
+        let done = &*done;
+        rest.par_chunks_exact_mut(width).for_each(|row| {
+            for j in first..last {
+                let of = &done[j * width..][..=j];
+                row[j] = (row[j] - dot(&row[..j], &of[..j])) / of[j];
+            }
+        });
+    }
+    matrix
+}
+
+/// Of the lower triangle alone.
+fn transposed(lower: &[f64], width: usize) -> Vec<f64> {
+    let mut upper = vec![0.0; width * width];
+    upper.par_chunks_exact_mut(width).enumerate().for_each(|(i, row)| {
+        (i..width).for_each(|j| row[j] = lower[j * width + i]);
+    });
+    upper
+}
+
+/// `z` with `L z` the goal.
+fn forward(lower: &[f64], width: usize, mut goal: Vec<f64>) -> Vec<f64> {
+    for at in 0..width {
+        let row = &lower[at * width..][..width];
+        goal[at] = (goal[at] - dot(&row[..at], &goal[..at])) / row[at];
+    }
+    goal
+}
+
+/// `w` with `R w = z`.
+fn backward(upper: &[f64], z: &[f64]) -> Vec<f64> {
+    let width = z.len();
+    let mut real = vec![0.0; width];
+    for at in (0..width).rev() {
+        let row = &upper[at * width..][..width];
+        real[at] = (z[at] - dot(&row[at + 1..], &real[at + 1..])) / row[at];
+    }
+    real
+}
+
+/// In lanes, so that the compiler makes vectors of it.
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let mut lanes = [0.0; 8];
+    for (a, b) in a.iter().zip(b) {
+        (0..8).for_each(|lane| lanes[lane] += a[lane] * b[lane]);
+    }
+    lanes.iter().sum::<f64>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f64>()
+}
