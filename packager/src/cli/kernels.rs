@@ -1,6 +1,7 @@
 //! `edgepack kernels`.
 
 use edgepack_kernels::conv;
+use edgepack_kernels::float;
 use edgepack_kernels::isa::IsaSet;
 use edgepack_kernels::recurrent;
 use edgepack_kernels::variants;
@@ -89,6 +90,16 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
                 compiled: variant.is_compiled(),
                 runs: isa.contains(variant.isa),
                 chosen: std::ptr::eq(variant, recurrent::select(isa)),
+            })
+        }))
+        .chain(float::variants().iter().flat_map(|variant| {
+            variant.names().map(|name| KernelLine {
+                name,
+                isa: variant.isa.to_string(),
+                layout: None,
+                compiled: variant.is_compiled(),
+                runs: isa.contains(variant.isa),
+                chosen: std::ptr::eq(variant, float::select(isa)),
             })
         }))
         .collect();

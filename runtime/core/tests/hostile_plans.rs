@@ -14,7 +14,7 @@ use edgepack_core::kernels::isa::IsaToken;
 use edgepack_core::{BindError, InputData, OutputData, Program, RunError, bind, requirements};
 use random_plan::RandomPlan;
 
-const CASES: u64 = 26_000;
+const CASES: u64 = 32_000;
 /// More work than this takes too long for a test; a plan of few bytes may ask for it.
 const MAX_WORK: u64 = 1 << 20;
 /// Changed plans may ask for up to 2 GB.

@@ -127,6 +127,6 @@ fn the_bytes_of_every_operation_are_those_of_format_4() {
     assert!(include_str!("../../FORMAT.md").contains(&vectors), "FORMAT.md should have:\n{vectors}");
     let package = parts.package();
     let hash = blake3::hash(&package).to_hex();
-    let expected = "f3997dc90672418fb28b9ec0245ae73069f4bed7a7d3ad916568afdcac0a353d";
+    let expected = "e951bae7ed987cad9fd928695b213e7ce552cd51b7975b6ad173a308b3d2f1fa";
     assert_eq!((package.len(), hash.as_str()), (6351, expected));
 }
