@@ -6,11 +6,13 @@ use crate::conv::Output;
 use crate::conv::gemm::{Micro, SWEEP_BYTES, Tile, TileOutput};
 use crate::conv::pack::Layout;
 
-/// Runs a product by tiles of `micro`.
+/// Runs a product by tiles of `micro`. On x86 each row has a copy of its own, so that packing uses its registers; where
+/// all rows have the same ones, one copy does (of 10 KB).
 ///
 /// # Safety
 /// `args` as [`MatMulArgs`] documents; the processor has the ISA of `micro.tile`.
-#[inline(always)]
+#[cfg_attr(target_arch = "x86_64", inline(always))]
+#[cfg_attr(not(target_arch = "x86_64"), inline(never))]
 pub(super) unsafe fn run(args: &mut MatMulArgs<'_>, micro: &Micro) {
     let shape = args.shape;
     let layout = micro.layout;
@@ -90,7 +92,10 @@ fn pack(layout: &Layout, source: &Source<'_>, zero_point: i8, multiplier: f32, p
         let zero_point = zero_point as i32 + if layout.unsigned_inputs { 128 } else { 0 };
         let panel = Panel { first, zero_point, multiplier, bytes: panel };
         match (layout.nr, layout.kr) {
+            // Layouts of 16 channels are those of x86.
+            #[cfg(target_arch = "x86_64")]
             (16, 4) => panel.fill::<16, 4>(source),
+            #[cfg(target_arch = "x86_64")]
             (16, _) => panel.fill::<16, 2>(source),
             (8, 4) => panel.fill::<8, 4>(source),
             (_, 2) => panel.fill::<8, 2>(source),
