@@ -43,13 +43,17 @@ pub(super) struct Patches {
 impl Patches {
     /// `None` where a layout's kernels read in another way.
     pub fn new(layout: &Layout, shape: &ConvShape) -> Option<Self> {
-        let taps = layout.taps(shape);
         let kernel_line = shape.kernel_w.saturating_mul(shape.in_channels);
+        // Small layers are asked for their sizes at every run, and most of them need no more than this.
         if !layout.has_patches()
-            || taps.kind == TapKind::Pixels
+            || (shape.kernel_h, shape.kernel_w) == (1, 1)
             || (shape.groups, shape.dilation_h, shape.dilation_w) != (1, 1, 1)
             || kernel_line > LONGEST_LINE
         {
+            return None;
+        }
+        let taps = layout.taps(shape);
+        if taps.kind == TapKind::Pixels {
             return None;
         }
         let up = |bytes: usize, to: usize| bytes.saturating_add(to - 1) & !(to - 1);
