@@ -14,8 +14,10 @@ use crate::{Error, InputSpec, Preprocessing, Sample};
 pub struct PackageFacts {
     /// The package.
     pub path: PathBuf,
-    /// Its one input.
+    /// Its first input, the only one that may be pixels.
     pub input: InputSpec,
+    /// Its other inputs, in the package's order.
+    pub more_inputs: Vec<InputSpec>,
     /// How images and pixels become the input, where the package takes pixels.
     pub preprocessing: Option<Preprocessing>,
     /// Its outputs.
@@ -62,8 +64,12 @@ impl PackageFacts {
     pub fn of(package: &Package<'_>, path: &Path) -> Result<PackageFacts, Error> {
         let fail = |reason| Error::Package { path: path.into(), reason };
         let inputs: Vec<_> = package.inputs().collect();
-        let [input] = &inputs[..] else {
-            return Err(fail(format!("{} inputs; packages of one input are run here", inputs.len())));
+        let [input, more @ ..] = &inputs[..] else {
+            return Err(fail("it has no inputs".into()));
+        };
+        let spec = |input: &edgepack_format::plan::Input<'_>| InputSpec {
+            name: input.name.into(),
+            dims: sizes(&input.dims),
         };
         let preprocessing = match &input.pixels {
             None => None,
@@ -80,17 +86,23 @@ impl PackageFacts {
         });
         Ok(PackageFacts {
             path: path.into(),
-            input: InputSpec { name: input.name.into(), dims: sizes(&input.dims) },
+            input: spec(input),
+            more_inputs: more.iter().map(spec).collect(),
             preprocessing,
             outputs: outputs.collect(),
             arena_bytes: package.head().arena_bytes.into(),
         })
     }
 
+    /// Every input, in the package's order.
+    pub fn inputs(&self) -> Vec<InputSpec> {
+        std::iter::once(&self.input).chain(&self.more_inputs).cloned().collect()
+    }
+
     /// A sample of seeded random pixels or numbers: latency does not depend on what is in it.
     pub fn random_sample(&self, seed: u64) -> Sample {
         let mut sample = Sample {
-            values: random::normal(seed, 0, self.input.elems()),
+            values: random::normal(seed, 0, self.inputs().iter().map(InputSpec::elems).sum()),
             pixels: None,
             label: None,
             name: format!("random (seed {seed})"),
@@ -168,6 +180,7 @@ mod tests {
         PackageFacts {
             path: "p.epk".into(),
             input: InputSpec { name: "input".into(), dims: vec![1, 2] },
+            more_inputs: vec![],
             preprocessing: None,
             outputs: vec![
                 output("a", ElemType::I8, Some(Quant { scale: 0.5, zero_point: -128 })),

@@ -23,6 +23,9 @@ const LEAST_PASSED_F32: usize = 555;
 /// but is expected to wrap around to 20.
 const MISTAKEN: [&str; 2] = ["test_qlinearmatmul_2D_int8_float16", "test_qlinearmatmul_2D_int8_float32"];
 
+/// Those of [`Outcome::column`], and what tract passes.
+const COLUMNS: usize = 7;
+
 #[test]
 fn operators_give_what_onnx_expects_or_are_refused() {
     run(Precision::Int8, LEAST_PASSED);
@@ -39,15 +42,20 @@ fn run(precision: Precision, least_passed: usize) {
         return;
     };
     let show = std::env::var("EDGEPACK_ONNX_NODE_TESTS_SHOW").ok();
-    let mut table: BTreeMap<String, [usize; 6]> = BTreeMap::new();
-    let mut failures = Vec::new();
+    let mut table: BTreeMap<String, [usize; COLUMNS]> = BTreeMap::new();
+    let (mut failures, mut total, mut of_f32) = (Vec::new(), [0; COLUMNS], [0; COLUMNS]);
     // A panic is an outcome here, and its place is in the outcome's text.
     std::panic::set_hook(Box::new(|_| {}));
     for test in tests(&folder).filter(|test| !MISTAKEN.contains(&test.name.as_str())) {
         let outcome = test.run(precision);
-        let row = table.entry(test.operation.clone()).or_default();
-        row[outcome.column()] += 1;
-        let line = format!("{} ({}): {outcome}", test.name, test.operation);
+        let of_operation = table.entry(test.operation.clone()).or_default();
+        let in_tract = test.passes_in_tract();
+        for row in [of_operation, &mut total].into_iter().chain(test.is_f32().then_some(&mut of_f32)) {
+            row[outcome.column()] += 1;
+            row[COLUMNS - 1] += usize::from(in_tract);
+        }
+        let also = if in_tract { "tract passes" } else { "tract does not pass" };
+        let line = format!("{} ({}): {outcome} [{also}]", test.name, test.operation);
         if show.as_ref().is_some_and(|text| line.contains(text.as_str())) {
             println!("{line}");
         }
@@ -56,18 +64,15 @@ fn run(precision: Precision, least_passed: usize) {
         }
     }
     let _ = std::panic::take_hook();
-    let mut total = [0; 6];
-    println!(
-        "{:<28}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}",
-        "operation", "passed", "8 bits", "refused", "unclear", "wrong", "panics"
-    );
-    for (operation, row) in table {
-        let [a, b, c, d, e, f] = row;
-        println!("{operation:<28}{a:>8}{b:>8}{c:>8}{d:>8}{e:>8}{f:>8}");
-        total.iter_mut().zip(row).for_each(|(total, count)| *total += count);
-    }
-    let [a, b, c, d, e, f] = total;
-    println!("{:<28}{a:>8}{b:>8}{c:>8}{d:>8}{e:>8}{f:>8}", "all");
+    let line = |name: &str, row: &[usize; COLUMNS]| {
+        let counts: String = row.iter().map(|count| format!("{count:>9}")).collect();
+        println!("{name:<28}{counts}");
+    };
+    let heads = ["passed", "8 bits", "refused", "unclear", "wrong", "panics", "tract"];
+    println!("{:<28}{}", "operation", heads.map(|head| format!("{head:>9}")).concat());
+    table.iter().for_each(|(operation, row)| line(operation, row));
+    line("of f32 only", &of_f32);
+    line("all", &total);
     assert!(failures.is_empty(), "{} tests:\n{}", failures.len(), failures.join("\n"));
     assert!(total[0] >= least_passed, "{} tests passed, {least_passed} have before", total[0]);
 }

@@ -16,7 +16,8 @@ pub trait Baseline {
     /// Names of the outputs, in the model's order.
     fn output_names(&self) -> &[String];
 
-    /// The outputs for one sample in the model's own layout, each in its own layout.
+    /// The outputs for one sample in the model's own layout (of several inputs one after the other), each in
+    /// its own layout.
     fn run(&mut self, input: &[f32]) -> Result<Vec<Vec<f32>>, Error>;
 
     /// Why this engine and not another, for the user to read: which library was found, or what was
@@ -24,31 +25,24 @@ pub trait Baseline {
     fn why(&self) -> &str;
 }
 
-/// Opens an ONNX model with its input bound to `inputs`, on `threads` threads.
+/// Opens an ONNX model with its inputs bound to `inputs`, on `threads` threads.
 ///
 /// The engine is ONNX Runtime where its library is found: at `ORT_DYLIB_PATH`, else in an installed
 /// `onnxruntime` wheel of Python. Otherwise it is tract. [`Baseline::engine`] says which it is, and
 /// [`Baseline::why`] the reason.
 ///
 /// # Errors
-/// The model is not one that the engine runs, or takes other than one input of f32.
+/// The model is not one that the engine runs, or takes other inputs than these, of f32.
 pub fn open(model: &Path, inputs: &[InputSpec], threads: usize) -> Result<Box<dyn Baseline>, Error> {
-    let [input] = inputs else {
-        return Err(Error::Baseline {
-            model: model.into(),
-            engine: "baseline".into(),
-            reason: format!("{} inputs; models of one input are compared", inputs.len()),
-        });
-    };
     std::fs::metadata(model).map_err(Error::io(model))?;
     let library = match onnxruntime::library() {
         Ok(library) => library,
-        Err(why_not) => return Ok(Box::new(tract::Tract::open(model, input, why_not)?)),
+        Err(why_not) => return Ok(Box::new(tract::Tract::open(model, inputs, why_not)?)),
     };
-    match onnxruntime::OnnxRuntime::open(library, model, input, threads) {
+    match onnxruntime::OnnxRuntime::open(library, model, inputs, threads) {
         Ok(baseline) => Ok(Box::new(baseline)),
         // A model newer than the library may be within tract's reach; if not, the first error counts.
-        Err(error) => match tract::Tract::open(model, input, error.to_string()) {
+        Err(error) => match tract::Tract::open(model, inputs, error.to_string()) {
             Ok(baseline) => Ok(Box::new(baseline)),
             Err(_) => Err(error),
         },

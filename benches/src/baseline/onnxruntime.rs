@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use ort::environment::Environment;
-use ort::session::Session;
+use ort::session::{Session, SessionInputValue};
 use ort::session::builder::GraphOptimizationLevel;
 use ort::value::{DynValue, TensorRef};
 
@@ -81,7 +81,7 @@ pub(super) struct OnnxRuntime {
     library: &'static Library,
     model: PathBuf,
     session: Session,
-    dims: Vec<usize>,
+    inputs: Vec<InputSpec>,
     outputs: Vec<String>,
 }
 
@@ -89,7 +89,7 @@ impl OnnxRuntime {
     pub(super) fn open(
         library: &'static Library,
         model: &Path,
-        input: &InputSpec,
+        inputs: &[InputSpec],
         threads: usize,
     ) -> Result<OnnxRuntime, Error> {
         let fail =
@@ -102,18 +102,19 @@ impl OnnxRuntime {
                 .with_intra_threads(threads.max(1))
                 .map_err(|error| error.to_string())?;
             // Bound before the graph is optimised, so that the baseline is as fast as it can be.
-            for (symbol, size) in super::symbols(model, input) {
+            for (symbol, size) in inputs.iter().flat_map(|input| super::symbols(model, input)) {
                 builder = builder.with_dimension_override(symbol, size as i64).map_err(|e| e.to_string())?;
             }
             builder.commit_from_file(model).map_err(|error| error.to_string())
         };
         let session = build().map_err(fail)?;
         let names: Vec<&str> = session.inputs().iter().map(|input| input.name()).collect();
-        if names != [input.name.as_str()] {
-            return Err(fail(format!("its inputs are {names:?}, not the one `{}`", input.name)));
+        if names.iter().ne(inputs.iter().map(|input| &input.name)) {
+            let wanted: Vec<&String> = inputs.iter().map(|input| &input.name).collect();
+            return Err(fail(format!("its inputs are {names:?}, not {wanted:?}")));
         }
         let outputs = session.outputs().iter().map(|output| output.name().to_string()).collect();
-        Ok(OnnxRuntime { library, model: model.into(), session, dims: input.dims.clone(), outputs })
+        Ok(OnnxRuntime { library, model: model.into(), session, inputs: inputs.to_vec(), outputs })
     }
 }
 
@@ -132,9 +133,13 @@ impl Baseline for OnnxRuntime {
             engine: self.library.engine.clone(),
             reason,
         };
-        let input =
-            TensorRef::from_array_view((self.dims.as_slice(), input)).map_err(|e| fail(e.to_string()))?;
-        let outputs = self.session.run(ort::inputs![input]).map_err(|error| fail(error.to_string()))?;
+        let values = crate::data::split(&self.inputs, input);
+        let mut inputs: Vec<SessionInputValue<'_>> = Vec::new();
+        for (input, values) in self.inputs.iter().zip(values) {
+            let tensor = TensorRef::from_array_view((input.dims.as_slice(), values));
+            inputs.push(tensor.map_err(|error| fail(error.to_string()))?.into());
+        }
+        let outputs = self.session.run(&inputs[..]).map_err(|error| fail(error.to_string()))?;
         let values = |name: &String| {
             outputs
                 .get(name)

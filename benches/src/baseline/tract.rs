@@ -14,25 +14,25 @@ const ENGINE: &str = "tract 0.23.9";
 pub(super) struct Tract {
     model: PathBuf,
     runnable: Arc<TypedRunnableModel>,
-    dims: Vec<usize>,
+    inputs: Vec<InputSpec>,
     outputs: Vec<String>,
     why: String,
 }
 
 impl Tract {
-    pub(super) fn open(model: &Path, input: &InputSpec, why: String) -> Result<Tract, Error> {
+    pub(super) fn open(model: &Path, inputs: &[InputSpec], why: String) -> Result<Tract, Error> {
         let fail = |reason: String| Error::Baseline { model: model.into(), engine: ENGINE.into(), reason };
         let build = || -> TractResult<(Arc<TypedRunnableModel>, Vec<String>)> {
             let mut graph = tract_onnx::onnx().model_for_path(model)?;
             let names: Vec<&str> =
                 graph.inputs.iter().map(|outlet| graph.nodes[outlet.node].name.as_str()).collect();
-            if names != [input.name.as_str()] {
-                tract_onnx::tract_core::internal::bail!(
-                    "its inputs are {names:?}, not the one `{}`",
-                    input.name
-                );
+            if names.iter().ne(inputs.iter().map(|input| &input.name)) {
+                let wanted: Vec<&String> = inputs.iter().map(|input| &input.name).collect();
+                tract_onnx::tract_core::internal::bail!("its inputs are {names:?}, not {wanted:?}");
             }
-            graph.set_input_fact(0, f32::fact(input.dims.as_slice()).into())?;
+            for (index, input) in inputs.iter().enumerate() {
+                graph.set_input_fact(index, f32::fact(input.dims.as_slice()).into())?;
+            }
             let name = |outlet: &OutletId| match graph.outlet_label(*outlet) {
                 Some(label) => label.to_string(),
                 None => graph.nodes[outlet.node].name.clone(),
@@ -41,7 +41,7 @@ impl Tract {
             Ok((graph.into_optimized()?.into_runnable()?, outputs))
         };
         let (runnable, outputs) = build().map_err(|error| fail(format!("{error:#}")))?;
-        Ok(Tract { model: model.into(), runnable, dims: input.dims.clone(), outputs, why })
+        Ok(Tract { model: model.into(), runnable, inputs: inputs.to_vec(), outputs, why })
     }
 }
 
@@ -56,8 +56,10 @@ impl Baseline for Tract {
 
     fn run(&mut self, input: &[f32]) -> Result<Vec<Vec<f32>>, Error> {
         let run = || -> TractResult<Vec<Vec<f32>>> {
-            let input = Tensor::from_shape(&self.dims, input)?;
-            let outputs = self.runnable.run(tvec!(input.into()))?;
+            let values = crate::data::split(&self.inputs, input).into_iter();
+            let tensor = |(input, values): (&InputSpec, &[f32])| Tensor::from_shape(&input.dims, values);
+            let inputs = self.inputs.iter().zip(values).map(tensor).collect::<TractResult<Vec<_>>>()?;
+            let outputs = self.runnable.run(inputs.into_iter().map(TValue::from).collect())?;
             let values = |output: &TValue| {
                 let output = output.cast_to::<f32>()?;
                 let output = output.to_plain_array_view::<f32>()?;

@@ -66,7 +66,8 @@ impl InputSpec {
 /// One sample.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
-    /// What the model takes: preprocessed, in the model's own layout.
+    /// What the model takes: preprocessed, in the model's own layout; those of several inputs one after the
+    /// other.
     pub values: Vec<f32>,
     /// The pixels `[H, W, C]` in RGB order, where the source is pixels. For an input that is no image:
     /// the bytes as they lie in the array.
@@ -92,6 +93,8 @@ enum Source {
     Images { layout: ImageLayout, images: Vec<images::Labelled> },
     Array { array: Array, labels: Option<Vec<u32>> },
     Random { seed: u64 },
+    /// One for each of several inputs.
+    Several(Vec<DataSet>),
 }
 
 impl DataSet {
@@ -125,7 +128,7 @@ impl DataSet {
                 (images.len(), "files .jpg, .jpeg, .png, .bmp, .ppm, .pgm, .pnm")
             }
             Source::Array { array, .. } => (array.samples, "the first axis counts the samples"),
-            Source::Random { .. } => (0, ""),
+            Source::Random { .. } | Source::Several(_) => (0, ""),
         };
         if len == 0 {
             return Err(Error::Empty { path: path.into(), looked_for });
@@ -157,6 +160,32 @@ impl DataSet {
         Ok(DataSet { path: archive.into(), input, preprocessing, source, len })
     }
 
+    /// Opens the samples of a model of any number of inputs: of one as [`DataSet::open`], of several as
+    /// [`DataSet::open_input`] for each.
+    ///
+    /// # Errors
+    /// As these; or the inputs have different numbers of samples.
+    pub fn open_all(
+        path: &Path,
+        inputs: &[InputSpec],
+        preprocessing: &Preprocessing,
+        limit: Option<usize>,
+    ) -> Result<DataSet, Error> {
+        let [first, _, ..] = inputs else {
+            let input = inputs.first().cloned().unwrap_or(InputSpec { name: String::new(), dims: vec![] });
+            return DataSet::open(path, &input, preprocessing, limit);
+        };
+        let open = |input: &InputSpec| DataSet::open_input(path, input, preprocessing, limit);
+        let sets = inputs.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let len = sets[0].len;
+        if let Some(other) = sets.iter().find(|set| set.len != len) {
+            let reason = format!("{} samples, but `{}` has {len}", other.len, first.name);
+            return Err(Error::Array { path: path.into(), array: other.input.name.clone(), reason });
+        }
+        let (input, preprocessing) = (first.clone(), preprocessing.clone());
+        Ok(DataSet { path: path.into(), input, preprocessing, source: Source::Several(sets), len })
+    }
+
     /// `len` samples of normally distributed numbers, the same for the same seed on every computer.
     /// For work on latency: a model calibrated with them is of no use.
     pub fn random(input: &InputSpec, seed: u64, len: usize) -> DataSet {
@@ -184,7 +213,7 @@ impl DataSet {
         match &self.source {
             Source::Images { .. } => true,
             Source::Array { array, .. } => matches!(array.elements, Elements::U8(_)),
-            Source::Random { .. } => false,
+            Source::Random { .. } | Source::Several(_) => false,
         }
     }
 
@@ -193,7 +222,7 @@ impl DataSet {
         match &self.source {
             Source::Images { images, .. } => images.iter().any(|image| image.label.is_some()),
             Source::Array { labels, .. } => labels.is_some(),
-            Source::Random { .. } => false,
+            Source::Random { .. } | Source::Several(_) => false,
         }
     }
 
@@ -220,6 +249,11 @@ impl DataSet {
                 let label = labels.as_ref().map(|labels| labels[index]);
                 Ok(Sample { values, pixels, label, name: format!("{}[{index}]", array.name) })
             }
+            Source::Several(sets) => {
+                let parts = sets.iter().map(|set| set.get(index)).collect::<Result<Vec<_>, _>>()?;
+                let values = parts.into_iter().flat_map(|part| part.values).collect();
+                Ok(Sample { values, pixels: None, label: None, name: format!("[{index}]") })
+            }
             Source::Random { seed } => {
                 let values = random::normal(*seed, index as u64, self.input.elems());
                 Ok(Sample { values, pixels: None, label: None, name: format!("random[{index}]") })
@@ -231,6 +265,17 @@ impl DataSet {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Result<Sample, Error>> + '_ {
         (0..self.len).map(|index| self.get(index))
     }
+}
+
+/// The values of each of several inputs, which lie one after the other.
+pub(crate) fn split<'a>(inputs: &[InputSpec], values: &'a [f32]) -> Vec<&'a [f32]> {
+    let mut rest = values;
+    let part = |input: &InputSpec| {
+        let (part, after) = rest.split_at(input.elems().min(rest.len()));
+        rest = after;
+        part
+    };
+    inputs.iter().map(part).collect()
 }
 
 impl Source {

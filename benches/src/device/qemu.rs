@@ -58,6 +58,13 @@ impl Qemu {
                 board.agent_variable()
             )));
         }
+        if !facts.more_inputs.is_empty() {
+            let reason = format!(
+                "the package has {} inputs; the agent is given one: use --device local",
+                facts.more_inputs.len() + 1
+            );
+            return Err(Error::Device { device: name, reason });
+        }
         let outputs = facts.outputs.iter().map(|output| output.info.clone()).collect();
         let info = DeviceInfo {
             name,

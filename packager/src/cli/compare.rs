@@ -73,8 +73,8 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
     let calibration_random = provenance(&model.package()).is_some_and(|p| p.calibration_random);
     let facts = PackageFacts::of(&model.package(), &args.package)?;
     let preprocessing = facts.preprocessing.clone().unwrap_or_default();
-    let data = DataSet::open(&args.data, &facts.input, &preprocessing, args.limit)?;
-    let mut baseline = baseline::open(&args.baseline, std::slice::from_ref(&facts.input), 1)?;
+    let data = DataSet::open_all(&args.data, &facts.inputs(), &preprocessing, args.limit)?;
+    let mut baseline = baseline::open(&args.baseline, &facts.inputs(), 1)?;
     let mut device = device::open(&args.device, &args.package, 1)?;
     let local = !device.info().emulated;
     // What the device's bytes must be: those of this machine's kernels, and theirs must be those of

@@ -64,7 +64,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
     let facts = PackageFacts::read(&args.package)?;
     let names = args.labels.as_deref().map(read_names).transpose()?;
     let preprocessing = facts.preprocessing.clone().unwrap_or_default();
-    let data = DataSet::open(&args.input, &facts.input, &preprocessing, args.limit)?;
+    let data = DataSet::open_all(&args.input, &facts.inputs(), &preprocessing, args.limit)?;
     let mut device = device::open(&args.device, &args.package, 1)?;
     let mut progress = Shown::new(context);
     progress.start("running", data.len() as u64);

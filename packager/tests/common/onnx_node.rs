@@ -189,6 +189,19 @@ impl NodeTest {
         first.unwrap_or_else(|| Outcome::Refused("no form".into()))
     }
 
+    /// Whether tract passes the test: what edgepack is measured by.
+    pub fn passes_in_tract(&self) -> bool {
+        catch_unwind(AssertUnwindSafe(|| passes_in_tract(self))).ok().flatten() == Some(true)
+    }
+
+    /// Whether all that the model takes and gives is f32.
+    pub fn is_f32(&self) -> bool {
+        let is_f32 = |proto: &Option<pb::TensorProto>| {
+            proto.as_ref().is_some_and(|tensor| tensor.data_type == DataType::Float as i32)
+        };
+        self.inputs.iter().chain(&self.outputs).all(is_f32)
+    }
+
     fn attempt(&self, inputs: &[usize], how: &'static str, precision: Precision) -> Outcome {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.onnx");
@@ -271,6 +284,39 @@ impl NodeTest {
         }
         model
     }
+}
+
+/// Whether tract, on the host and in the model's own types, gives what ONNX expects.
+fn passes_in_tract(test: &NodeTest) -> Option<bool> {
+    use tract_onnx::prelude::*;
+    use tract_onnx::tract_hir::infer::InferenceFact;
+    let load = |proto: &pb::TensorProto| {
+        let resolver = tract_onnx::data_resolver::default();
+        tract_onnx::tensor::load_tensor(&*resolver, proto, None).ok()
+    };
+    let tensors = |protos: &[Option<pb::TensorProto>]| {
+        protos.iter().map(|proto| proto.as_ref().and_then(load)).collect::<Option<Vec<Tensor>>>()
+    };
+    let (inputs, expected) = (tensors(&test.inputs)?, tensors(&test.outputs)?);
+    let mut model = tract_onnx::onnx().model_for_proto_model(&test.model).ok()?;
+    for (index, input) in inputs.iter().enumerate() {
+        let fact = InferenceFact::dt_shape(input.datum_type(), input.shape());
+        model.set_input_fact(index, fact).ok()?;
+    }
+    let runnable = model.into_optimized().ok()?.into_runnable().ok()?;
+    let outputs = runnable.run(inputs.into_iter().map(TValue::from).collect()).ok()?;
+    let same = |(got, wanted): (&TValue, &Tensor)| {
+        let numbers = |tensor: &Tensor| {
+            let cast = tensor.cast_to::<f64>().ok()?;
+            Some(cast.try_as_plain_ram().ok()?.as_slice::<f64>().ok()?.to_vec())
+        };
+        let near = |(a, b): (&f64, &f64)| a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= 1e-7 + 1e-3 * b.abs();
+        let values = numbers(got).zip(numbers(wanted));
+        got.shape() == wanted.shape()
+            && got.datum_type() == wanted.datum_type()
+            && values.is_some_and(|(got, wanted)| got.iter().zip(&wanted).all(near))
+    };
+    Some(outputs.len() == expected.len() && outputs.iter().zip(&expected).all(same))
 }
 
 fn dims(proto: &pb::TensorProto) -> Vec<usize> {
