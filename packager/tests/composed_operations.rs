@@ -209,3 +209,33 @@ fn recurrent_layers_step_by_step() {
     all.extend([ints("s", &[0, 0]), ints("e", &[1, 4]), ints("axes", &[0, 2])]);
     check_opset(13, &[3, 2, 6], nodes, all, 25.0);
 }
+
+#[test]
+fn spectra_and_sums() {
+    let half = || vec![ints("step", &[8]), tensor("window", &[16]), ints("length", &[16])];
+    let frames = || op("STFT", &["x", "step", "window", "length"], "y");
+    // tract computes no STFT: the same by a strided convolution, whose kernels are the window's spectrum.
+    let bins = 9;
+    let window: Vec<f32> = (0..16).map(|i| ((i * 37 % 19) as f32 - 9.0) / 20.0).collect();
+    let turn = |row: usize, at: usize| {
+        let angle = std::f64::consts::TAU * (row / 2 * at) as f64 / 16.0;
+        (if row % 2 == 0 { angle.cos() } else { -angle.sin() }) as f32 * window[at]
+    };
+    let kernels: Vec<f32> = (0..2 * bins * 16).map(|i| turn(i / 16, i % 16)).collect();
+    let signal = [1, 64, 1];
+    let baseline = vec![
+        op("Transpose", &["x"], "a").ints("perm", &[0, 2, 1]),
+        op("Conv", &["a", "k"], "b").ints("strides", &[8]),
+        op("Transpose", &["b"], "c").ints("perm", &[0, 2, 1]),
+        op("Reshape", &["c", "shape"], "y"),
+    ];
+    let constants = vec![floats("k", &[2 * bins as i64, 1, 16], &kernels), ints("shape", &[1, 7, 9, 2])];
+    let model = operation::model(17, &signal, vec![frames()], half());
+    operation::check_against(&signal, &model, &operation::model(17, &signal, baseline, constants), 30.0);
+    let sum = |flag: &str| op("CumSum", &["x", "axis"], "y").int(flag, 1);
+    for flag in ["exclusive", "reverse", "none"] {
+        let Node(mut node) = sum(flag);
+        node.attribute.retain(|attribute| attribute.name != "none");
+        check_opset(14, &[1, 4, 9], vec![Node(node)], vec![ints("axis", &[2])], 30.0);
+    }
+}

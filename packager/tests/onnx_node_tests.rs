@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use onnx_node::{Outcome, Precision, folder, tests};
 
 /// At least so many pass in int8; raised when more do.
-const LEAST_PASSED: usize = 552;
+const LEAST_PASSED: usize = 597;
 /// In f32.
 const LEAST_PASSED_F32: usize = 555;
 

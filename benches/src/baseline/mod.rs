@@ -1,5 +1,6 @@
 //! The FP32 model, run by ONNX Runtime or by tract: what a device's outputs are compared with.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::{Error, InputSpec};
@@ -49,21 +50,29 @@ pub fn open(model: &Path, inputs: &[InputSpec], threads: usize) -> Result<Box<dy
     }
 }
 
-/// The names of the free dimensions of an input, with what they are bound to.
-fn symbols(model: &Path, input: &InputSpec) -> Vec<(String, usize)> {
+/// The names of the free dimensions of the inputs, with what they are bound to. A name that would be bound to
+/// two sizes (exporters write `?`) is no name.
+fn symbols(model: &Path, inputs: &[InputSpec]) -> BTreeMap<String, usize> {
     use tract_onnx::pb::tensor_shape_proto::dimension::Value::DimParam;
     use tract_onnx::pb::type_proto::Value::TensorType;
     use tract_onnx::prelude::Framework;
 
-    let Ok(proto) = tract_onnx::onnx().proto_model_for_path(model) else { return Vec::new() };
-    let declared = proto.graph.iter().flat_map(|graph| &graph.input).find(|value| value.name == input.name);
-    let dims = match declared.and_then(|value| value.r#type.as_ref()?.value.as_ref()) {
-        Some(TensorType(tensor)) => tensor.shape.iter().flat_map(|shape| &shape.dim),
-        _ => return Vec::new(),
-    };
-    let free = |(dim, &size): (&tract_onnx::pb::tensor_shape_proto::Dimension, &usize)| match &dim.value {
-        Some(DimParam(symbol)) if !symbol.is_empty() => Some((symbol.clone(), size)),
-        _ => None,
-    };
-    dims.zip(&input.dims).filter_map(free).collect()
+    let Ok(proto) = tract_onnx::onnx().proto_model_for_path(model) else { return BTreeMap::new() };
+    let mut sizes: BTreeMap<String, Option<usize>> = BTreeMap::new();
+    for input in inputs {
+        let mut declared = proto.graph.iter().flat_map(|graph| &graph.input);
+        let declared = declared.find(|value| value.name == input.name);
+        let Some(TensorType(tensor)) = declared.and_then(|value| value.r#type.as_ref()?.value.as_ref())
+        else {
+            continue;
+        };
+        for (dim, &size) in tensor.shape.iter().flat_map(|shape| &shape.dim).zip(&input.dims) {
+            if let Some(DimParam(symbol)) = dim.value.as_ref().filter(|dim| *dim != &DimParam(String::new()))
+            {
+                let known = sizes.entry(symbol.clone()).or_insert(Some(size));
+                *known = known.filter(|known| *known == size);
+            }
+        }
+    }
+    sizes.into_iter().filter_map(|(symbol, size)| Some((symbol, size?))).collect()
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use ort::environment::Environment;
-use ort::session::{Session, SessionInputValue};
 use ort::session::builder::GraphOptimizationLevel;
+use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, TensorRef};
 
 use super::{Baseline, wheel};
@@ -102,7 +102,7 @@ impl OnnxRuntime {
                 .with_intra_threads(threads.max(1))
                 .map_err(|error| error.to_string())?;
             // Bound before the graph is optimised, so that the baseline is as fast as it can be.
-            for (symbol, size) in inputs.iter().flat_map(|input| super::symbols(model, input)) {
+            for (symbol, size) in super::symbols(model, inputs) {
                 builder = builder.with_dimension_override(symbol, size as i64).map_err(|e| e.to_string())?;
             }
             builder.commit_from_file(model).map_err(|error| error.to_string())

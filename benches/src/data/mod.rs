@@ -90,9 +90,17 @@ pub struct DataSet {
 
 #[derive(Debug)]
 enum Source {
-    Images { layout: ImageLayout, images: Vec<images::Labelled> },
-    Array { array: Array, labels: Option<Vec<u32>> },
-    Random { seed: u64 },
+    Images {
+        layout: ImageLayout,
+        images: Vec<images::Labelled>,
+    },
+    Array {
+        array: Array,
+        labels: Option<Vec<u32>>,
+    },
+    Random {
+        seed: u64,
+    },
     /// One for each of several inputs.
     Several(Vec<DataSet>),
 }

@@ -6,8 +6,8 @@ use edgepack_engine::kernels::isa::IsaSet;
 use edgepack_engine::{InputData, Model, OutputData, Session, SessionOptions};
 
 use super::{Device, DeviceInfo, Outcome, OutputInfo, Selftest};
-use crate::package::Form;
 use crate::data::split;
+use crate::package::Form;
 use crate::{Bench, BenchOptions, Error, PackageFacts, Sample};
 
 /// A package in this process.

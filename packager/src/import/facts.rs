@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use edgepack_format::plan::MAX_RANK;
 use tract_onnx::pb;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::DimLike;
@@ -14,7 +15,7 @@ use crate::graph;
 
 /// Operations that tract knows in part or not at all: it takes them for unknown ones, and learns the shapes
 /// of their outputs from their conversion.
-const OURS: &[&str] = &["LpPool", "Resize", "Upsample"];
+const OURS: &[&str] = &["DFT", "GridSample", "LpPool", "Resize", "STFT", "Upsample"];
 
 /// Shapes and constants by value name.
 pub(super) struct Facts {
@@ -210,6 +211,10 @@ pub(crate) fn bind_input(
             });
         }
     };
+    if bound.len() > MAX_RANK {
+        let remedy = format!("edgepack describes {MAX_RANK} dimensions: reshape the input to fewer");
+        return Err(unsupported_end(name, "input", &format!("has {} dimensions", bound.len()), &remedy));
+    }
     if bound.contains(&0) {
         let remedy = format!("Bind it to what the device will have: --shape {name}=1,…");
         return Err(unsupported_end(name, "input", &format!("has no elements ({bound:?})"), &remedy));

@@ -6,8 +6,10 @@
 mod attributes;
 mod convolution;
 mod facts;
+mod grid;
 mod guard;
 mod legacy;
+mod linear;
 mod logic;
 pub mod nodes;
 mod norm;
@@ -20,7 +22,7 @@ mod reduce;
 mod reshape;
 mod resize;
 mod slice;
-mod take;
+mod taken;
 mod transposed;
 mod unrolled;
 
@@ -32,6 +34,7 @@ use tract_onnx::pb;
 use crate::error::{PackError, Result};
 use crate::evaluate::evaluate_op;
 use crate::graph::{Clamp, Graph, Node, Op, Precision, Tensor, Value, ValueId};
+use crate::lower::take;
 use crate::quantize::Quant;
 use crate::unary::Unary;
 use attributes::Attributes;
@@ -310,7 +313,9 @@ impl Importer {
         let converter = nodes::converter(&node.op_type)
             .ok_or_else(|| context.unsupported("is not supported", nodes::REMEDY))?;
         legacy::check_broadcast(self, &context)?;
-        converter(self, &context)
+        let before = self.graph.nodes.len();
+        converter(self, &context)?;
+        self.graph.nodes[before..].iter().try_for_each(|node| check_copies(&context, &node.op))
     }
 
     /// The value with this name; constants become values when they are first read.
@@ -487,6 +492,19 @@ impl Importer {
             _ => id,
         }
     }
+}
+
+/// Refuses elements in an order that would take too many steps.
+fn check_copies(context: &Context<'_>, op: &Op) -> Result<()> {
+    let Op::Take { indices } = op else { return Ok(()) };
+    let copies = indices.iter().flatten().map(|indices| take::copies(indices)).max().unwrap_or(0);
+    if copies <= take::MAX_COPIES {
+        return Ok(());
+    }
+    Err(context.unsupported(
+        &format!("takes elements in an order that needs {copies} copies"),
+        &format!("edgepack makes {}: take them in ascending order, or at equal distances", take::MAX_COPIES),
+    ))
 }
 
 /// The node that is being converted, and how to complain about it.

@@ -4,8 +4,8 @@ use tract_onnx::pb::{self, tensor_proto::DataType};
 
 use super::facts::type_name;
 use super::{
-    Context, Importer, convolution, logic, node_name, norm, products, recurrent, reduce, reshape, resize,
-    slice, transposed,
+    Context, Importer, convolution, grid, linear, logic, node_name, norm, products, recurrent, reduce,
+    reshape, resize, slice, transposed,
 };
 use crate::error::{PackError, Result};
 use crate::graph::{BinaryKind, Op, Tensor};
@@ -41,6 +41,8 @@ static CONVERTERS: &[(&str, Converter)] = &[
     ("ConvTranspose", transposed::conv_transpose),
     ("Cos", unary),
     ("Cosh", unary),
+    ("CumSum", linear::cumulative_sum),
+    ("DFT", linear::dft),
     ("DepthToSpace", reshape::depth_to_space),
     ("Div", div),
     ("Dropout", identity),
@@ -53,12 +55,15 @@ static CONVERTERS: &[(&str, Converter)] = &[
     ("Floor", unary),
     ("GRU", recurrent::gru),
     ("Gather", slice::gather),
+    ("GatherElements", slice::gather_elements),
+    ("GatherND", slice::gather_nd),
     ("Gelu", unary),
     ("Gemm", products::gemm),
     ("GlobalAveragePool", convolution::global_pool),
     ("GlobalMaxPool", convolution::global_pool),
     ("Greater", logic::compare),
     ("GreaterOrEqual", logic::compare),
+    ("GridSample", grid::grid_sample),
     ("GroupNormalization", norm::by_groups),
     ("HardSigmoid", unary),
     ("HardSwish", unary),
@@ -103,6 +108,7 @@ static CONVERTERS: &[(&str, Converter)] = &[
     ("Reshape", reshape::reshape),
     ("Resize", resize::resize),
     ("Round", unary),
+    ("STFT", linear::stft),
     ("Selu", unary),
     ("Shrink", unary),
     ("Sigmoid", unary),
@@ -133,10 +139,7 @@ static CONVERTERS: &[(&str, Converter)] = &[
 /// Operations that are fine as long as tract can fold them: they compute shapes.
 static FOLDED: &[&str] = &[
     "ConstantOfShape",
-    "CumSum",
     "EyeLike",
-    "GatherElements",
-    "GatherND",
     "IsInf",
     "IsNaN",
     "Mod",

@@ -214,7 +214,7 @@ impl Method<'_> {
 }
 
 /// Keys, "Cubic Convolution Interpolation for Digital Image Processing", 1981, at a distance.
-fn cubic(x: f64, a: f64) -> f64 {
+pub(super) fn cubic(x: f64, a: f64) -> f64 {
     if x <= 1.0 {
         ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0
     } else if x < 2.0 {

@@ -3,6 +3,7 @@
 use super::reshape::axis;
 use super::{Context, Importer};
 use crate::error::Result;
+use crate::evaluate::{Strided, strides};
 use crate::graph::{Op, ValueId};
 
 /// What is taken along one axis.
@@ -142,6 +143,70 @@ pub(super) fn gather(importer: &mut Importer, context: &Context<'_>) -> Result<(
     let mut taken: Vec<Taken> = dims.iter().map(|&count| Taken { start: 0, step: 1, count }).collect();
     taken[along] = Taken { start: from_front[0] as usize, step: step as usize, count: from_front.len() };
     push(importer, context, input, &taken)
+}
+
+/// `output[i, j] = data[indices[i, j], j]` along axis 0, and likewise along others.
+pub(super) fn gather_elements(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
+    let (input, indices) = (importer.input(context, 0)?, importer.constant(context, 1)?);
+    let dims = importer.graph.dims(input).to_vec();
+    let along = axis(context, context.attributes().int("axis", 0), dims.len())?;
+    if indices.dims.len() != dims.len() {
+        return Err(context.invalid(format!("indices of shape {:?} for {dims:?}", indices.dims)));
+    }
+    let mut own = strides(&dims);
+    let step = std::mem::replace(&mut own[along], 0);
+    let places = Strided::new(&indices.dims, &own).zip(indices.data.iter());
+    let place = |(at, &index): (usize, &f32)| at + from_front(index, dims[along]) * step;
+    let places = places.map(place).collect();
+    flat(importer, context, input, places, indices.dims.clone())
+}
+
+/// `output[i] = data[indices[i, 0], indices[i, 1], ..]`.
+pub(super) fn gather_nd(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
+    let (input, indices) = (importer.input(context, 0)?, importer.constant(context, 1)?);
+    let dims = importer.graph.dims(input).to_vec();
+    let depth = indices.dims.last().copied().unwrap_or(0);
+    if context.attributes().int("batch_dims", 0) != 0 || depth == 0 || depth > dims.len() {
+        return Err(context.unsupported(
+            &format!("gathers by indices of shape {:?} and batch_dims", indices.dims),
+            "edgepack gathers with batch_dims = 0: use one GatherND for each element of the batch",
+        ));
+    }
+    let own = strides(&dims);
+    let block: usize = dims[depth..].iter().product();
+    let start = |index: &[f32]| -> usize {
+        index.iter().enumerate().map(|(axis, &i)| from_front(i, dims[axis]) * own[axis]).sum()
+    };
+    let places = indices.data.chunks_exact(depth).flat_map(|index| {
+        let start = start(index);
+        start..start + block
+    });
+    let mut shape = indices.dims[..indices.dims.len() - 1].to_vec();
+    shape.extend(&dims[depth..]);
+    flat(importer, context, input, places.collect(), shape)
+}
+
+fn from_front(index: f32, size: usize) -> usize {
+    let index = index as i64;
+    (if index < 0 { index + size as i64 } else { index }).max(0) as usize
+}
+
+/// The elements at these places of the tensor's elements in order.
+fn flat(
+    importer: &mut Importer,
+    context: &Context<'_>,
+    input: ValueId,
+    places: Vec<usize>,
+    shape: Vec<usize>,
+) -> Result<()> {
+    let elems = importer.graph.dims(input).iter().product();
+    if places.is_empty() || places.iter().any(|&place| place >= elems) {
+        return Err(context.invalid(format!("its indices reach beyond {:?}", importer.graph.dims(input))));
+    }
+    let input = importer.reshape_part(context, "in a row", input, vec![elems]);
+    let taken = importer.take_part(context, "taken", input, vec![Some(places)]);
+    let result = importer.reshape_part(context, "in shape", taken, shape);
+    importer.result(context, 0, result)
 }
 
 /// The elements, in the shape that tract found: Gather by a scalar drops its axis.

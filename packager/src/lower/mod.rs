@@ -9,7 +9,7 @@ mod nodes;
 mod products;
 mod program;
 mod recurrent;
-mod take;
+pub(crate) mod take;
 
 use std::collections::HashMap;
 

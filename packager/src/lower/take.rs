@@ -5,11 +5,16 @@ use std::sync::Arc;
 use edgepack_format::plan;
 
 use super::Lowering;
-use crate::error::{PackError, Result};
+use crate::error::Result;
 use crate::graph::Node;
 
-/// More copies than this for one axis are refused: each is a step.
-const MAX_COPIES: usize = 256;
+/// More copies than this for one axis are refused by the importer: each is a step.
+pub(crate) const MAX_COPIES: usize = 256;
+
+/// The number of copies that the indices of one axis take.
+pub(crate) fn copies(indices: &[usize]) -> usize {
+    runs(indices).len()
+}
 
 /// Indices that one strided copy takes: nested loops of `(count, input stride, output stride)` along an
 /// axis, outermost first.
@@ -34,17 +39,6 @@ impl Lowering<'_> {
                 None => vec![whole(dim)],
             })
             .collect();
-        if let Some(axis) = by_axis.iter().position(|runs| runs.len() > MAX_COPIES) {
-            return Err(PackError::Quantize {
-                node: node.name.clone(),
-                reason: format!(
-                    "takes {} elements of axis {axis} in an order that needs {} copies, and edgepack makes \
-                     {MAX_COPIES}: take them in ascending order, or at equal distances",
-                    output_dims[axis],
-                    by_axis[axis].len()
-                ),
-            });
-        }
         let mut rounds: Vec<Vec<usize>> = vec![vec![]];
         let mut loops = dims.len();
         for axis in (0..dims.len()).filter(|&axis| by_axis[axis].len() == 1) {

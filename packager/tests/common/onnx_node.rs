@@ -310,7 +310,9 @@ fn passes_in_tract(test: &NodeTest) -> Option<bool> {
             let cast = tensor.cast_to::<f64>().ok()?;
             Some(cast.try_as_plain_ram().ok()?.as_slice::<f64>().ok()?.to_vec())
         };
-        let near = |(a, b): (&f64, &f64)| a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= 1e-7 + 1e-3 * b.abs();
+        let near = |(a, b): (&f64, &f64)| {
+            a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= 1e-7 + 1e-3 * b.abs()
+        };
         let values = numbers(got).zip(numbers(wanted));
         got.shape() == wanted.shape()
             && got.datum_type() == wanted.datum_type()
