@@ -232,10 +232,11 @@ fn spectra_and_sums() {
     let constants = vec![floats("k", &[2 * bins as i64, 1, 16], &kernels), ints("shape", &[1, 7, 9, 2])];
     let model = operation::model(17, &signal, vec![frames()], half());
     operation::check_against(&signal, &model, &operation::model(17, &signal, baseline, constants), 30.0);
+    let axis = || pb::TensorProto { dims: vec![], ..ints("axis", &[2]) };
     let sum = |flag: &str| op("CumSum", &["x", "axis"], "y").int(flag, 1);
     for flag in ["exclusive", "reverse", "none"] {
         let Node(mut node) = sum(flag);
         node.attribute.retain(|attribute| attribute.name != "none");
-        check_opset(14, &[1, 4, 9], vec![Node(node)], vec![ints("axis", &[2])], 30.0);
+        check_opset(14, &[1, 4, 9], vec![Node(node)], vec![axis()], 30.0);
     }
 }
