@@ -37,6 +37,34 @@ impl Tensor {
         Self { dims, data: self.data, given: given.map(|given| GivenScales { axis: 0, ..given }) }
     }
 
+    /// What lies at an index of axis 0, as a tensor without that axis.
+    pub fn at(&self, index: usize) -> Self {
+        let dims = self.dims[1..].to_vec();
+        let elems: usize = dims.iter().product();
+        let (first, next) = (self.dims[0], dims.first().copied().unwrap_or(1));
+        let at = |given: &GivenScales| match (given.axis, given.scales.len()) {
+            (0, count) if count == first * next => {
+                GivenScales { axis: 0, scales: given.scales[index * next..][..next].to_vec() }
+            }
+            (0, count) => GivenScales { axis: 0, scales: vec![given.scales[index.min(count - 1)]] },
+            (axis, _) => GivenScales { axis: axis - 1, ..given.clone() },
+        };
+        let data = self.data[index * elems..][..elems].to_vec();
+        Self { given: self.given.as_ref().map(at), ..Self::new(dims, data) }
+    }
+
+    /// So many rows of a matrix.
+    pub fn rows(&self, rows: std::ops::Range<usize>) -> Self {
+        let columns = self.dims.get(1).copied().unwrap_or(1);
+        let of_rows = |given: &GivenScales| match (given.axis, given.scales.len()) {
+            (0, count) if count > 1 => GivenScales { axis: 0, scales: given.scales[rows.clone()].to_vec() },
+            _ => given.clone(),
+        };
+        let given = self.given.as_ref().map(of_rows);
+        let data = self.data[rows.start * columns..rows.end * columns].to_vec();
+        Self { given, ..Self::new(vec![rows.len(), columns], data) }
+    }
+
     /// The matrix of the last two axes of a tensor whose others are 1, which has at least two.
     pub fn as_matrix(&self) -> Self {
         let lead = self.dims.len().saturating_sub(2);
@@ -74,7 +102,8 @@ impl Tensor {
 pub struct GivenScales {
     /// The axis of the scales.
     pub axis: usize,
-    /// One for each index along the axis, or a single one for the whole tensor; positive.
+    /// One for each index along the axis, or along it and the next together (gates by direction), or a single
+    /// one for the whole tensor; positive.
     pub scales: Vec<f32>,
 }
 

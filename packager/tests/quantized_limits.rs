@@ -262,6 +262,66 @@ fn dynamic_products_keep_their_weights_and_get_static_ranges() {
 }
 
 #[test]
+fn a_dynamic_lstm_is_the_lstm_of_its_weights() {
+    let (inputs, hidden) = (6, 5);
+    let gates = 4 * hidden;
+    for (directions, by_gate) in [(1, false), (1, true), (2, false), (2, true)] {
+        // By direction, input and gate; every gate has a weight of 127, so that rounding the float model's
+        // weights finds the same integers.
+        let weights = |width: usize, seed: i32| {
+            let mut weights = spread(directions * width * gates, -126, 126, seed);
+            (0..directions * gates).for_each(|g| weights[g / gates * width * gates + g % gates] = 127);
+            weights
+        };
+        let scale = |direction: usize, gate: usize| match by_gate {
+            true => 0.001 * (1 + direction * gates + gate) as f32,
+            false => 0.004 * (1 + direction) as f32,
+        };
+        let scales: Vec<f32> = match by_gate {
+            true => (0..directions * gates).map(|g| scale(g / gates, g % gates)).collect(),
+            false => (0..directions).map(|direction| scale(direction, 0)).collect(),
+        };
+        let mut dims = vec![directions as i64];
+        dims.extend(by_gate.then_some(gates as i64));
+        let float = |name: &str, width: usize, weights: &[i32]| {
+            let real = |i: usize| {
+                let (direction, gate, input) = (i / (gates * width), i / width % gates, i % width);
+                weights[(direction * width + input) * gates + gate] as f32 * scale(direction, gate)
+            };
+            let data: Vec<f32> = (0..weights.len()).map(real).collect();
+            floats(name, &[directions as i64, gates as i64, width as i64], &data)
+        };
+        let (w, r) = (weights(inputs, 3), weights(hidden, 5));
+        let constants = vec![
+            float("w", inputs, &w),
+            float("r", hidden, &r),
+            Type::I8.tensor("w.q", &[directions as i64, inputs as i64, gates as i64], &w),
+            Type::I8.tensor("r.q", &[directions as i64, hidden as i64, gates as i64], &r),
+            floats("s", &dims, &scales),
+            Type::I8.tensor("z", &dims, &vec![0; scales.len()]),
+        ];
+        let direction = if directions == 1 { "forward" } else { "bidirectional" };
+        let set = |node: Node| vec![node.int("hidden_size", hidden as i64).string("direction", direction)];
+        let names = ["x", "w.q", "r.q", "", "", "", "", "", "s", "z", "s", "z"].map(String::from);
+        let quantized = set(microsoft("DynamicQuantizeLSTM", &names, "y"));
+        let x = [7, 1, inputs as i64];
+        let pack = |nodes| try_pack(&x, nodes, constants.clone(), RANDOM).unwrap();
+        let (folder, report) = pack(quantized);
+        let (float_folder, float) = pack(set(op("LSTM", &["x", "w", "r"], "y")));
+        let numbers: Vec<f32> = spread(42, -128, 127, 7).into_iter().map(|q| q as f32 / 60.0).collect();
+        let (got, expected) = (run_package(&report, &numbers), run_package(&float, &numbers));
+        assert_eq!(got.1, expected.1);
+        let arrived = report.arrived.unwrap();
+        assert_eq!(arrived.products, 2 * directions, "{:?}", arrived.notes);
+        // Scales of f32 come back from products of f32 within an ulp of them.
+        for (got, expected) in got.0.iter().zip(&expected.0) {
+            assert!((got - expected).abs() <= 1.0 / 127.0, "{got} instead of {expected}");
+        }
+        drop((folder, float_folder));
+    }
+}
+
+#[test]
 fn integer_inputs_and_outputs_are_the_numbers_that_they_stand_for() {
     use tract_onnx::pb::tensor_proto::DataType;
     let (x, y) = (scale("x", 0.25, 100), scale("y", 0.5, 128));

@@ -216,7 +216,7 @@ impl Layer {
     fn direction(&self, index: usize, reverse: bool) -> (FullyConnected, Recurrent) {
         let gates = self.cell.gates() * self.hidden;
         let part = |data: &[f32], elems: usize| data[index * elems..][..elems].to_vec();
-        let [_, batch, inputs] = self.dims;
+        let [_, batch, _] = self.dims;
         let (of_input, of_hidden) = self.biases[index * 2 * gates..][..2 * gates].split_at(gates);
         // The reset gate of a GRU multiplies the product of its last gate, with that one's bias.
         let inside = match self.cell {
@@ -225,14 +225,11 @@ impl Layer {
         };
         let outer = |n: usize| of_input[n] + if n < inside { of_hidden[n] } else { 0.0 };
         let inner = |n: usize| if n < inside { 0.0 } else { of_hidden[n] };
-        let product = FullyConnected {
-            weights: Tensor::new(vec![gates, inputs], part(&self.input_weights.data, gates * inputs)),
-            bias: (0..gates).map(outer).collect(),
-        };
-        let weights = part(&self.weights.data, gates * self.hidden);
+        let product =
+            FullyConnected { weights: self.input_weights.at(index), bias: (0..gates).map(outer).collect() };
         let recurrent = Recurrent {
             cell: self.cell,
-            weights: Tensor::new(vec![gates, self.hidden], weights),
+            weights: self.weights.at(index),
             bias: (0..gates).map(inner).collect(),
             initial_hidden: part(&self.initial_hidden, batch * self.hidden),
             initial_cell: part(&self.initial_cell, batch * self.hidden),

@@ -131,10 +131,7 @@ pub(super) fn unroll(importer: &mut Importer, context: &Context<'_>, kind: Kind)
             prefix: if reverse { "reverse" } else { "forward" }.into(),
             hidden,
             batch,
-            recurrent: Tensor::new(
-                vec![gates * hidden, hidden],
-                part(&recurrent.data, gates * hidden * hidden),
-            ),
+            recurrent: recurrent.at(index),
             recurrent_bias: of_hidden.to_vec(),
             peepholes: peepholes.as_ref().map(|p| part(p, 3 * hidden)),
             activations: activations(context, kind, index)?,
@@ -142,10 +139,7 @@ pub(super) fn unroll(importer: &mut Importer, context: &Context<'_>, kind: Kind)
             linear_before_reset: attributes.int("linear_before_reset", 0) != 0,
             coupled: attributes.int("input_forget", 0) != 0,
         };
-        let product = FullyConnected {
-            weights: Tensor::new(vec![gates * hidden, inputs], part(&weights.data, gates * hidden * inputs)),
-            bias: of_input.to_vec(),
-        };
+        let product = FullyConnected { weights: weights.at(index), bias: of_input.to_vec() };
         let what = format!("input gates, {}", direction.prefix);
         let dims = vec![steps, batch, gates * hidden];
         let products = importer.part(context, &what, Op::FullyConnected(product), vec![input], dims);
@@ -360,18 +354,18 @@ impl Direction<'_, '_> {
             return Ok((!is_zero)
                 .then(|| importer.constant_part(self.context, what, Tensor::new(vec![1, rows], bias))));
         };
-        let weights = self.recurrent.data[gates.start * h * h..gates.end * h * h].to_vec();
+        let weights = self.recurrent.rows(gates.start * h..gates.end * h);
         if let Some(state) = importer.graph.value(state).constant.clone() {
             let dot = |b: usize, n: usize| {
                 let products =
-                    (0..h).map(|k| f64::from(state.data[b * h + k]) * f64::from(weights[n * h + k]));
+                    (0..h).map(|k| f64::from(state.data[b * h + k]) * f64::from(weights.data[n * h + k]));
                 (products.sum::<f64>() + f64::from(bias[n])) as f32
             };
             let data = (0..self.batch * rows).map(|i| dot(i / rows, i % rows)).collect();
             let product = Tensor::new(vec![self.batch, rows], data);
             return Ok(Some(importer.constant_part(self.context, what, product)));
         }
-        let product = FullyConnected { weights: Tensor::new(vec![rows, h], weights), bias };
+        let product = FullyConnected { weights, bias };
         let op = Op::FullyConnected(product);
         Ok(Some(importer.part(self.context, what, op, vec![state], vec![self.batch, rows])))
     }

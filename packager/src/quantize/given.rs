@@ -46,7 +46,7 @@ impl Honoured {
         bias: &[f32],
         input: Quant,
     ) -> QuantizedWeights {
-        if given.axis != 0 && given.scales.len() > 1 {
+        if given.scales.len() > 1 && (given.axis != 0 || given.scales.len() != bias.len()) {
             self.notes.push(format!(
                 "`{}`: its weights have a scale for each of its inputs, not of its outputs: they are rounded \
                  anew, by channel",

@@ -17,7 +17,8 @@ use crate::error::Result;
 use crate::import::Context;
 
 /// The operations of these patterns.
-pub(super) const OPS: &[&str] = &["ConvInteger", "DynamicQuantizeLinear", "MatMulInteger"];
+pub(super) const OPS: &[&str] =
+    &["ConvInteger", "DynamicQuantizeLSTM", "DynamicQuantizeLinear", "MatMulInteger"];
 
 const REMEDY: &str = "edgepack reads dynamic products in the form in which `quantize_dynamic` writes them: \
      DynamicQuantizeLinear, MatMulInteger or ConvInteger with constant weights, Cast, Mul";

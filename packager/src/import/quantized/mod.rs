@@ -6,6 +6,7 @@
 //! QDQ         QuantizeLinear, DequantizeLinear          -> Identity, and the scales of the results
 //! dynamic     MatMulInteger and ConvInteger as          -> MatMul and Conv; the scales of their weights
 //!             `quantize_dynamic` writes them
+//!             DynamicQuantizeLSTM                       -> LSTM; the scales of its weights
 //! constants   DequantizeLinear of an initializer        -> an f32 initializer, and its scales
 //! ```
 //! Names of nodes and values stay. What the scales mean is read here from the ONNX nodes, so that one road
@@ -13,6 +14,7 @@
 
 mod constants;
 mod dynamic;
+mod lstm;
 mod moves;
 mod operators;
 mod params;
@@ -121,6 +123,7 @@ impl<'a> Rewriter<'a> {
         match context.node.op_type.as_str() {
             "QuantizeLinear" => self.quantize(context),
             "DequantizeLinear" => self.dequantize(context),
+            "DynamicQuantizeLSTM" => self.dynamic_lstm(context),
             op => match operators::find(op) {
                 Some(operator) => {
                     self.form("QOperator");

@@ -50,7 +50,7 @@ impl<'a> Rewriter<'a> {
                 "put a DequantizeLinear before it, and a QuantizeLinear behind it",
             ));
         }
-        if matches!(node.op_type.as_str(), "ConvTranspose" | "GRU" | "LSTM" | "RNN")
+        if node.op_type == "ConvTranspose"
             && let Some(weights) =
                 node.input.iter().find(|name| self.given.params.contains_key(*name) && **name != first)
         {

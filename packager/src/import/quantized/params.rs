@@ -6,7 +6,7 @@ use crate::quantize::Quant;
 /// `real = (q - zero_point) * scale`, for a whole tensor or for each index along an axis.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::import) struct Params {
-    /// One, or one for each index along the axis; finite and positive.
+    /// One, or one for each index along the axis (or along it and the next); finite and positive.
     pub scales: Vec<f32>,
     /// One for each scale, within `levels`.
     pub zero_points: Vec<i32>,
@@ -41,8 +41,13 @@ impl Params {
             _ if self.axis < 0 => usize::try_from(self.axis + dims.len() as i64).ok()?,
             _ => self.axis as usize,
         };
-        let inner: usize = dims.get(axis + 1..).map_or(1, |inner| inner.iter().product());
-        let fits = count == 1 || dims.get(axis) == Some(&count);
+        let inner = |axes: usize| dims.get(axis + axes..).map_or(1, |inner| inner.iter().product());
+        let size = dims.get(axis).copied().unwrap_or(0);
+        // Along one axis, or along it and the next.
+        let both =
+            count != size && Some(count) == dims.get(axis + 1).and_then(|next| size.checked_mul(*next));
+        let inner: usize = inner(if both { 2 } else { 1 });
+        let fits = count == 1 || size == count || both;
         fits.then_some((axis, move |i: usize| if count == 1 { 0 } else { i / inner.max(1) % count }))
     }
 
