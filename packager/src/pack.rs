@@ -135,7 +135,12 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
     let data = open_data(&model, options)?;
     let pixels: Vec<Option<PixelSource>> = data.iter().map(|data| pixel_source(data, options)).collect();
     let ranges: Vec<_> = pixels.iter().map(|source| source.as_ref().map(PixelSource::range)).collect();
-    model.graph = equalized(model.graph, &data, options, progress)?;
+    let is_fitted = has_samples(&model, options);
+    if is_fitted && options.methods.has(Method::Equalization) {
+        let samples = Samples { count: sample_count(&data), load: &|i| load(&data, i) };
+        progress.start("equalizing channels", samples.count as u64);
+        equalize(&mut model.graph, samples, || progress.advance(1))?;
+    }
     let statistics = match all_given(&model, options, &ranges)? {
         true => Statistics::none(&model.graph),
         false => statistics(&model.graph, &data, progress)?,
@@ -157,7 +162,10 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         None
     };
     let graph = insert_casts(&model.graph);
-    let scheme = fitted(&graph, scheme(&graph), &data, options, progress)?;
+    let scheme = match is_fitted {
+        true => fitted(&graph, scheme(&graph), &data, options, progress)?,
+        false => scheme(&graph),
+    };
     progress.start("planning", 1);
     let arrived = model.arrived.as_ref().map(|arrived| arrived_report(arrived, &scheme.honoured));
     let whole = lower(&graph, &scheme, &pixels)?;
@@ -204,7 +212,7 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         calibration_samples: statistics.samples,
         calibration_random: matches!(options.calibration, CalibrationSource::Random { .. }),
         observer: options.observer.to_string(),
-        methods: methods(options),
+        methods: methods(&model, options),
         output_sqnr_db: output_sqnr(&graph, &errors.by_node),
         error_samples: errors.samples,
         arrived,
@@ -212,14 +220,15 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
     })
 }
 
-/// Whether there are samples to fit the numbers to: random ones tell nothing.
-fn has_samples(options: &PackOptions) -> bool {
-    matches!(options.calibration, CalibrationSource::Data(_))
+/// Whether the numbers are to be fitted to samples: random ones tell nothing, and a model that arrived
+/// quantized says itself what they are.
+fn has_samples(model: &Model, options: &PackOptions) -> bool {
+    matches!(options.calibration, CalibrationSource::Data(_)) && model.arrived.is_none()
 }
 
 /// The names of the methods that are used.
-fn methods(options: &PackOptions) -> Vec<String> {
-    if has_samples(options) { options.methods.names() } else { Vec::new() }
+fn methods(model: &Model, options: &PackOptions) -> Vec<String> {
+    if has_samples(model, options) { options.methods.names() } else { Vec::new() }
 }
 
 /// Samples that every input has.
@@ -234,21 +243,6 @@ fn load(data: &[DataSet], index: usize) -> Result<Vec<Vec<f32>>> {
         .map_err(|error| PackError::Calibration { reason: error.to_string() })
 }
 
-/// The graph with its channels scaled to each other.
-fn equalized(
-    mut graph: Graph,
-    data: &[DataSet],
-    options: &PackOptions,
-    progress: &mut dyn Progress,
-) -> Result<Graph> {
-    if has_samples(options) && options.methods.has(Method::Equalization) {
-        let samples = Samples { count: sample_count(data), load: &|i| load(data, i) };
-        progress.start("equalizing channels", samples.count as u64);
-        equalize(&mut graph, samples, || progress.advance(1))?;
-    }
-    Ok(graph)
-}
-
 /// The scheme with weights and biases that give on the samples what the FP32 model gives.
 fn fitted(
     graph: &Graph,
@@ -258,7 +252,7 @@ fn fitted(
     progress: &mut dyn Progress,
 ) -> Result<Scheme> {
     let fits = [Method::Rounding, Method::BiasCorrection, Method::Compensation];
-    if !has_samples(options) || !fits.iter().any(|&method| options.methods.has(method)) {
+    if !fits.iter().any(|&method| options.methods.has(method)) {
         return Ok(scheme);
     }
     let samples = Samples { count: sample_count(data), load: &|i| load(data, i) };
@@ -449,7 +443,7 @@ fn provenance(model: &Model, options: &PackOptions, statistics: &Statistics) -> 
         calibration_random: matches!(options.calibration, CalibrationSource::Random { .. }),
         calibration_samples: statistics.samples,
         observer: options.observer.to_string(),
-        methods: methods(options),
+        methods: methods(model, options),
         preprocessing: options.preprocessing.clone(),
         target: options.target.clone(),
         arrived: None,
