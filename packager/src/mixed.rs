@@ -103,6 +103,9 @@ pub struct MixedReport {
     pub candidates: usize,
 }
 
+/// The inputs of a sample, and its label.
+pub type Sample = (Vec<Vec<f32>>, Option<u32>);
+
 /// A sample, and what the model in f32 makes of it.
 #[derive(Clone, Debug)]
 pub struct Judged {
@@ -112,7 +115,7 @@ pub struct Judged {
 }
 
 /// Evaluates the graph on samples: inputs and label of each.
-pub fn judge(graph: &Graph, samples: Vec<(Vec<Vec<f32>>, Option<u32>)>) -> Vec<Judged> {
+pub fn judge(graph: &Graph, samples: Vec<Sample>) -> Vec<Judged> {
     let judged = samples.into_par_iter().map(|(inputs, label)| {
         let slices: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
         let outputs = evaluate(graph, &slices, |_, _| {});

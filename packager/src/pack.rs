@@ -312,11 +312,7 @@ fn arrived_report(arrived: &Arrived, honoured: &Honoured) -> ArrivedReport {
 }
 
 /// The samples that mixed precision is judged on: inputs and label of each.
-fn judges(
-    model: &Model,
-    calibration: &[DataSet],
-    options: &PackOptions,
-) -> Result<Vec<(Vec<Vec<f32>>, Option<u32>)>> {
+fn judges(model: &Model, calibration: &[DataSet], options: &PackOptions) -> Result<Vec<mixed::Sample>> {
     let failed = |error: edgepack_harness::Error| PackError::Calibration { reason: error.to_string() };
     let validation = match (&options.precision.validation, &model.shapes[..]) {
         (None, _) => None,
