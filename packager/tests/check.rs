@@ -361,6 +361,14 @@ fn the_command_fails_where_there_is_an_error_or_too_little_int8() {
     }
 }
 
+/// tract would count for hours.
+#[test]
+fn axes_that_no_tensor_has_are_refused() {
+    let norm = op("LayerNormalization", &["x", "scale"], "y").int("axis", -4_000_000_000_001);
+    let report = checked(&small(17, vec![norm], vec![floats("scale", &[8], &[1.0; 8])]));
+    only(&report, "import", Severity::Error, &["LayerNormalization/y"], &["axis -4000000000001"]);
+}
+
 /// Some of these make tract panic: that is an error of the model as well.
 #[test]
 fn damaged_models_are_refused_or_checked_but_never_panic() {

@@ -137,6 +137,7 @@ pub(crate) fn survey(file: &OnnxFile, shapes: &[(String, Vec<usize>)]) -> Result
     };
     let graph = proto.graph.as_ref().unwrap_or(file.graph());
     let shapes = facts::bind_shapes(graph, shapes)?;
+    guard::check_axes(graph)?;
     let facts = Facts::new(&file.path, &proto, &shapes)?;
     let mut importer = Importer::new(facts, file.opset, given);
     // What is not converted is a constant, or went into another node.
