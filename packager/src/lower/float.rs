@@ -30,6 +30,21 @@ impl Lowering<'_> {
         Ok(true)
     }
 
+    /// A value of f32 that the model itself rounds to a scale and zero point is rounded as it says.
+    pub(super) fn round_as_given(&mut self, id: ValueId) -> Result<()> {
+        let Some(given) = self.graph.value(id).given.filter(|_| self.is_wide(id)) else { return Ok(()) };
+        let Stored { buffer, order } = self.any(id)?;
+        let ends = [-128, 127].map(|end| (end - given.zero_point) as f32);
+        let mut program = Program::default();
+        program.load(0, 0).with(Function::Div, 0, 0, given.scale).apply(Function::Round, 0, 0, 0);
+        program.clamp(0, Clamp { min: ends[0], max: ends[1] }).with(Function::Mul, 0, 0, given.scale);
+        let output = self.value_buffer(id)?;
+        let name = &self.graph.value(id).name;
+        self.f32_step(name, &[format!("{name} (rounded)")], &[buffer], output, &program);
+        self.stored.insert(id, vec![Stored { buffer: output, order }]);
+        Ok(())
+    }
+
     /// The same values in another representation; where it is the same one, nothing.
     pub(super) fn cast(&mut self, node: &Node) -> Result<()> {
         let input = node.inputs[0];
@@ -177,7 +192,7 @@ impl Lowering<'_> {
         if let Some(added) = added {
             let mut program = Program::default();
             program.load(0, 0).load(1, 1).apply(Function::Add, 0, 0, 1).clamp(0, node.clamp);
-            self.f32_step(node, &[target, added], output, &program);
+            self.f32_step(&node.name, &names(node), &[target, added], output, &program);
         }
         self.store(node.output, output, order);
         Ok(())
@@ -242,18 +257,25 @@ impl Lowering<'_> {
         }
         let mut program = Program::default();
         program.load(0, 0).clamp(0, node.clamp);
-        self.f32_step(node, &[from], output, &program);
+        self.f32_step(&node.name, &names(node), &[from], output, &program);
     }
 
     /// Fills a tensor of f32.
     pub(super) fn float_fill(&mut self, node: &Node, output: plan::Span, value: f32) {
         let mut program = Program::default();
         program.constant(0, value);
-        self.f32_step(node, &[], output, &program);
+        self.f32_step(&node.name, &names(node), &[], output, &program);
     }
 
     /// A program over f32 tensors of one shape and order.
-    fn f32_step(&mut self, node: &Node, reads: &[plan::Span], output: plan::Span, program: &Program) {
+    fn f32_step(
+        &mut self,
+        name: &str,
+        nodes: &[String],
+        reads: &[plan::Span],
+        output: plan::Span,
+        program: &Program,
+    ) {
         let program = self.constant(program.bytes());
         let mut sources = [None; 3];
         for (&read, source) in reads.iter().zip(&mut sources) {
@@ -262,7 +284,7 @@ impl Lowering<'_> {
         }
         let dims = [1, 1, 1, output.bytes / 4];
         let step = plan::Elementwise { sources, output, quantized: None, dims, program };
-        self.node_step(node, plan::Op::Elementwise(step));
+        self.step(name, nodes, plan::Op::Elementwise(step));
     }
 }
 
@@ -284,4 +306,9 @@ fn panels(shape: &ConvShape, weights: &[f32]) -> Vec<f32> {
         }
     }
     packed
+}
+
+/// The nodes of the model that a step of a node computes.
+fn names(node: &Node) -> Vec<String> {
+    [&node.name].into_iter().chain(&node.merged).cloned().collect()
 }

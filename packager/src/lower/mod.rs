@@ -157,10 +157,12 @@ pub fn lower(graph: &Graph, scheme: &Scheme, pixels: &[Option<PixelSource>]) -> 
     };
     for (index, &input) in graph.inputs.iter().enumerate() {
         lowering.input(input, pixels.get(index).and_then(Option::as_ref))?;
+        lowering.round_as_given(input)?;
     }
     for node in &graph.nodes {
         let steps_before = lowering.lowered.steps.len();
         lowering.node(node)?;
+        lowering.round_as_given(node.output)?;
         lowering.note_result(node.output, steps_before)?;
     }
     for &output in &graph.outputs {
