@@ -187,3 +187,24 @@ fn recurrent_layers_are_int8_products_with_gates_in_f32() {
     assert!(line["macs"] == report["macs"] && line["why"].is_string(), "{line}");
     assert!(line["sqnr_db"].as_f64().unwrap() > 20.0, "{line}");
 }
+
+#[test]
+fn what_is_kept_in_f32_is_told_and_counts_against_the_share() {
+    let bench = Bench::new();
+    let pack =
+        ["pack", "model.onnx", "-o", "model.epk", "--calibration", "samples.npy", "--keep-f32", "conv"];
+    bench.ok(&pack);
+    let report = nodes(&bench, &[]);
+    let line = &report["nodes"][0];
+    assert_eq!((&line["precision"], &line["int8_macs"]), (&"f32".into(), &0.into()), "{line}");
+    assert!(line["remedy"].as_str().unwrap().contains("--keep-f32"), "{line}");
+    // All but the last layer's.
+    let share = 100.0 * 8.0 / (64.0 * 4.0 * 27.0 + 8.0);
+    assert!((report["int8_macs_percent"].as_f64().unwrap() - share).abs() < 1e-9);
+    for command in [&["inspect", "model.epk", "--nodes"][..], &["inspect", "model.epk"], &pack] {
+        let output = bench.run(&[command, &["--require-int8", "50"]].concat());
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {message}");
+        assert!(message.contains("0.11 % of the multiply-adds are int8 < 50 %"), "{message}");
+    }
+}

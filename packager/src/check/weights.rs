@@ -36,9 +36,10 @@ pub(super) fn hard_to_quantize(graph: &Graph, findings: &mut Vec<Finding>) {
                  times the others' root mean square",
                 quality.db, quality.channel, quality.largest, quality.crest
             ),
-            remedy: "clip such weights or train on with weight decay; look at the layer's SQNR after packing \
-                     (edgepack inspect PKG --nodes)"
-                .into(),
+            remedy: format!(
+                "clip such weights or train on with weight decay; or keep the layer in f32: edgepack pack --keep-f32 {}",
+                node.name
+            ),
         });
     }
 }

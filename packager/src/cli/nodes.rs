@@ -167,5 +167,6 @@ fn print_losses(truth: &Truth) {
         let rest: f64 = nodes[SHOWN..].iter().map(|node| share(node)).sum();
         println!("{rest:>7.1} %            {} others", nodes.len() - SHOWN);
     }
+    println!("  edgepack pack --keep-f32 NODE has one in f32; --min-sqnr DB finds the cheapest set of them");
     println!();
 }

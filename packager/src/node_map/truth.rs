@@ -174,9 +174,10 @@ fn reason(op: &Op) -> Option<(&'static str, Option<&'static str>)> {
     }
     if step_macs(op) > 0 && !precision.starts_with("int8") {
         return Some((
-            "its products are not of int8",
+            "its products are of f32, as a flag of `edgepack pack` or a budget for accuracy wanted it",
             Some(
-                "int8 was given up for its accuracy, or by a flag of `edgepack pack`: see that command's report",
+                "for int8, leave it out of --keep-f32 and --precision fp32, or ask for less with --min-sqnr or \
+                 --max-drop",
             ),
         ));
     }
@@ -186,6 +187,9 @@ fn reason(op: &Op) -> Option<(&'static str, Option<&'static str>)> {
             None,
         ),
         Op::Lookup(_) => ("a table from int8 to f32, for nothing multiplies its result any more", None),
+        Op::Softmax(_) if precision.starts_with("int8") => {
+            ("integer exponentials and sums, without multiply-adds; their quotients are f32", None)
+        }
         Op::Softmax(_) => (
             "exponentials of whole rows, without multiply-adds: int8 would round probabilities to 1/256",
             None,
