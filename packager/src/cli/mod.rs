@@ -41,7 +41,7 @@ enum Command {
     /// Tell what is the matter with an ONNX model, and what would run in int8, before it is packed
     Check(check::Args),
     /// Quantize an ONNX model into a package
-    Pack(pack::Args),
+    Pack(Box<pack::Args>),
     /// Show what is in a package: steps, kernels, arena, sizes, hashes, provenance
     Inspect(inspect::Args),
     /// Run a package on samples
