@@ -322,6 +322,38 @@ fn a_dynamic_lstm_is_the_lstm_of_its_weights() {
 }
 
 #[test]
+fn a_scale_inside_of_one_step_is_said_to_be_left_out() {
+    let scale = scale("v", 0.01, 0);
+    let mut nodes = vec![
+        op("ReduceMean", &["x"], "m").ints("axes", &[-1]),
+        op("Sub", &["x", "m"], "d"),
+        op("Pow", &["d", "two"], "p"),
+        op("ReduceMean", &["p"], "variance").ints("axes", &[-1]),
+        op("Add", &["variance", "epsilon"], "v"),
+    ];
+    nodes.extend(both("v", &scale, "v.d"));
+    nodes.extend([op("Sqrt", &["v.d"], "s"), op("Div", &["d", "s"], "y")]);
+    let constants = vec![floats("two", &[], &[2.0]), floats("epsilon", &[], &[0.01])];
+    let constants = [constants, initializers(&[&scale])].concat();
+    let (_folder, report) = try_pack(&[1, 4, 16], nodes, constants, RANDOM).unwrap();
+    let notes = report.arrived.unwrap().notes;
+    assert!(notes.iter().any(|note| note.contains("`v` is not rounded to its scale here")), "{notes:?}");
+}
+
+#[test]
+fn nodes_without_outputs_are_passed_over() {
+    let x = scale("x", 0.25, 100);
+    let mut nodes: Vec<Node> = both("x", &x, "y").into();
+    for kind in
+        ["QuantizeLinear", "DequantizeLinear", "QLinearSigmoid", "MatMulInteger", "DynamicQuantizeLSTM"]
+    {
+        nodes.push(op(kind, &["x"], "none").outputs(&[]));
+    }
+    let run = run(&[1, 4], nodes, initializers(&[&x]), &[0.0, 0.25, -1.0, 100.0]);
+    assert_eq!(run.output, [0.0, 0.25, -1.0, 38.75]);
+}
+
+#[test]
 fn integer_inputs_and_outputs_are_the_numbers_that_they_stand_for() {
     use tract_onnx::pb::tensor_proto::DataType;
     let (x, y) = (scale("x", 0.25, 100), scale("y", 0.5, 128));

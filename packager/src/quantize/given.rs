@@ -31,6 +31,10 @@ impl Honoured {
                      kept, spread evenly around 0",
                     value.name, given.zero_point
                 )),
+                (Some(_), None) => honoured.notes.push(format!(
+                    "`{}` is not rounded to its scale here: it is f32, or inside of one step",
+                    value.name
+                )),
                 _ => {}
             }
         }

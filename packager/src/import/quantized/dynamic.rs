@@ -43,7 +43,7 @@ pub(super) struct Product {
 pub(super) fn products(rewriter: &Rewriter<'_>, names: &[String]) -> Result<HashMap<String, Part>> {
     let mut parts = HashMap::new();
     for (node, name) in rewriter.graph.node.iter().zip(names) {
-        if !matches!(node.op_type.as_str(), "ConvInteger" | "MatMulInteger") {
+        if !matches!(node.op_type.as_str(), "ConvInteger" | "MatMulInteger") || node.output.is_empty() {
             continue;
         }
         let context = Context { node, name: name.clone(), opset: rewriter.opset };
@@ -100,7 +100,7 @@ impl<'a> Search<'a, '_> {
         let mut factors = Factors::default();
         let mut value = self.context.node.output[0].as_str();
         loop {
-            let next = self.only_reader(value);
+            let next = self.only_reader(value).filter(|next| !next.output.is_empty());
             let taken = next.and_then(|next| match next.op_type.as_str() {
                 "Cast" if absorbed.is_empty() => Some(None),
                 "Mul" if !absorbed.is_empty() => {

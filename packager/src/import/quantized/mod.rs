@@ -75,6 +75,10 @@ pub(super) fn to_float(file: &OnnxFile, names: &[String]) -> Result<Option<Float
     let dynamic = dynamic::products(&rewriter, names)?;
     let mut origins = Vec::new();
     for (index, (node, name)) in graph.node.iter().zip(names).enumerate() {
+        // What makes nothing is nothing.
+        if node.output.is_empty() {
+            continue;
+        }
         let context = Context { node, name: name.clone(), opset: file.opset };
         match dynamic.get(node.output.first().map_or("", |name| name.as_str())) {
             Some(dynamic::Part::Product(product)) => rewriter.dynamic_product(&context, product)?,
