@@ -7,9 +7,8 @@
 //! "Data-Free Quantization through Weight Equalization and Bias Correction", 2019), here over whole residual
 //! streams. How far channels are brought to each other weighs what the activations gain against what the
 //! weights lose, as in SmoothQuant (Xiao et al., "SmoothQuant: Accurate and Efficient Post-Training
-//! Quantization for Large Language Models", 2023), which is this after a layer normalization. A clamp at an
-//! upper bound (ReLU6) limits it: a channel grows no more than until the largest of its values that
-//! calibration saw is at the bound. What is larger is clamped then, as beyond the range of int8 anyway.
+//! Quantization for Large Language Models", 2023), which is this after a layer normalization. An upper bound
+//! (ReLU6) would be another one for each channel, which no step has, so that these channels stay as they are.
 
 use rayon::prelude::*;
 
@@ -181,18 +180,11 @@ fn factors(graph: &Graph, stream: &Stream, seen: &[Option<Channels>]) -> Option<
     let count = members[0].0.largest.len();
     // Of the share of its tensor's range that a channel takes, the largest.
     let share = |c: usize| members.iter().map(|(m, all)| m.largest[c] / all).fold(0.0, f64::max);
-    let limit = |c: usize| {
-        let bounds = stream.members.iter().zip(&members).map(|(&id, (channels, _))| {
-            let bound = graph.producer(id).map_or(f32::INFINITY, |node| graph.nodes[node].clamp.max);
-            if bound.is_finite() { f64::from(bound) / channels.largest[c] } else { MOST }
-        });
-        bounds.fold(MOST, f64::min).max(1.0)
-    };
     let of = |exponent: f64| -> Vec<f64> {
         (0..count)
             .map(|c| match share(c) {
                 0.0 => 1.0,
-                share => share.powf(-exponent).clamp(1.0, limit(c)),
+                share => share.powf(-exponent).min(MOST),
             })
             .collect()
     };
@@ -392,9 +384,9 @@ fn passes_factors(graph: &Graph, node: &Node) -> bool {
         }
 }
 
-/// Whether scaled channels are clamped as the others are, apart from an upper bound.
+/// Whether scaled channels are clamped as the others are.
 fn passes_clamp(node: &Node) -> bool {
-    (node.clamp.min == 0.0 || node.clamp.min == f32::NEG_INFINITY) && node.clamp.max > 0.0
+    (node.clamp.min == 0.0 || node.clamp.min == f32::NEG_INFINITY) && node.clamp.max == f32::INFINITY
 }
 
 /// Sets of values (union-find).

@@ -203,3 +203,100 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     }
     lanes.iter().sum::<f64>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f64>()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INPUT: Quant = Quant { scale: 0.1, zero_point: 0 };
+    const ROUND: Fit = Fit { leave: None, round: Some(1e-3), bias: true };
+
+    /// Of `x` that are given, and what `weights` and `bias` make of them.
+    fn moments(xs: &[Vec<f64>], weights: &[f32], bias: f32) -> Moments {
+        let width = weights.len() + 1;
+        let mut moments =
+            Moments { width, inputs: vec![0.0; width * width], targets: vec![0.0; width], rows: xs.len() };
+        for x in xs {
+            let row: Vec<f64> = std::iter::once(1.0).chain(x.iter().copied()).collect();
+            let y = f64::from(bias) + x.iter().zip(weights).map(|(x, &w)| x * f64::from(w)).sum::<f64>();
+            for i in 0..width {
+                (0..width).for_each(|j| moments.inputs[i * width + j] += row[i] * row[j]);
+                moments.targets[i] += y * row[i];
+            }
+        }
+        moments
+    }
+
+    fn quantized(weights: &[f32], bias: f32, moments: &Moments, how: Fit) -> QuantizedWeights {
+        fit(Group { weights, bias: &[bias], input: INPUT, residual_zero: 0.0 }, moments, how)
+    }
+
+    /// The mean and the mean square of the error on inputs.
+    fn errors(q: &QuantizedWeights, xs: &[Vec<f64>], weights: &[f32], bias: f32) -> [f64; 2] {
+        let real: Vec<f32> = q.dequantized().collect();
+        let offset = f64::from(q.dequantized_bias(INPUT)[0] - bias);
+        let errors = xs.iter().map(|x| {
+            let difference = |(x, (&a, &b)): (&f64, (&f32, &f32))| x * f64::from(a - b);
+            offset + x.iter().zip(real.iter().zip(weights)).map(difference).sum::<f64>()
+        });
+        let n = xs.len() as f64;
+        [errors.clone().sum::<f64>() / n, errors.map(|e| e * e).sum::<f64>() / n]
+    }
+
+    /// Inputs that nearly equal each other, none of which is negative.
+    fn alike() -> Vec<Vec<f64>> {
+        let wave =
+            |i: usize, k: usize| 1.0 + (i as f64 * 0.7).sin() + 0.05 * ((i * (k + 3)) as f64 * 1.3).sin();
+        (0..200).map(|i| (0..9).map(|k| wave(i, k)).collect()).collect()
+    }
+
+    /// Multiples of 1 / 127 but for 0.4 of it, all of which rounding to the nearest drops.
+    const WEIGHTS: [f32; 9] = [
+        4.4 / 127.0,
+        -8.6 / 127.0,
+        2.4 / 127.0,
+        55.4 / 127.0,
+        1.0,
+        52.4 / 127.0,
+        -4.6 / 127.0,
+        6.4 / 127.0,
+        3.4 / 127.0,
+    ];
+
+    #[test]
+    fn weights_of_uncorrelated_inputs_are_rounded_to_the_nearest() {
+        let xs: Vec<Vec<f64>> = (0..18)
+            .map(|i| {
+                (0..9).map(|k| if i / 2 == k { if i % 2 == 0 { 1.0 } else { -1.0 } } else { 0.0 }).collect()
+            })
+            .collect();
+        let q = quantized(&WEIGHTS, 0.25, &moments(&xs, &WEIGHTS, 0.25), ROUND);
+        let nearest = WEIGHTS.map(|w| (w / q.scales[0]).round_ties_even().clamp(-127.0, 127.0) as i8);
+        assert_eq!(q.weights, nearest);
+    }
+
+    #[test]
+    fn errors_of_inputs_that_are_alike_cancel() {
+        let (xs, moments) = (alike(), moments(&alike(), &WEIGHTS, 0.25));
+        let nearest = quantized(&WEIGHTS, 0.25, &moments, Fit { round: None, ..ROUND });
+        let cancelled = quantized(&WEIGHTS, 0.25, &moments, ROUND);
+        let of = |q: &QuantizedWeights| errors(q, &xs, &WEIGHTS, 0.25)[1];
+        assert!(
+            of(&cancelled) < of(&nearest) / 4.0,
+            "{} {}: {cancelled:?} {nearest:?}",
+            of(&cancelled),
+            of(&nearest)
+        );
+    }
+
+    #[test]
+    fn biases_make_up_for_the_mean_unless_they_are_fixed() {
+        let (xs, moments) = (alike(), moments(&alike(), &WEIGHTS, 0.25));
+        let corrected = quantized(&WEIGHTS, 0.25, &moments, Fit { round: None, ..ROUND });
+        let step = f64::from(INPUT.scale * corrected.scales[0]);
+        assert!(errors(&corrected, &xs, &WEIGHTS, 0.25)[0].abs() <= 0.51 * step);
+        let fixed = quantized(&WEIGHTS, 0.25, &moments, Fit { round: None, bias: false, ..ROUND });
+        let step = INPUT.scale * fixed.scales[0];
+        assert!((fixed.dequantized_bias(INPUT)[0] - 0.25).abs() <= 0.51 * step);
+    }
+}
