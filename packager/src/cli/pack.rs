@@ -204,9 +204,6 @@ pub(super) fn print(report: &PackReport) {
         };
         println!("calibrated on {} samples, observer {}{sqnr}", report.calibration_samples, report.observer);
     }
-    if let Some(mixed) = &report.mixed {
-        print_mixed(mixed);
-    }
     // Signal and noise of the same order: whatever the model does, it does it no more.
     if report.output_sqnr_db.is_some_and(|db| db < POOR_DB) {
         println!(
