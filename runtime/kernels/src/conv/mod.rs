@@ -10,7 +10,10 @@
 //! Where the input position is outside, `x` is the input's zero point. `bias` already carries
 //! `-zero_point * sum(weights[n])`, so that real zeros contribute nothing.
 
-// First, since others use its macros.
+// First, since others use their macros.
+#[cfg(target_arch = "aarch64")]
+#[macro_use]
+mod aarch64_text;
 #[cfg(target_arch = "aarch64")]
 #[macro_use]
 mod aarch64_quads;
