@@ -219,7 +219,7 @@ fn spectra_and_sums() {
     let window: Vec<f32> = (0..16).map(|i| ((i * 37 % 19) as f32 - 9.0) / 20.0).collect();
     let turn = |row: usize, at: usize| {
         let angle = std::f64::consts::TAU * (row / 2 * at) as f64 / 16.0;
-        (if row % 2 == 0 { angle.cos() } else { -angle.sin() }) as f32 * window[at]
+        (if row.is_multiple_of(2) { angle.cos() } else { -angle.sin() }) as f32 * window[at]
     };
     let kernels: Vec<f32> = (0..2 * bins * 16).map(|i| turn(i / 16, i % 16)).collect();
     let signal = [1, 64, 1];
