@@ -391,7 +391,7 @@ impl<'p> Binder<'p, '_> {
             _ => self.weights(&step.op, row, &shape, canonical)?,
         };
         Ok(BoundConv {
-            row: bound,
+            row: bound.for_shape(&shape),
             shape,
             input: conv.input,
             output: conv.output,
@@ -418,7 +418,7 @@ impl<'p> Binder<'p, '_> {
         }
         let canonical = self.canonical(op.weights, op.bias, op.multiplier);
         Ok(Recurrent {
-            kernel: BoundRecurrent::new(bound, self.token),
+            kernel: BoundRecurrent::new(bound.for_shape(&shape.conv()), self.token),
             shape,
             input: op.input,
             output: op.output,

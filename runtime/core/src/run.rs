@@ -189,6 +189,18 @@ fn apart_with_scratch(
     write: Span,
     scratch: Span,
 ) -> Option<WithScratch<'_>> {
+    // Most steps read one span, which is had for less than two.
+    if reads[0] == reads[1] {
+        let spans = [reads[0], write, scratch].map(bounds);
+        let (read, output, scratch): (&[u8], &mut [u8], &mut [u8]) = if scratch.bytes == 0 {
+            let (read, output) = pair(arena, reads[0], write)?;
+            (read, output, &mut [])
+        } else {
+            let [read, output, scratch] = arena.get_disjoint_mut(spans).ok()?;
+            (read, output, scratch)
+        };
+        return Some(([read, read], output, scratch));
+    }
     if scratch.bytes == 0 {
         let (reads, output) = apart(arena, reads, write)?;
         return Some((reads, output, &mut []));

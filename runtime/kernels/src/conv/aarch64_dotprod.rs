@@ -389,6 +389,20 @@ macro_rules! one {
 /// As [`Isa::few`].
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn few(tile: &Tile) {
+    // Most layers add nothing, and a panel of few values is computed in little more time than one more question.
+    // SAFETY: this function's own contract.
+    unsafe {
+        match tile.residual {
+            None => few_panels::<false>(tile),
+            Some(_) => few_panels::<true>(tile),
+        }
+    }
+}
+
+/// # Safety
+/// As [`few`]; `ADDS` where the tile has a residual.
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn few_panels<const ADDS: bool>(tile: &Tile) {
     for m in 0..tile.live_pixels {
         let mut first = 0;
         while first < tile.live_channels {
@@ -396,8 +410,8 @@ unsafe fn few(tile: &Tile) {
             first += NR
                 * unsafe {
                     match (tile.live_channels - first).div_ceil(NR) {
-                        4.. => block::<4>(tile, m, first),
-                        _ => block::<1>(tile, m, first),
+                        4.. => block::<4, ADDS>(tile, m, first),
+                        _ => block::<1, ADDS>(tile, m, first),
                     }
                 };
         }
@@ -407,10 +421,10 @@ unsafe fn few(tile: &Tile) {
 /// Pixel `m` × `P` panels, 4 or 1, from channel `first` on. Returns `P`.
 ///
 /// # Safety
-/// As `tile`; the pixel is live, and the `P` panels exist.
+/// As [`few_panels`]; the pixel is live, and the `P` panels exist.
 #[target_feature(enable = "neon,dotprod")]
 #[inline]
-unsafe fn block<const P: usize>(tile: &Tile, m: usize, first: usize) -> usize {
+unsafe fn block<const P: usize, const ADDS: bool>(tile: &Tile, m: usize, first: usize) -> usize {
     // SAFETY: a panel holds NR biases, NR multipliers and `taps * tap_elems * NR` weights. Each row pointer has
     // `tap_elems` values, a multiple of 4.
     unsafe {
@@ -432,7 +446,7 @@ unsafe fn block<const P: usize>(tile: &Tile, m: usize, first: usize) -> usize {
             let channel = first + p * NR;
             let live = (tile.live_channels - channel).min(NR);
             let out = tile.out.add(m * tile.out_stride + channel);
-            store_8(out, tile.residual, sums, panels[p].add(NR * 4).cast(), live);
+            store_8(out, tile.residual.filter(|_| ADDS), sums, panels[p].add(NR * 4).cast(), live);
         }
     }
     P

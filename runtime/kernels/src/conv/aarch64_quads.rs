@@ -88,11 +88,12 @@ pub(super) unsafe fn run(args: &mut ConvArgs<'_>, fitting: &Micro, any: &Micro) 
         && (shape.out_h, shape.out_w) == (shape.in_h, shape.in_w)
         && (shape.pad_top, shape.pad_left, shape.groups) == (0, 0, 1)
         && shape.in_channels.is_multiple_of(micro.layout.k_multiple);
-    let patches = Patches::new(micro.layout, shape);
     // SAFETY: the caller's promise.
     unsafe {
-        match patches {
-            _ if is_pointwise => pointwise(args, micro),
+        if is_pointwise {
+            return pointwise(args, micro);
+        }
+        match Patches::new(micro.layout, shape) {
             Some(patches) => patches::run(args, micro, &patches),
             None => gemm::run(args, micro),
         }

@@ -274,6 +274,21 @@ pub struct ConvArgs<'a> {
 pub struct BoundRow {
     row: &'static Row,
     run: table::RunFn,
+    /// The shape that runs mostly have, with its sizes: a small layer is computed in hardly more time than these.
+    usual: Option<(ConvShape, Sizes)>,
+}
+
+/// What a row needs for a shape.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    scratch_bytes: usize,
+    packed_bytes: usize,
+}
+
+impl Sizes {
+    fn of(row: &Row, shape: &ConvShape) -> Self {
+        Self { scratch_bytes: row.scratch_bytes(shape), packed_bytes: row.packed_bytes(shape) }
+    }
 }
 
 /// Why a run was refused. The executor checks the same at load, so it never sees these.
@@ -293,7 +308,12 @@ impl BoundRow {
     /// Binds `row` if `token` vouches for its extensions and it was compiled for this processor.
     pub fn new(row: &'static Row, token: IsaToken) -> Option<Self> {
         let run = row.run?;
-        token.set().contains(row.isa).then_some(Self { row, run })
+        token.set().contains(row.isa).then_some(Self { row, run, usual: None })
+    }
+
+    /// The same, faster where a run has this shape.
+    pub fn for_shape(self, shape: &ConvShape) -> Self {
+        Self { usual: Some((*shape, Sizes::of(self.row, shape))), ..self }
     }
 
     /// The row.
@@ -314,7 +334,10 @@ impl BoundRow {
     /// [`ArgsError`] where a slice does not fit `args.shape`; nothing is written then.
     pub fn run(&self, args: &mut ConvArgs<'_>) -> Result<(), ArgsError> {
         let shape = &args.shape;
-        let scratch_bytes = self.row.scratch_bytes(shape);
+        let Sizes { scratch_bytes, packed_bytes } = match &self.usual {
+            Some((usual, sizes)) if usual == shape => *sizes,
+            _ => Sizes::of(self.row, shape),
+        };
         let output_elems = match &args.output {
             Output::I8(out, _) => out.len(),
             Output::F32(out) => out.len(),
@@ -343,8 +366,8 @@ impl BoundRow {
                     return Err(ArgsError::Length);
                 }
             }
-            (WeightSource::Packed(bytes), Some(layout)) => {
-                if bytes.len() != layout.packed_bytes(shape) {
+            (WeightSource::Packed(bytes), Some(_)) => {
+                if bytes.len() != packed_bytes {
                     return Err(ArgsError::Length);
                 }
                 if !bytes.as_ptr().addr().is_multiple_of(64) {
