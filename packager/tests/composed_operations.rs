@@ -240,3 +240,46 @@ fn spectra_and_sums() {
         check_opset(14, &[1, 4, 9], vec![Node(node)], vec![axis()], 30.0);
     }
 }
+
+/// As JAX writes it, over an axis that is not the last: in int8 the variance would be a difference of two
+/// large numbers.
+#[test]
+fn layer_normalizations_by_moments() {
+    for last in [false, true] {
+        let axis = if last { 2 } else { 1 };
+        let sum = |input: &str, output: &str| op("ReduceSum", &[input, "axis"], output).int("keepdims", 0);
+        let nodes = vec![
+            sum("x", "sum"),
+            op("Mul", &["x", "x"], "square"),
+            sum("square", "of squares"),
+            op("Mul", &["of squares", "inverse"], "second"),
+            op("Mul", &["sum", "inverse"], "mean"),
+            op("Mul", &["mean", "mean"], "squared"),
+            op("Sub", &["second", "squared"], "variance"),
+            op("Max", &["zero", "variance"], "above"),
+            op("Reshape", &["above", "kept"], "wide"),
+            op("Add", &["wide", "epsilon"], "more"),
+            op("Sqrt", &["more"], "root"),
+            op("Reciprocal", &["root"], "factor"),
+            op("Mul", &["factor", "gamma"], "both"),
+            op("Reshape", &["mean", "kept"], "wide mean"),
+            op("Sub", &["x", "wide mean"], "difference"),
+            op("Mul", &["difference", "both"], "normal"),
+            op("Add", &["normal", "beta"], "y"),
+        ];
+        let (size, kept, shape) = match last {
+            false => (24, [1, 1, 10], [1, 24, 1]),
+            true => (10, [1, 24, 1], [1, 1, 10]),
+        };
+        let constants = vec![
+            ints("axis", &[axis]),
+            floats("inverse", &[], &[1.0 / size as f32]),
+            floats("zero", &[], &[0.0]),
+            floats("epsilon", &[], &[1e-6]),
+            ints("kept", &kept),
+            tensor("gamma", &shape),
+            tensor("beta", &shape),
+        ];
+        check(&[1, 24, 10], nodes, constants);
+    }
+}

@@ -6,6 +6,7 @@ mod fuse_activation;
 mod fuse_addition;
 mod fuse_functions;
 mod fuse_layer_norm;
+mod fuse_moments;
 mod fuse_pad;
 mod fuse_qdq;
 
@@ -20,6 +21,7 @@ pub static PASSES: &[Pass] = &[
     ("fuse_qdq", fuse_qdq::fuse_qdq),
     ("fuse_pad", fuse_pad::fuse_pad),
     ("fuse_layer_norm", fuse_layer_norm::fuse_layer_norm),
+    ("fuse_moments", fuse_moments::fuse_moments),
     ("fold_batch_norm", fold_batch_norm::fold_batch_norm),
     ("fold_affine", fold_affine::fold_affine),
     // Before the functions: bounds cost nothing, and what they leave needs fewer levels.
