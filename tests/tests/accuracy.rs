@@ -32,8 +32,10 @@ fn other(name: &str) -> Case {
     others().into_iter().find(|case| case.name == name).unwrap()
 }
 
-// ONNX Runtime 1.31.1, `quantize_static`, QDQ S8S8, MinMax, per channel (mnist8: per tensor, which is
-// all that it does there). Packages of small models are mostly plan, golden samples and provenance.
+// About 2 dB below what was measured: 45.6, 34.0, 32.5, 37.3 and 26.3 dB, with agreements of 1, .993, .988, 1 and
+// .994. ONNX Runtime 1.31.1 (`quantize_static`, QDQ S8S8, MinMax, per channel; mnist8 per tensor, which is all
+// that it does there) has 34.7, 27.4, 21.2, 29.9 and 19.6 dB, .999, .989, .964, .984 and .976. Packages of small
+// models are mostly plan, golden samples and provenance.
 
 #[test]
 fn digits_keeps_its_accuracy() {
@@ -42,25 +44,25 @@ fn digits_keeps_its_accuracy() {
 
 #[test]
 fn mnist8_keeps_its_accuracy() {
-    check(&other("mnist8"), 0.999, 34.7, 0.40);
+    check(&other("mnist8"), 0.999, 43.5, 0.40);
 }
 
 #[test]
 fn kws_dscnn_keeps_its_accuracy() {
-    check(&other("kws_dscnn"), 0.989, 27.4, 0.35);
+    check(&other("kws_dscnn"), 0.9895, 32.0, 0.35);
 }
 
 #[test]
 fn resnet8_cifar10_keeps_its_accuracy() {
-    check(&other("resnet8_cifar10"), 0.964, 21.2, 0.30);
+    check(&other("resnet8_cifar10"), 0.98, 30.5, 0.30);
 }
 
 #[test]
 fn vww_mobilenetv1_025_keeps_its_accuracy() {
-    check(&other("vww_mobilenetv1_025"), 0.984, 29.9, 0.35);
+    check(&other("vww_mobilenetv1_025"), 0.992, 35.5, 0.35);
 }
 
 #[test]
 fn efficientnet_lite0_keeps_its_accuracy() {
-    check(&other("efficientnet_lite0"), 0.976, 19.6, 0.27);
+    check(&other("efficientnet_lite0"), 0.985, 24.5, 0.27);
 }

@@ -88,8 +88,11 @@ fn cut<'a>(bins: impl Iterator<Item = &'a (f32, u64)>, spare: f64) -> f32 {
 /// Steps in which an end is tried between its extreme and zero.
 const STEPS: usize = 64;
 
+/// What a range costs, of bins: the middle and the count of each.
+type Cost = fn(&[(f32, u64)], [f32; 2]) -> f64;
+
 /// The range that costs least, found by shrinking each end in turn.
-fn least(histogram: &Histogram, full: [f32; 2], cost: fn(&[(f32, u64)], [f32; 2]) -> f64) -> [f32; 2] {
+fn least(histogram: &Histogram, full: [f32; 2], cost: Cost) -> [f32; 2] {
     let bins: Vec<_> = histogram.bins().collect();
     let mut best = full;
     let mut least = cost(&bins, full);
