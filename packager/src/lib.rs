@@ -5,7 +5,7 @@
 //! passes     graph -> graph, each equivalent in f32
 //! evaluate   the graph in f32: the oracle of the passes, and what calibration observes
 //! calibrate  statistics of every tensor over the calibration set, streamed
-//! quantize   a scale and zero point for every tensor, int8 weights
+//! quantize   a scale and zero point for every tensor, int8 weights, fitted to the f32 graph
 //! lower      graph -> steps over virtual buffers, in the device's order of dimensions
 //! memory     virtual buffers -> offsets in one arena, and the independent check
 //! emit       steps and constants -> bytes, re-read, self-tested, renamed into place
