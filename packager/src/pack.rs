@@ -145,7 +145,20 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         true => Statistics::none(&model.graph),
         false => statistics(&model.graph, &data, progress)?,
     };
-    let scheme = |graph: &Graph| choose_scheme(graph, &statistics, options.observer, &ranges);
+    let unfitted = |graph: &Graph| choose_scheme(graph, &statistics, options.observer, &ranges);
+    let all_int8 = insert_casts(&model.graph);
+    let fitted = match is_fitted {
+        true => Some(fitted(&all_int8, unfitted(&all_int8), &data, options, progress)?),
+        false => None,
+    };
+    // What mixed precision is judged by has the weights of what is written.
+    let scheme = |graph: &Graph| {
+        let mut scheme = unfitted(graph);
+        if let Some(fitted) = &fitted {
+            scheme.take_weights(graph, (&all_int8, fitted));
+        }
+        scheme
+    };
     let mixed = if options.precision.budget.is_some() {
         let samples = mixed::judge(&model.graph, judges(&model, &data, options)?);
         let budget = &options.precision.budget;
@@ -162,10 +175,7 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         None
     };
     let graph = insert_casts(&model.graph);
-    let scheme = match is_fitted {
-        true => fitted(&graph, scheme(&graph), &data, options, progress)?,
-        false => scheme(&graph),
-    };
+    let scheme = scheme(&graph);
     progress.start("planning", 1);
     let arrived = model.arrived.as_ref().map(|arrived| arrived_report(arrived, &scheme.honoured));
     let whole = lower(&graph, &scheme, &pixels)?;
