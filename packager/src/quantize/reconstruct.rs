@@ -55,7 +55,7 @@ pub fn reconstruct(
 /// How closely a layer follows the samples. Many weights and few independent rows fit anything, and lose on
 /// other samples what they gain on these; the positions of an image resemble each other, and count as their
 /// square root. The factors were chosen on the models of the test suite: from a third to three times of them
-/// costs no model more than 0.5 dB.
+/// costs no small model more than 1 dB.
 fn how(methods: &Methods, moments: &Moments, samples: usize) -> Fit {
     let positions = moments.rows as f64 / samples as f64;
     let independent = samples as f64 * positions.sqrt();
