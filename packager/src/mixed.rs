@@ -8,7 +8,7 @@
 //! time. The shortest row of them that meets the budget is found by bisection; then each, the dearest first,
 //! goes back to int8 if the budget still holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use edgepack_engine::{InputData, Model, OutputData, SessionOptions};
 use edgepack_harness::{Accuracy, AccuracySummary, Progress};
@@ -17,9 +17,9 @@ use serde::Serialize;
 
 use crate::error::{PackError, Result};
 use crate::evaluate::evaluate;
-use crate::graph::{Graph, Precision};
+use crate::graph::{Graph, Precision, ValueId};
 use crate::precision::has_f32_steps;
-use crate::quantize::moves_values;
+use crate::quantize::{Quant, QuantizedWeights, Residual, Scheme, moves_values};
 
 /// What the outputs must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -38,7 +38,7 @@ impl Budget {
     }
 
     /// Whether a package is good enough.
-    fn holds(&self, quality: &Quality) -> bool {
+    pub fn holds(&self, quality: &Quality) -> bool {
         let enough = self.min_sqnr.is_none_or(|least| quality.sqnr_db.is_none_or(|db| db >= least));
         enough && self.max_drop.is_none_or(|most| quality.drop_points <= most)
     }
@@ -122,6 +122,43 @@ pub fn judge(graph: &Graph, samples: Vec<Sample>) -> Vec<Judged> {
         Judged { inputs, outputs, label }
     });
     judged.collect()
+}
+
+/// The weights that methods have fitted to a graph all of whose nodes are as the user asked for, lent to the
+/// candidates: to fit each of these anew would take too long.
+#[derive(Clone, Debug, Default)]
+pub struct Fitted(HashMap<ValueId, (Option<Quant>, Option<Residual>, QuantizedWeights)>);
+
+impl Fitted {
+    /// The weights of a scheme.
+    pub fn of(graph: &Graph, scheme: &Scheme) -> Self {
+        let weights = graph.nodes.iter().filter_map(|node| {
+            let weights = scheme.weights[node.output.0].clone()?;
+            Some((node.output, (scheme.multiplicand(node), scheme.residual(node), weights)))
+        });
+        Self(weights.collect())
+    }
+
+    /// Gives a scheme the weights of the nodes that compute with the same scales in it.
+    pub fn lend(&self, graph: &Graph, mut scheme: Scheme) -> Scheme {
+        for node in &graph.nodes {
+            if let Some((multiplicand, residual, weights)) = self.0.get(&node.output)
+                && scheme.weights[node.output.0].is_some()
+                && (scheme.multiplicand(node), scheme.residual(node)) == (*multiplicand, *residual)
+            {
+                scheme.weights[node.output.0] = Some(weights.clone());
+            }
+        }
+        scheme
+    }
+}
+
+/// How good a package is on samples.
+///
+/// # Errors
+/// It cannot be run.
+pub fn quality(package: &[u8], samples: &[Judged]) -> Result<Quality> {
+    run(package, samples).map(|(quality, _)| quality)
 }
 
 /// Samples that sensitivities are measured on: these only have to sort nodes.
@@ -237,6 +274,39 @@ fn unreachable(budget: &Budget, best: &Quality, some_stay: bool) -> String {
     )
 }
 
+/// Runs a package on samples: how good it is, and the time of each step by its node's name.
+fn run(package: &[u8], samples: &[Judged]) -> Result<(Quality, BTreeMap<String, f64>)> {
+    let failed = |error: edgepack_engine::Error| PackError::SelfTest { reason: error.to_string() };
+    let model = Model::from_bytes(package).map_err(failed)?;
+    let mut session = model.session(&SessionOptions::default()).map_err(failed)?;
+    let mut accuracy = Accuracy::default();
+    let names: Vec<String> = session.package().steps().map(|step| step.name.to_string()).collect();
+    let mut fastest = vec![u64::MAX; names.len()];
+    let mut nanoseconds = vec![0; names.len()];
+    for (index, sample) in samples.iter().enumerate() {
+        for (input, values) in sample.inputs.iter().enumerate() {
+            session.set_input(input, InputData::F32(values)).map_err(failed)?;
+        }
+        if index < TIMED_RUNS {
+            session.run_profiled(&mut nanoseconds).map_err(failed)?;
+            fastest.iter_mut().zip(&nanoseconds).for_each(|(best, &time)| *best = time.min(*best));
+        } else {
+            session.run().map_err(failed)?;
+        }
+        let outputs = (0..sample.outputs.len()).map(|output| match session.output(output)? {
+            OutputData::F32(values) => Ok(values.to_vec()),
+            OutputData::I8(values) => Ok(values.iter().map(|&q| f32::from(q)).collect()),
+        });
+        let outputs = outputs.collect::<std::result::Result<Vec<_>, _>>().map_err(failed)?;
+        accuracy.add(&sample.outputs, &outputs, sample.label);
+    }
+    let mut times = BTreeMap::new();
+    for (name, time) in names.into_iter().zip(&fastest) {
+        *times.entry(name).or_insert(0.0) += *time as f64 / 1e3;
+    }
+    Ok((Quality::of(&accuracy.summary(), fastest.iter().sum::<u64>() as f64 / 1e3), times))
+}
+
 struct Search<'a> {
     graph: &'a Graph,
     samples: &'a [Judged],
@@ -251,35 +321,7 @@ impl Search<'_> {
         for &i in f32_nodes {
             graph.nodes[i].precision = Precision::F32;
         }
-        let failed = |error: edgepack_engine::Error| PackError::SelfTest { reason: error.to_string() };
-        let model = Model::from_bytes(&(self.build)(&graph)?).map_err(failed)?;
-        let mut session = model.session(&SessionOptions::default()).map_err(failed)?;
-        let mut accuracy = Accuracy::default();
-        let names: Vec<String> = session.package().steps().map(|step| step.name.to_string()).collect();
-        let mut fastest = vec![u64::MAX; names.len()];
-        let mut nanoseconds = vec![0; names.len()];
-        for (index, sample) in samples.iter().enumerate() {
-            for (input, values) in sample.inputs.iter().enumerate() {
-                session.set_input(input, InputData::F32(values)).map_err(failed)?;
-            }
-            if index < TIMED_RUNS {
-                session.run_profiled(&mut nanoseconds).map_err(failed)?;
-                fastest.iter_mut().zip(&nanoseconds).for_each(|(best, &time)| *best = time.min(*best));
-            } else {
-                session.run().map_err(failed)?;
-            }
-            let outputs = (0..sample.outputs.len()).map(|output| match session.output(output)? {
-                OutputData::F32(values) => Ok(values.to_vec()),
-                OutputData::I8(values) => Ok(values.iter().map(|&q| f32::from(q)).collect()),
-            });
-            let outputs = outputs.collect::<std::result::Result<Vec<_>, _>>().map_err(failed)?;
-            accuracy.add(&sample.outputs, &outputs, sample.label);
-        }
-        let mut times = BTreeMap::new();
-        for (name, time) in names.into_iter().zip(&fastest) {
-            *times.entry(name).or_insert(0.0) += *time as f64 / 1e3;
-        }
-        Ok((Quality::of(&accuracy.summary(), fastest.iter().sum::<u64>() as f64 / 1e3), times))
+        run(&(self.build)(&graph)?, samples)
     }
 
     /// By node: the package with it alone in int8.

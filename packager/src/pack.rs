@@ -12,7 +12,7 @@ use crate::graph::{Graph, ValueId};
 use crate::import::{Arrived, Model, import};
 use crate::lower::{Lowered, PixelSource, lower};
 use crate::memory::MemoryPlan;
-use crate::mixed::{self, MixedReport};
+use crate::mixed::{self, Fitted, MixedReport};
 use crate::node_map::{self, NodeError};
 use crate::precision::{self, PrecisionOptions};
 use crate::quantize::{
@@ -145,37 +145,40 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         true => Statistics::none(&model.graph),
         false => statistics(&model.graph, &data, progress)?,
     };
-    let unfitted = |graph: &Graph| choose_scheme(graph, &statistics, options.observer, &ranges);
-    let all_int8 = insert_casts(&model.graph);
-    let fitted = match is_fitted {
-        true => Some(fitted(&all_int8, unfitted(&all_int8), &data, options, progress)?),
-        false => None,
+    let scheme = |graph: &Graph| choose_scheme(graph, &statistics, options.observer, &ranges);
+    let fit = |graph: &Graph, progress: &mut dyn Progress| match is_fitted {
+        true => fitted(graph, scheme(graph), &data, options, progress),
+        false => Ok(scheme(graph)),
     };
-    // What mixed precision is judged by has the weights of what is written.
-    let scheme = |graph: &Graph| {
-        let mut scheme = unfitted(graph);
-        if let Some(fitted) = &fitted {
-            scheme.take_weights(graph, (&all_int8, fitted));
-        }
-        scheme
+    let package = |graph: &Graph, scheme: &Scheme| {
+        let lowered = lower(graph, scheme, &pixels)?;
+        Ok(emit::executable(&lowered, &placed(&model, &lowered)?))
     };
-    let mixed = if options.precision.budget.is_some() {
+    let budget = &options.precision.budget;
+    let (graph, scheme, mixed) = if budget.is_some() {
         let samples = mixed::judge(&model.graph, judges(&model, &data, options)?);
-        let budget = &options.precision.budget;
-        let mut graph = model.graph.clone();
-        let build = |graph: &Graph| {
+        let plain = insert_casts(&model.graph);
+        let lent = Fitted::of(&plain, &fit(&plain, progress)?);
+        let candidate = |graph: &Graph| {
             let graph = insert_casts(graph);
-            let lowered = lower(&graph, &scheme(&graph), &pixels)?;
-            Ok(emit::executable(&lowered, &placed(&model, &lowered)?))
+            package(&graph, &lent.lend(&graph, scheme(&graph)))
         };
-        let report = mixed::search(&mut graph, &samples, budget, &build, progress)?;
-        model.graph = graph;
-        Some(report)
+        let mut graph = model.graph.clone();
+        let mut report = mixed::search(&mut graph, &samples, budget, &candidate, progress)?;
+        // The same nodes, fitted for what they now read; unless what was judged was better.
+        let graph = insert_casts(&graph);
+        let mut chosen = fit(&graph, progress)?;
+        let quality = mixed::quality(&package(&graph, &chosen)?, &samples)?;
+        match budget.holds(&quality) {
+            true => report.mixed = quality,
+            false => chosen = lent.lend(&graph, scheme(&graph)),
+        }
+        (graph, chosen, Some(report))
     } else {
-        None
+        let graph = insert_casts(&model.graph);
+        let scheme = fit(&graph, progress)?;
+        (graph, scheme, None)
     };
-    let graph = insert_casts(&model.graph);
-    let scheme = scheme(&graph);
     progress.start("planning", 1);
     let arrived = model.arrived.as_ref().map(|arrived| arrived_report(arrived, &scheme.honoured));
     let whole = lower(&graph, &scheme, &pixels)?;

@@ -170,22 +170,6 @@ impl Scheme {
         Some(Residual { multiplier, zero })
     }
 
-    /// Takes the weights that were fitted in another graph of the same nodes, some of which computed with
-    /// another precision, wherever these read and add what they do there.
-    pub fn take_weights(&mut self, graph: &Graph, (other, fitted): (&Graph, &Scheme)) {
-        for node in &graph.nodes {
-            let same = other.nodes.iter().find(|same| same.output == node.output && same.name == node.name);
-            if let Some(same) = same
-                && self.weights[node.output.0].is_some()
-                && let Some(weights) = &fitted.weights[node.output.0]
-                && self.multiplicand(node) == fitted.multiplicand(same)
-                && self.residual(node) == fitted.residual(same)
-            {
-                self.weights[node.output.0] = Some(weights.clone());
-            }
-        }
-    }
-
     /// Whether a value is f32.
     pub fn is_f32(&self, id: ValueId) -> bool {
         self.reprs[id.0] == Some(Repr::F32)

@@ -72,8 +72,11 @@ macro_rules! variant {
 }
 
 /// Best first.
-static VARIANTS: &[Variant] =
-    &[variant!("avx2", IsaSet::AVX2, avx2()), variant!("portable", IsaSet::SCALAR, Some(PORTABLE))];
+static VARIANTS: &[Variant] = &[
+    variant!("avx512vnni", IsaSet::AVX512_VNNI, avx512()),
+    variant!("avx2", IsaSet::AVX2, avx2()),
+    variant!("portable", IsaSet::SCALAR, Some(PORTABLE)),
+];
 
 const PORTABLE: Functions = Functions {
     conv: product::conv,
@@ -83,27 +86,45 @@ const PORTABLE: Functions = Functions {
     layer_norm: reduce::layer_norm,
 };
 
+/// The portable code compiled for some target features; poolings and normalizations gain nothing from it.
+#[cfg(target_arch = "x86_64")]
+macro_rules! compiled_for {
+    ($features:literal) => {{
+        /// # Safety
+        /// The processor has the features.
+        #[target_feature(enable = $features)]
+        unsafe fn conv(args: &ConvArgs<'_>, range: Range<usize>, output: &mut [f32]) {
+            product::conv(args, range, output);
+        }
+        /// # Safety
+        /// The processor has the features.
+        #[target_feature(enable = $features)]
+        unsafe fn mat_mul(args: &mut MatMulArgs<'_>) {
+            product::mat_mul(args);
+        }
+        /// # Safety
+        /// The processor has the features.
+        #[target_feature(enable = $features)]
+        unsafe fn elementwise(args: &ElementwiseArgs<'_>, range: Range<usize>, sink: Sink<'_>) {
+            elementwise::elementwise(args, range, sink);
+        }
+        Some(Functions { conv, mat_mul, elementwise, ..PORTABLE })
+    }};
+}
+
+#[cfg(target_arch = "x86_64")]
+const fn avx512() -> Option<Functions> {
+    compiled_for!("avx512f,avx512bw,avx512vl")
+}
+
 #[cfg(target_arch = "x86_64")]
 const fn avx2() -> Option<Functions> {
-    /// # Safety
-    /// The processor has AVX2.
-    #[target_feature(enable = "avx2")]
-    unsafe fn conv(args: &ConvArgs<'_>, range: Range<usize>, output: &mut [f32]) {
-        product::conv(args, range, output);
-    }
-    /// # Safety
-    /// The processor has AVX2.
-    #[target_feature(enable = "avx2")]
-    unsafe fn mat_mul(args: &mut MatMulArgs<'_>) {
-        product::mat_mul(args);
-    }
-    /// # Safety
-    /// The processor has AVX2.
-    #[target_feature(enable = "avx2")]
-    unsafe fn elementwise(args: &ElementwiseArgs<'_>, range: Range<usize>, sink: Sink<'_>) {
-        elementwise::elementwise(args, range, sink);
-    }
-    Some(Functions { conv, mat_mul, elementwise, ..PORTABLE })
+    compiled_for!("avx2")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+const fn avx512() -> Option<Functions> {
+    None
 }
 
 #[cfg(not(target_arch = "x86_64"))]

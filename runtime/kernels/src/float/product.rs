@@ -104,15 +104,22 @@ impl Tile<'_> {
         let bias = padded(&self.args.bias[self.channel..self.channel + self.channels]);
         let mut sums = [bias; P];
         let places: [[usize; 3]; P] = core::array::from_fn(|p| place(shape, pixel + p));
+        // Taps beside each other read what lies in a row, where none of them is in the padding.
+        let first_column = |ox: usize| (ox * shape.stride_w).checked_sub(shape.pad_left);
+        let in_a_row = shape.groups == 1
+            && shape.dilation_w == 1
+            && (places.iter())
+                .all(|&[.., ox]| first_column(ox).is_some_and(|first| first + shape.kernel_w <= shape.in_w));
+        let (steps, width) = if in_a_row { (1, shape.kernel_w) } else { (shape.kernel_w, 1) };
         for ky in 0..shape.kernel_h {
-            for kx in 0..shape.kernel_w {
+            for kx in 0..steps {
                 let rows: [&[f32]; P] = core::array::from_fn(|p| {
                     input_pixel(shape, places[p], [ky, kx]).map_or(&[][..], |at| {
-                        &self.args.input[at * shape.in_channels + self.first_input..][..k]
+                        &self.args.input[at * shape.in_channels + self.first_input..][..width * k]
                     })
                 });
                 let tap = ky * shape.kernel_w + kx;
-                accumulate(&mut sums, rows, &self.weights[tap * k..][..k]);
+                accumulate(&mut sums, rows, &self.weights[tap * k..][..width * k]);
             }
         }
         let [min, max] = self.args.bounds;
