@@ -66,6 +66,7 @@ impl Program<'_, '_> {
         }
         let buffer = arena.get_mut(bounds(input.buffer)).unwrap_or(&mut []);
         match data {
+            InputData::Quantized(values) if !is_f32 => buffer.copy_from_slice(cast_slice(values)),
             InputData::Quantized(values) => fill(&input, values.iter().copied(), buffer),
             InputData::F32(values) if is_f32 => {
                 let buffer = try_cast_slice_mut(buffer).unwrap_or(&mut []);
