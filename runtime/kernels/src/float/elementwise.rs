@@ -1,4 +1,4 @@
-//! Element-wise steps: a short program over registers, run on [`BLOCK`] elements at a time.
+//! Element-wise steps: a short program over registers, run on a block of elements at a time.
 //!
 //! One step so does what an exporter wrote as many nodes, and reads and writes int8 as well as f32: it is
 //! also what casts between them. Each instruction is one operation, rounded once, or one function of
