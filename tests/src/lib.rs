@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use edgepack_harness::{DataSet, PackageFacts, Preprocessing};
 use edgepack_packager::calibrate::Observer;
 use edgepack_packager::pack::{CalibrationSource, L2_KIB, PackOptions, PackReport, pack};
+use edgepack_packager::precision::PrecisionOptions;
 
 /// A model with its data.
 #[derive(Clone, Debug)]
@@ -117,7 +118,12 @@ impl Case {
     /// # Panics
     /// Where that fails.
     pub fn pack_with(&self, folder: &Path, prepack: Vec<String>) -> PackReport {
-        self.pack_as(folder, prepack, CalibrationSource::Data(self.calibration.clone()))
+        self.pack_as(
+            folder,
+            prepack,
+            CalibrationSource::Data(self.calibration.clone()),
+            PrecisionOptions::default(),
+        )
     }
 
     /// As [`Case::pack`], calibrated with other samples, or with none.
@@ -125,10 +131,24 @@ impl Case {
     /// # Panics
     /// Where that fails.
     pub fn pack_from(&self, folder: &Path, calibration: CalibrationSource) -> PackReport {
-        self.pack_as(folder, Vec::new(), calibration)
+        self.pack_as(folder, Vec::new(), calibration, PrecisionOptions::default())
     }
 
-    fn pack_as(&self, folder: &Path, prepack: Vec<String>, calibration: CalibrationSource) -> PackReport {
+    /// As [`Case::pack`], with other precisions.
+    ///
+    /// # Panics
+    /// Where that fails.
+    pub fn pack_in(&self, folder: &Path, precision: PrecisionOptions) -> PackReport {
+        self.pack_as(folder, Vec::new(), CalibrationSource::Data(self.calibration.clone()), precision)
+    }
+
+    fn pack_as(
+        &self,
+        folder: &Path,
+        prepack: Vec<String>,
+        calibration: CalibrationSource,
+        precision: PrecisionOptions,
+    ) -> PackReport {
         let shapes = self.shape.iter().map(|(name, dims)| (name.to_string(), dims.to_vec())).collect();
         let options = PackOptions {
             model: self.model.clone(),
@@ -139,7 +159,7 @@ impl Case {
             preprocessing: self.preprocessing.clone(),
             observer: Observer::default(),
             methods: Default::default(),
-            precision: Default::default(),
+            precision,
             target: None,
             prepack,
             l2_kib: L2_KIB,

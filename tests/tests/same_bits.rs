@@ -11,6 +11,8 @@ use edgepack_engine::isa;
 use edgepack_engine::kernels::isa::IsaSet;
 use edgepack_harness::Sample;
 use edgepack_harness::device::{Device, Local, Qemu};
+use edgepack_packager::graph::Precision;
+use edgepack_packager::precision::PrecisionOptions;
 use edgepack_targets::Board;
 use edgepack_tests::{Case, digits, others, root, skip, synthetic};
 
@@ -63,13 +65,17 @@ fn board(name: &str, package: &Path, threads: usize) -> Option<Qemu> {
 }
 
 fn check(case: &Case, samples: usize) {
+    check_in(case, samples, PrecisionOptions::default());
+}
+
+fn check_in(case: &Case, samples: usize, precision: PrecisionOptions) {
     if !case.is_there() {
         return;
     }
     let samples =
         std::env::var("EDGEPACK_SAMPLES").ok().and_then(|text| text.parse().ok()).unwrap_or(samples);
     let folder = tempfile::tempdir().unwrap();
-    let package = case.pack(folder.path()).package;
+    let package = case.pack_in(folder.path(), precision).package;
     let data = case.data(&package, Some(samples));
     let samples: Vec<Sample> = data.iter().map(Result::unwrap).collect();
     let expected = bytes(&mut local(&package, IsaSet::SCALAR), &samples);
@@ -113,6 +119,13 @@ fn other(name: &str) -> Case {
 #[test]
 fn digits_has_the_same_bytes_everywhere() {
     check(&digits(), 64);
+}
+
+#[test]
+fn digits_in_f32_and_with_some_nodes_in_it_has_the_same_bytes_everywhere() {
+    check_in(&digits(), 16, PrecisionOptions { base: Precision::F32, ..PrecisionOptions::default() });
+    let keep_f32 = vec!["block2/expand/conv".into(), "block2/squeeze/gate".into()];
+    check_in(&digits(), 16, PrecisionOptions { keep_f32, ..PrecisionOptions::default() });
 }
 
 #[test]
