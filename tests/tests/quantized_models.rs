@@ -25,7 +25,10 @@ fn python(what: &str) -> Option<PathBuf> {
         Command::new(python).args(imports).output().is_ok_and(|output| output.status.success())
     });
     if found.is_none() {
-        skip(what, "no python3 with onnxruntime and onnx (VIRTUAL_ENV, or `pip install onnxruntime onnx ml_dtypes`)");
+        skip(
+            what,
+            "no python3 with onnxruntime and onnx (VIRTUAL_ENV, or `pip install onnxruntime onnx ml_dtypes`)",
+        );
     }
     found
 }
