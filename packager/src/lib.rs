@@ -19,6 +19,7 @@
 
 pub mod calibrate;
 pub mod check;
+pub mod cost;
 pub mod emit;
 pub mod error;
 pub mod evaluate;
@@ -35,3 +36,4 @@ pub mod precision;
 pub mod quantize;
 pub mod strips;
 pub mod unary;
+pub mod warnings;

@@ -4,9 +4,10 @@
 //! Nothing is estimated: every candidate is a package that runs on samples, as it will on the device, and is
 //! held against the graph in f32. The sensitivity of a node is the noise at the outputs with that node alone
 //! in int8 (as in Wu et al., "Integer Quantization for Deep Learning Inference", 2020, section 6.2, "partial
-//! quantization"); its cost the time that its f32 steps take longer here. Nodes move in the order of noise for
-//! time. The shortest row of them that meets the budget is found by bisection; then each, the dearest first,
-//! goes back to int8 if the budget still holds.
+//! quantization"); its cost what its f32 steps have more of multiply-adds and bytes ([`crate::cost`]), since the
+//! same model and samples are to give the same package wherever it is made: times are measured for the report
+//! alone. Nodes move in the order of noise for cost. The shortest row of them that meets the budget is found by
+//! bisection; then each, the dearest first, goes back to int8 if the budget still holds.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,6 +16,7 @@ use edgepack_harness::{Accuracy, AccuracySummary, Progress};
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::cost::cost;
 use crate::error::{PackError, Result};
 use crate::evaluate::evaluate;
 use crate::graph::{Graph, Precision, ValueId};
@@ -203,8 +205,10 @@ pub fn search(
     let time = |times: &BTreeMap<String, f64>, i: usize| {
         times.get(&search.graph.nodes[i].name).copied().unwrap_or(0.0)
     };
-    // No step is for nothing, whatever the clock says.
-    let cost = |i: usize| (time(&f32_times, i) - time(&int8_times, i)).max(0.05);
+    let cost = |i: usize| {
+        let of = |precision| cost(search.graph, &search.graph.nodes[i], precision) as f64;
+        (of(Precision::F32) - of(Precision::Int8)).max(1.0)
+    };
     let mut order: Vec<(usize, Quality)> = movable.into_iter().zip(alone).collect();
     order.sort_by(|(i, a), (j, b)| (b.noise() / cost(*j)).total_cmp(&(a.noise() / cost(*i))));
     let first = |count: usize| order[..count].iter().map(|(i, _)| *i).collect::<Vec<_>>();

@@ -19,7 +19,7 @@ use crate::quantize::{
     Honoured, Method, Methods, Samples, Scheme, choose_scheme, equalize, insert_casts, reconstruct,
 };
 use crate::strips::in_strips;
-use crate::{in_place, memory, passes};
+use crate::{in_place, memory, passes, warnings};
 
 /// Where the samples for calibration come from.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,6 +105,8 @@ pub struct PackReport {
     pub arrived: Option<ArrivedReport>,
     /// What a budget has cost, where there was one.
     pub mixed: Option<MixedReport>,
+    /// What to know of it, in sentences.
+    pub warnings: Vec<String>,
 }
 
 /// What became of a model that arrived quantized.
@@ -212,6 +214,13 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
     };
     let package_bytes = emit::emit(&options.output, &emission)?;
     progress.advance(1);
+    let mut warnings = Vec::new();
+    if matches!(options.calibration, CalibrationSource::Data(_)) {
+        warnings.extend(warnings::of_calibration(statistics.samples));
+    }
+    if let Some(mixed) = &mixed {
+        warnings.extend(warnings::of_budget(budget, mixed, options.precision.validation.is_some()));
+    }
     Ok(PackReport {
         package: options.output.clone(),
         package_bytes,
@@ -230,6 +239,7 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         error_samples: errors.samples,
         arrived,
         mixed,
+        warnings,
     })
 }
 

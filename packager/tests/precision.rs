@@ -140,6 +140,10 @@ fn a_budget_is_met_with_some_nodes_in_f32_or_refused() {
     assert!(!mixed.moved.is_empty() && mixed.moved.len() < mixed.candidates, "{mixed:?}");
     // Each of them is needed.
     assert!(mixed.moved.iter().all(|moved| moved.without_sqnr_db.unwrap() < int8_db + 4.0), "{mixed:?}");
+    // Times differ from run to run, the package does not.
+    let bytes = std::fs::read(&report.package).unwrap();
+    let again = packed(folder.path(), least(int8_db + 4.0)).unwrap();
+    assert!(std::fs::read(&again.package).unwrap() == bytes, "{:?}", again.mixed);
     let in_f32 = ops(&report.package);
     for moved in &mixed.moved {
         let is_there = |(name, op): &(String, Op)| {

@@ -211,6 +211,9 @@ pub(super) fn print(report: &PackReport) {
             report.package.display()
         );
     }
+    for warning in &report.warnings {
+        println!("warning: {warning}");
+    }
     if let Some(mixed) = &report.mixed {
         print_mixed(mixed);
     }
