@@ -96,7 +96,7 @@ impl Args {
                 Long("profile") => bench.profile = true,
                 Long("warmup") => bench.warmup = parser.value()?.parse()?,
                 Long("runs") => bench.until = Until::Runs(parser.value()?.parse()?),
-                Long("seconds") => bench.until = Until::Seconds(parser.value()?.parse()?),
+                Long("seconds") => bench.until = Until::Seconds(parser.value()?.parse_with(seconds)?),
                 Value(value) if command.is_none() => {
                     command = Some(match value.string()?.as_str() {
                         "run" => Command::Run,
@@ -120,6 +120,21 @@ impl Args {
     }
 }
 
+/// Seconds in decimals, as `0.5`: to read every float takes tables of 16 kB.
+fn seconds(text: &str) -> Result<f64, &'static str> {
+    const USAGE: &str = "give seconds in decimals, as 0.5";
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number(whole) || !is_number(fraction) || whole.is_empty() && fraction.is_empty() {
+        return Err(USAGE);
+    }
+    let whole: u32 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| USAGE)? };
+    // Nanoseconds are as fine as the clock is.
+    let digits = fraction.bytes().chain(std::iter::repeat(b'0')).take(9);
+    let nanoseconds = digits.fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0'));
+    Ok(f64::from(whole) + f64::from(nanoseconds) / 1e9)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +149,17 @@ mod tests {
         assert_eq!((args.bench.until, args.bench.warmup, args.form), (Until::Runs(7), 0, Form::U8));
         assert!(!args.bench.profile && parse("bench p.epk --profile").unwrap().unwrap().bench.profile);
         assert!(parse("").unwrap().is_none() && parse("run --help").unwrap().is_none());
+    }
+
+    #[test]
+    fn seconds_are_read_as_they_are_printed() {
+        for value in [0.0, 0.5, 0.001, 2.0, 12.25, 86_400.0] {
+            assert_eq!(seconds(&value.to_string()), Ok(value));
+        }
+        assert_eq!(seconds(".25"), Ok(0.25));
+        for wrong in ["", ".", "-1", "1e3", "inf", "1.2.3", "99999999999"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

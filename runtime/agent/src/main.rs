@@ -4,6 +4,7 @@
 //! workstation; errors go to stderr. Exit codes: 0 done, 1 the self-test failed, 2 usage or error.
 
 mod args;
+mod json;
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 use args::{Args, Command, Form};
 use edgepack_engine::format::{Package, SeededBytes};
 use edgepack_engine::{Error, InputData, Model, OutputData, Session, SessionOptions};
-use serde_json::json;
+use serde::Serialize;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -35,6 +36,29 @@ fn main() -> ExitCode {
     }
 }
 
+#[derive(Serialize)]
+struct Info {
+    version: &'static str,
+    arch: &'static str,
+    isa: String,
+    arena_bytes: usize,
+    packed_bytes: usize,
+}
+
+#[derive(Serialize)]
+struct Ran {
+    samples: usize,
+    isa: String,
+}
+
+#[derive(Serialize)]
+struct Selftest {
+    passed: bool,
+    samples: usize,
+    message: String,
+    isa: String,
+}
+
 /// `false` where a self-test failed.
 fn run(args: &Args) -> Result<bool, Failure> {
     edgepack_engine::check_threads(args.threads)?;
@@ -46,16 +70,13 @@ fn run(args: &Args) -> Result<bool, Failure> {
         Command::Selftest => return selftest(&mut model.session(&options)?),
         Command::Info => {
             let session = model.session(&options)?;
-            println!(
-                "{}",
-                json!({
-                    "version": env!("CARGO_PKG_VERSION"),
-                    "arch": std::env::consts::ARCH,
-                    "isa": session.isa().to_string(),
-                    "arena_bytes": session.arena_bytes(),
-                    "packed_bytes": session.packed_bytes(),
-                })
-            );
+            json::print(&Info {
+                version: env!("CARGO_PKG_VERSION"),
+                arch: std::env::consts::ARCH,
+                isa: session.isa().to_string(),
+                arena_bytes: session.arena_bytes(),
+                packed_bytes: session.packed_bytes(),
+            })?;
         }
     }
     Ok(true)
@@ -98,8 +119,7 @@ fn run_samples(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     if let Some(outputs) = outputs {
         outputs.finish()?;
     }
-    println!("{}", json!({ "samples": length / size, "isa": session.isa().to_string() }));
-    Ok(())
+    json::print(&Ran { samples: length / size, isa: session.isa().to_string() })
 }
 
 fn write_outputs(session: &Session<'_>, file: &mut impl Write) -> Result<(), Failure> {
@@ -146,8 +166,7 @@ fn bench(args: &Args, package: &Package<'_>, options: &SessionOptions) -> Result
     if let Some(profile) = &bench.profile {
         println!("{profile}");
     }
-    println!("{}", serde_json::to_string(&bench)?);
-    Ok(())
+    json::print(&bench)
 }
 
 fn selftest(session: &mut Session<'_>) -> Result<bool, Failure> {
@@ -158,11 +177,9 @@ fn selftest(session: &mut Session<'_>) -> Result<bool, Failure> {
         Err(error) => return Err(error.into()),
     };
     let isa = session.isa().to_string();
-    println!(
-        "{}",
-        json!({ "passed": message.is_empty(), "samples": samples, "message": message, "isa": isa })
-    );
-    Ok(message.is_empty())
+    let passed = message.is_empty();
+    json::print(&Selftest { passed, samples, message, isa })?;
+    Ok(passed)
 }
 
 /// A sample in one of the three forms; f32 needs the alignment of its own.
