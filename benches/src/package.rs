@@ -142,10 +142,7 @@ impl PackageFacts {
 impl OutputFacts {
     /// Number of bytes.
     pub fn bytes(&self) -> usize {
-        match self.dtype {
-            ElemType::I8 => self.info.elems,
-            ElemType::F32 => 4 * self.info.elems,
-        }
+        self.dtype.bytes() as usize * self.info.elems
     }
 
     /// The values that the bytes stand for.
@@ -159,6 +156,13 @@ impl OutputFacts {
                 let real = |&byte: &u8| (i32::from(byte as i8) - i32::from(zero_point)) as f32 * scale;
                 bytes.iter().map(real).collect()
             }
+            ElemType::I32 => {
+                bytes.as_chunks::<4>().0.iter().map(|&value| i32::from_le_bytes(value) as f32).collect()
+            }
+            ElemType::I64 => {
+                bytes.as_chunks::<8>().0.iter().map(|&value| i64::from_le_bytes(value) as f32).collect()
+            }
+            ElemType::Bool => bytes.iter().map(|&value| f32::from(value)).collect(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use edgepack_engine::kernels::isa::IsaSet;
-use edgepack_engine::{InputData, Model, OutputData, Session, SessionOptions};
+use edgepack_engine::{InputData, Model, Session, SessionOptions};
 
 use super::{Device, DeviceInfo, Outcome, OutputInfo, Selftest};
 use crate::data::split;
@@ -45,12 +45,8 @@ impl Local {
 
     fn outcome(&self, session: &mut Session<'_>, sample: &Sample) -> Result<Outcome, Error> {
         run(session, &self.facts, sample)?;
-        let bytes = (0..self.outputs.len()).map(|index| {
-            Ok(match session.output(index).map_err(failed)? {
-                OutputData::I8(values) => values.iter().map(|&value| value as u8).collect(),
-                OutputData::F32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-            })
-        });
+        let bytes = (0..self.outputs.len())
+            .map(|index| session.output(index).map(|output| output.bytes().to_vec()).map_err(failed));
         self.facts.outcome(bytes.collect::<Result<_, Error>>()?)
     }
 }

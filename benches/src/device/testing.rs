@@ -26,6 +26,7 @@ pub(crate) fn negating_package(folder: &Path, takes_pixels: bool) -> PathBuf {
         buffer,
         dtype: ElemType::I8,
         quant,
+        limits: None,
         arena_dims: [1, 1, 1, 4],
         strides: [4, 4, 4, 1],
         pixels: takes_pixels.then_some(pixels),

@@ -225,6 +225,7 @@ fn input_line(input: &plan::Input<'_>) -> InputLine {
     let mut takes = match input.dtype {
         plan::ElemType::I8 => vec!["f32", "int8"],
         plan::ElemType::F32 => vec!["f32"],
+        integers => vec![integers.name()],
     };
     if input.pixels.is_some() {
         takes.push("u8 pixels");
@@ -239,10 +240,7 @@ fn input_line(input: &plan::Input<'_>) -> InputLine {
 }
 
 fn output_line(output: &plan::Output<'_>) -> OutputLine {
-    let dtype = match output.dtype {
-        plan::ElemType::I8 => "int8",
-        plan::ElemType::F32 => "f32",
-    };
+    let dtype = output.dtype.name();
     OutputLine {
         name: output.name.into(),
         shape: output.dims.as_slice().to_vec(),
@@ -330,6 +328,7 @@ fn step_line(step: &plan::Step<'_>, nodes: Vec<String>) -> StepLine {
         },
         plan::Op::MatMulF32(_) => ("matmul", "f32 · f32 → f32", 0),
         plan::Op::LayerNormF32(norm) => ("layer norm", "f32 → f32", norm.gamma.bytes + norm.beta.bytes),
+        plan::Op::Convert(_) => ("convert", edgepack_engine::step_type(&step.op), 0),
     };
     let spans = arena_spans(&step.op);
     let of = |read: bool| {

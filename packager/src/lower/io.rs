@@ -63,7 +63,7 @@ impl Lowering<'_> {
                 let values = (0..source.mean.len()).flat_map(|c| (0..256).map(real(c)));
                 let tables = match dtype {
                     plan::ElemType::I8 => self.i8_constant(values.map(|x| quant.quantize(x))),
-                    plan::ElemType::F32 => self.f32_constant(values),
+                    _ => self.f32_constant(values),
                 };
                 let [_, h, w, c] = arena_dims;
                 Some((
@@ -87,6 +87,7 @@ impl Lowering<'_> {
                 buffer,
                 dtype,
                 quant: plan::Quant { scale: quant.scale, zero_point: quant.zero_point as i8 },
+                limits: None,
                 arena_dims,
                 strides: model_strides,
                 pixels,

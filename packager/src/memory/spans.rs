@@ -103,5 +103,9 @@ fn visit(op: &mut Op, see: &mut impl FnMut(Access, &mut Span)) {
             see(Access::Read, &mut norm.input);
             see(Access::Write, &mut norm.output);
         }
+        Op::Convert(convert) => {
+            see(Access::Read, &mut convert.input);
+            see(Access::Write, &mut convert.output);
+        }
     }
 }

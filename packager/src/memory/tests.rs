@@ -18,8 +18,9 @@ fn chain(bytes: &[u32], reads: &[u32]) -> Lowered {
     let quant = plan::Quant { scale: 1.0, zero_point: 0 };
     let (arena_dims, strides) = ([1; 4], [1; 4]);
     let dtype = plan::ElemType::I8;
+    let (limits, pixels) = (None, None);
     let input =
-        plan::Input { name: "", dims, buffer: span(0), dtype, quant, arena_dims, strides, pixels: None };
+        plan::Input { name: "", dims, buffer: span(0), dtype, quant, limits, arena_dims, strides, pixels };
     let last = span(bytes.len() as u32 - 1);
     let dtype = plan::ElemType::I8;
     let output = plan::Output { name: "", dims, buffer: last, dtype, quant: None, exact: true };

@@ -198,6 +198,9 @@ fn reason(op: &Op) -> Option<(&'static str, Option<&'static str>)> {
         Op::Recurrent(_) => {
             ("int8 products; gates and cell state stay f32, for errors in them add up over time", None)
         }
+        Op::Convert(_) => {
+            ("integers of the application, which are exact numbers of f32 inside the plan", None)
+        }
         _ => ("it moves or computes f32 values, without multiply-adds", None),
     })
 }
@@ -233,7 +236,9 @@ pub fn constant_bytes(op: &Op) -> u64 {
             });
             sources.chain([op.program]).collect()
         }
-        Op::Pool(_) | Op::Fill(_) | Op::MatMul(_) | Op::PoolF32(_) | Op::MatMulF32(_) => vec![],
+        Op::Pool(_) | Op::Fill(_) | Op::MatMul(_) | Op::PoolF32(_) | Op::MatMulF32(_) | Op::Convert(_) => {
+            vec![]
+        }
     };
     spans.iter().map(|span| u64::from(span.bytes)).sum()
 }

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use args::{Args, Command, Form};
 use edgepack_engine::format::{Package, SeededBytes};
-use edgepack_engine::{Error, InputData, Model, OutputData, Session, SessionOptions};
+use edgepack_engine::{Error, InputData, Model, Session, SessionOptions};
 use serde::Serialize;
 
 type Failure = Box<dyn std::error::Error>;
@@ -124,21 +124,7 @@ fn run_samples(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
 
 fn write_outputs(session: &Session<'_>, file: &mut impl Write) -> Result<(), Failure> {
     for index in 0..session.package().head().outputs as usize {
-        match session.output(index)? {
-            OutputData::I8(values) => {
-                // One byte each: two's complement is what the file wants.
-                for chunk in values.chunks(256) {
-                    let mut bytes = [0; 256];
-                    bytes.iter_mut().zip(chunk).for_each(|(byte, &value)| *byte = value as u8);
-                    file.write_all(&bytes[..chunk.len()])?;
-                }
-            }
-            OutputData::F32(values) => {
-                for value in values {
-                    file.write_all(&value.to_le_bytes())?;
-                }
-            }
-        }
+        file.write_all(session.output(index)?.bytes())?;
     }
     Ok(())
 }

@@ -59,6 +59,7 @@ pub(crate) enum BoundOp<'p> {
     MatMul(BoundProduct),
     LayerNorm { args: LayerNormArgs<'p>, input: Span, output: Span },
     Float(FloatOp<'p>),
+    Convert(plan::Convert),
 }
 
 /// A product of two tensors.
@@ -328,6 +329,7 @@ impl<'p> Binder<'p, '_> {
                 let bound = crate::float::bind(&step.op, |span| package.constant(span));
                 BoundOp::Float(bound.ok_or(BindError::Scratch { step: index })?)
             }
+            Op::Convert(convert) => BoundOp::Convert(convert),
         })
     }
 

@@ -64,6 +64,17 @@ pub enum RunError {
     },
     /// Pixels for an input whose package records no preprocessing.
     NoPixels,
+    /// Integers for an input that takes numbers: give f32.
+    NoIntegers,
+    /// An element of an input of integers is none, or not one that the package takes.
+    Value {
+        /// Where it is.
+        index: usize,
+        /// The least that is taken.
+        least: i64,
+        /// The greatest that is taken.
+        greatest: i64,
+    },
     /// A step does not fit its arena: the package was not validated.
     Step {
         /// The step.
@@ -103,6 +114,10 @@ impl fmt::Display for RunError {
             Self::NoPixels => f.write_str(
                 "the package takes no pixels: it was calibrated with values; give f32 (or pack with u8 samples)",
             ),
+            Self::NoIntegers => f.write_str("the package takes numbers here, no integers: give f32"),
+            Self::Value { index, least, greatest } => {
+                write!(f, "element {index} is no integer from {least} to {greatest}, which the package takes")
+            }
             Self::Step { step } => write!(f, "step {step} does not fit the arena"),
         }
     }

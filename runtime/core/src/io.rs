@@ -6,6 +6,7 @@ use edgepack_kernels::input::{InputArgs, copy_f32, lookup_u8_f32, quantize_f32, 
 use edgepack_kernels::requantize::OutputRange;
 
 use crate::error::RunError;
+use crate::integers;
 use crate::run::{Program, bounds};
 
 /// One input of the model, in one of the three forms that a package takes.
@@ -15,8 +16,28 @@ pub enum InputData<'a> {
     F32(&'a [f32]),
     /// Raw pixels `[N, H, W, C]`, RGB, where the package records a preprocessing.
     Pixels(&'a [u8]),
-    /// int8 with the input's scale and zero point, in the order of the arena.
+    /// int8 with the input's scale and zero point, in the order of the arena. For integers they stand for
+    /// what lies between the least and the greatest that the input takes: of use for tests only.
     Quantized(&'a [i8]),
+    /// Integers in the model's own shape, for inputs of integers of any size; f32 of integers will do, too.
+    I32(&'a [i32]),
+    /// As [`InputData::I32`].
+    I64(&'a [i64]),
+    /// Truth values, 0 or 1, in the model's own shape; for inputs of integers, too.
+    Bool(&'a [u8]),
+}
+
+impl InputData<'_> {
+    /// Number of elements.
+    fn elems(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::Pixels(values) | Self::Bool(values) => values.len(),
+            Self::Quantized(values) => values.len(),
+            Self::I32(values) => values.len(),
+            Self::I64(values) => values.len(),
+        }
+    }
 }
 
 /// One output of the model, in the model's own shape.
@@ -26,13 +47,32 @@ pub enum OutputData<'a> {
     F32(&'a [f32]),
     /// int8 with the output's scale and zero point.
     I8(&'a [i8]),
+    /// Integers.
+    I32(&'a [i32]),
+    /// Integers.
+    I64(&'a [i64]),
+    /// Truth values: 0 or 1.
+    Bool(&'a [u8]),
+}
+
+impl<'a> OutputData<'a> {
+    /// The elements as they lie in memory: little-endian.
+    pub fn bytes(&self) -> &'a [u8] {
+        match *self {
+            Self::F32(values) => cast_slice(values),
+            Self::I8(values) => cast_slice(values),
+            Self::I32(values) => cast_slice(values),
+            Self::I64(values) => cast_slice(values),
+            Self::Bool(values) => values,
+        }
+    }
 }
 
 fn input_args(input: &plan::Input<'_>, strides: [u32; 4]) -> InputArgs {
     InputArgs { dims: input.arena_dims.map(|d| d as usize), strides: strides.map(|s| s as usize) }
 }
 
-/// Puts int8 values into an input's memory: as they are, or as the f32 that they stand for.
+/// Puts int8 values into an input's memory: as they are, or as what they stand for.
 pub(crate) fn fill(input: &plan::Input<'_>, values: impl Iterator<Item = i8>, buffer: &mut [u8]) {
     match input.dtype {
         ElemType::I8 => cast_slice_mut(buffer).iter_mut().zip(values).for_each(|(to, value)| *to = value),
@@ -42,6 +82,11 @@ pub(crate) fn fill(input: &plan::Input<'_>, values: impl Iterator<Item = i8>, bu
             let buffer: &mut [f32] = try_cast_slice_mut(buffer).unwrap_or(&mut []);
             buffer.iter_mut().zip(values).for_each(|(to, value)| *to = real(value));
         }
+        dtype => {
+            if let Some(kind) = integers::integer(dtype) {
+                integers::fill(input, kind, values, buffer);
+            }
+        }
     }
 }
 
@@ -49,23 +94,23 @@ impl Program<'_, '_> {
     /// Puts an input into the arena.
     ///
     /// # Errors
-    /// An index, form or length that the package does not have, or an arena that does not fit.
+    /// An index, form, length or value that the package does not take, or an arena that does not fit.
     pub fn set_input(&self, index: usize, data: InputData<'_>, arena: &mut [u8]) -> Result<(), RunError> {
         self.check_arena(arena)?;
         let count = self.package.head().inputs as usize;
         let input = self.package.inputs().nth(index).ok_or(RunError::Index { index, count })?;
         let is_f32 = input.dtype == ElemType::F32;
-        let needed = input.buffer.bytes as usize / if is_f32 { 4 } else { 1 };
-        let given = match data {
-            InputData::F32(values) => values.len(),
-            InputData::Pixels(values) => values.len(),
-            InputData::Quantized(values) => values.len(),
-        };
+        let needed = (input.buffer.bytes / input.dtype.bytes()) as usize;
+        let given = data.elems();
         if given != needed {
             return Err(RunError::Length { needed, given });
         }
         let buffer = arena.get_mut(bounds(input.buffer)).unwrap_or(&mut []);
+        if let Some(kind) = integers::integer(input.dtype) {
+            return integers::set(&input, kind, data, buffer);
+        }
         match data {
+            InputData::I32(_) | InputData::I64(_) | InputData::Bool(_) => return Err(RunError::NoIntegers),
             InputData::Quantized(values) if !is_f32 => buffer.copy_from_slice(cast_slice(values)),
             InputData::Quantized(values) => fill(&input, values.iter().copied(), buffer),
             InputData::F32(values) if is_f32 => {
@@ -114,6 +159,9 @@ impl Program<'_, '_> {
         Ok(match output.dtype {
             ElemType::I8 => OutputData::I8(cast_slice(bytes)),
             ElemType::F32 => OutputData::F32(try_cast_slice(bytes).unwrap_or(&[])),
+            ElemType::I32 => OutputData::I32(try_cast_slice(bytes).unwrap_or(&[])),
+            ElemType::I64 => OutputData::I64(try_cast_slice(bytes).unwrap_or(&[])),
+            ElemType::Bool => OutputData::Bool(bytes),
         })
     }
 }

@@ -20,6 +20,7 @@ compile_error!("packages are little-endian and used in place: big-endian process
 mod bind;
 mod error;
 mod float;
+mod integers;
 mod io;
 mod parallel;
 mod run;
@@ -125,6 +126,7 @@ pub fn kernel_name(op: &plan::Op, isa: IsaSet) -> &'static str {
         plan::Op::LayerNorm(_) => variants::select(isa).layer_norm,
         plan::Op::Recurrent(plan::Recurrent { cell: plan::Cell::Lstm, .. }) => recurrent::select(isa).lstm,
         plan::Op::Recurrent(_) => recurrent::select(isa).gru,
+        plan::Op::Convert(_) => "convert_portable",
         _ => float::kernel_name(op, isa).unwrap_or("none"),
     }
 }
@@ -166,6 +168,8 @@ pub fn step_type(op: &plan::Op) -> &'static str {
             (plan::SoftmaxInput::F32(_), plan::SoftmaxOutput::I8 { .. }) => "f32 → int8",
             (plan::SoftmaxInput::F32(_), plan::SoftmaxOutput::F32(_)) => floats,
         },
+        plan::Op::Convert(convert) if convert.to == plan::ElemType::F32 => "integers → f32",
+        plan::Op::Convert(_) => "f32 → integers",
         // The products are int8, the gates f32 whatever the ends are.
         plan::Op::Recurrent(_) => "int8 (f32)",
         plan::Op::Copy(copy) => {

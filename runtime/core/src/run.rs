@@ -304,6 +304,7 @@ fn run_step(
             Some(())
         }
         BoundOp::Recurrent(ref recurrent) => run_recurrent(recurrent, step.scratch, packed, arena),
+        BoundOp::Convert(ref convert) => crate::integers::convert(convert, arena),
         BoundOp::Float(ref op) => crate::float::run(op, &step.float_kernels, step.scratch, arena, team),
     }
 }

@@ -48,12 +48,7 @@ fn hash_of_run(program: &Program<'_, '_>, arena: &mut [u8], sample: &[i8]) -> Ha
     program.run(arena).unwrap();
     let mut bytes = Vec::new();
     for index in 0..2 {
-        match program.output(index, arena).unwrap() {
-            edgepack_core::OutputData::I8(values) => bytes.extend(values.iter().map(|&x| x as u8)),
-            edgepack_core::OutputData::F32(values) => {
-                bytes.extend(values.iter().flat_map(|x| x.to_le_bytes()));
-            }
-        }
+        bytes.extend(program.output(index, arena).unwrap().bytes());
     }
     assert_eq!(bytes.len(), 30 + 4 * 30);
     *blake3::hash(&bytes).as_bytes()

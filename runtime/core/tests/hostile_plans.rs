@@ -8,13 +8,13 @@ mod random_plan;
 use std::collections::BTreeMap;
 
 use common::{Aligned, assert_only_written, run_shared, tokens};
-use edgepack_core::format::plan::{Op, Step};
+use edgepack_core::format::plan::{ElemType, Op, Step};
 use edgepack_core::format::{Error, GoldenInput, Package, SeededBytes};
 use edgepack_core::kernels::isa::IsaToken;
-use edgepack_core::{BindError, InputData, OutputData, Program, RunError, bind, requirements};
+use edgepack_core::{BindError, InputData, Program, RunError, bind, requirements};
 use random_plan::RandomPlan;
 
-const CASES: u64 = 32_000;
+const CASES: u64 = 36_000;
 /// More work than this takes too long for a test; a plan of few bytes may ask for it.
 const MAX_WORK: u64 = 1 << 20;
 /// Changed plans may ask for up to 2 GB.
@@ -55,6 +55,7 @@ fn kind(op: &Op) -> &'static str {
         Op::PoolF32(_) => "pool f32",
         Op::MatMulF32(_) => "matmul f32",
         Op::LayerNormF32(_) => "layer norm f32",
+        Op::Convert(_) => "convert",
     }
 }
 
@@ -84,8 +85,18 @@ fn set_inputs(program: &Program<'_, '_>, arena: &mut [u8]) {
     for (index, input) in program.package.inputs().enumerate() {
         let elems = input.dims.elems().unwrap() as usize;
         let pixels: Vec<u8> = SeededBytes::new(index as u64).take(elems).collect();
-        let floats: Vec<f32> = pixels.iter().map(|&x| f32::from(x) * 0.1 - 5.0).collect();
-        program.set_input(index, InputData::F32(&floats), arena).unwrap();
+        match input.limits {
+            None => {
+                let floats: Vec<f32> = pixels.iter().map(|&x| f32::from(x) * 0.1 - 5.0).collect();
+                program.set_input(index, InputData::F32(&floats), arena).unwrap();
+            }
+            Some(limits) => {
+                let truths = input.dtype == ElemType::Bool;
+                let ends = limits.map(|end| if truths { end.clamp(0, 1) } else { end }.into());
+                let integers: Vec<i64> = ends.into_iter().cycle().take(elems).collect();
+                program.set_input(index, InputData::I64(&integers), arena).unwrap();
+            }
+        }
         let wanted = if input.pixels.is_some() { Ok(()) } else { Err(RunError::NoPixels) };
         assert_eq!(program.set_input(index, InputData::Pixels(&pixels), arena), wanted);
         let quantized = bytemuck::cast_slice(&pixels);
@@ -124,11 +135,8 @@ fn run(package: Package<'_>, token: IsaToken, plan: &[Step<'_>], case: u64) -> O
         assert_eq!(alone, shared, "other values on threads");
     }
     for (index, output) in package.outputs().enumerate() {
-        let elems = match program.output(index, arena).unwrap() {
-            OutputData::I8(values) => values.len(),
-            OutputData::F32(values) => values.len(),
-        };
-        assert_eq!(Some(elems as u32), output.dims.elems());
+        let bytes = program.output(index, arena).unwrap().bytes().len() as u32;
+        assert_eq!(Some(bytes / output.dtype.bytes()), output.dims.elems());
     }
     program.run_golden(GoldenInput::Seeded(case), arena).unwrap();
     memory.assert_guards();
@@ -179,7 +187,7 @@ fn plans_that_validation_accepts_run_to_their_end_and_write_only_their_outputs()
     println!("refused for: {refused:?}");
     assert!(run_count > CASES / 3, "too few plans were accepted for this to test anything");
     assert!(too_long < CASES / 50);
-    assert!(kinds.len() == 18 && kinds.values().all(|&count| count > 300), "{kinds:?}");
+    assert!(kinds.len() == 19 && kinds.values().all(|&count| count > 300), "{kinds:?}");
     // Where nearly all is accepted, too little of it is hostile.
     assert!(refused.values().sum::<u32>() > CASES as u32 / 10 && refused.len() > 25, "{refused:?}");
     assert!(compared > 0 || tokens().len() == 1);

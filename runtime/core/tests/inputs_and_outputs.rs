@@ -3,7 +3,7 @@
 mod common;
 
 use common::{GARBAGE, Model, Values, quantize, range, shape, span, tokens, values, with_program};
-use edgepack_core::format::plan::{ElemType, Fill, Input, Op, Pixels, Quant};
+use edgepack_core::format::plan::{Convert, ElemType, Fill, Input, Op, Pixels, Quant};
 use edgepack_core::kernels::isa::IsaToken;
 use edgepack_core::{InputData, RunError};
 
@@ -94,6 +94,7 @@ fn picture_model(order: Order, reverse_channels: bool) -> Model {
         buffer,
         dtype: ElemType::I8,
         quant: QUANT,
+        limits: None,
         arena_dims: [n, h, w, c],
         strides,
         pixels: Some(Pixels { tables, reverse_channels, strides: nhwc, from_image: "{}" }),
@@ -114,6 +115,92 @@ fn arena_after(model: &Model, data: InputData<'_>) -> Vec<u8> {
     let arena = on(IsaToken::scalar());
     tokens().into_iter().for_each(|token| assert_eq!(on(token), arena, "on {}", token.set()));
     arena
+}
+
+/// A model that gives the integers that it takes, cast to f32 and back, and the f32 numbers.
+fn integer_model(dtype: ElemType, limits: [i32; 2]) -> Model {
+    let mut model = Model::default();
+    model.buffer(3);
+    let buffer = model.buffer(4 * dtype.bytes() as usize);
+    let numbers = model.output_f32(4);
+    let back = model.buffer(4 * dtype.bytes() as usize);
+    model.gives(back, dtype);
+    let convert = |input, from, output, to| Op::Convert(Convert { input, from, output, to });
+    model.step(convert(buffer, dtype, numbers, ElemType::F32));
+    model.step(convert(numbers, ElemType::F32, back, dtype));
+    model.inputs.push(Input {
+        name: "ids",
+        dims: shape(&[4]),
+        buffer,
+        dtype,
+        quant: Quant { scale: 1.0, zero_point: 0 },
+        limits: Some(limits),
+        arena_dims: [1, 1, 1, 4],
+        strides: [0, 0, 0, 1],
+        pixels: None,
+    });
+    model
+}
+
+#[test]
+fn integers_are_taken_in_every_form_that_holds_them_and_given_back() {
+    let wanted = [
+        (ElemType::I32, Values::I32(vec![-5, 0, 3, 1 << 24])),
+        (ElemType::I64, Values::I64(vec![-5, 0, 3, 1 << 24])),
+    ];
+    for (dtype, wanted) in wanted {
+        let package = integer_model(dtype, [-5, 1 << 24]).package();
+        with_program(&package, IsaToken::scalar(), |program, arena| {
+            let forms = [
+                InputData::I32(&[-5, 0, 3, 1 << 24]),
+                InputData::I64(&[-5, 0, 3, 1 << 24]),
+                InputData::F32(&[-5.0, 0.0, 3.0, 16_777_216.0]),
+            ];
+            for data in forms {
+                program.set_input(0, data, arena).unwrap();
+                program.run(arena).unwrap();
+                assert_eq!(
+                    Values::of(program.output(0, arena).unwrap()),
+                    Values::F32(vec![-5.0, 0.0, 3.0, 16_777_216.0])
+                );
+                assert_eq!(Values::of(program.output(1, arena).unwrap()), wanted);
+            }
+        });
+    }
+    let package = integer_model(ElemType::Bool, [0, 1]).package();
+    with_program(&package, IsaToken::scalar(), |program, arena| {
+        for data in [InputData::Bool(&[1, 0, 0, 1]), InputData::I64(&[1, 0, 0, 1])] {
+            program.set_input(0, data, arena).unwrap();
+            program.run(arena).unwrap();
+            assert_eq!(Values::of(program.output(1, arena).unwrap()), Values::Bool(vec![1, 0, 0, 1]));
+        }
+    });
+}
+
+#[test]
+fn integers_beyond_the_limits_of_an_input_are_refused_by_their_index() {
+    let package = integer_model(ElemType::I64, [-2, 256]).package();
+    with_program(&package, IsaToken::scalar(), |program, arena| {
+        let value = |index| Err(RunError::Value { index, least: -2, greatest: 256 });
+        assert_eq!(program.set_input(0, InputData::I64(&[0, 257, 0, 0]), arena), value(1));
+        assert_eq!(program.set_input(0, InputData::I64(&[0, 0, 0, i64::MIN]), arena), value(3));
+        assert_eq!(program.set_input(0, InputData::I32(&[-3, 257, 0, 0]), arena), value(0));
+        assert_eq!(program.set_input(0, InputData::F32(&[0.0, 1.0, 2.5, 3.0]), arena), value(2));
+        assert_eq!(program.set_input(0, InputData::F32(&[f32::NAN, 1.0, 2.0, 3.0]), arena), value(0));
+        assert_eq!(program.set_input(0, InputData::F32(&[1e30, 1.0, 2.0, 3.0]), arena), value(0));
+        assert_eq!(program.set_input(0, InputData::Pixels(&[0; 4]), arena), Err(RunError::NoPixels));
+        let length = Err(RunError::Length { needed: 4, given: 3 });
+        assert_eq!(program.set_input(0, InputData::I64(&[0; 3]), arena), length);
+        // Seeded samples are spread over what is taken.
+        program.set_input(0, InputData::Quantized(&[-128, 127, 0, -127]), arena).unwrap();
+        program.run(arena).unwrap();
+        assert_eq!(Values::of(program.output(1, arena).unwrap()), Values::I64(vec![-2, 255, 127, -1]));
+    });
+    let package = picture_model(Order::Nchw, false).package();
+    with_program(&package, IsaToken::scalar(), |program, arena| {
+        let data = InputData::I32(&[0; ELEMS]);
+        assert_eq!(program.set_input(0, data, arena), Err(RunError::NoIntegers));
+    });
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::validate;
 /// The first bytes of every package.
 pub const MAGIC: [u8; 8] = *b"EDGEPACK";
 /// The format that this build writes, and the only one that it reads.
-pub const FORMAT_VERSION: u32 = 4;
+pub const FORMAT_VERSION: u32 = 5;
 /// Size of the header.
 pub const HEADER_BYTES: usize = 64;
 /// Size of an entry of the section table.

@@ -10,11 +10,13 @@
 //! [postcard]: https://postcard.jamesmunns.com/wire-format
 
 mod float;
+mod integers;
 
 pub use float::{
     ConvF32, Elementwise, F32_OPERANDS, F32_PANEL, F32_REGISTERS, Function, Instruction, LayerNormF32,
     MatMulF32, PoolF32, PoolF32Op, Quantized, Source,
 };
+pub use integers::Convert;
 use serde::{Deserialize, Serialize};
 
 /// The most dimensions that a tensor of the model may have.
@@ -81,7 +83,7 @@ impl Head {
 
 /// One input of the model, and the three forms in which an application may give it: f32 in the
 /// model's own shape (already preprocessed), u8 pixels where the package records a preprocessing,
-/// or int8 in the order of the arena.
+/// or int8 in the order of the arena. Integers and truth values are given as such, in the model's own shape.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Input<'a> {
     /// The model's name of it.
@@ -94,6 +96,9 @@ pub struct Input<'a> {
     pub dtype: ElemType,
     /// Scale and zero point of the int8 tensor, or of int8 values that are given for an f32 one.
     pub quant: Quant,
+    /// Of integers and truth values: the least and the greatest that the plan can take; others are refused
+    /// when they are given. `None` for other types.
+    pub limits: Option<[i32; 2]>,
     /// Dimensions of the tensor, in the order in which it lies in the arena.
     pub arena_dims: [u32; 4],
     /// For each of `arena_dims`, the distance in elements in the model's own shape.
@@ -123,6 +128,39 @@ pub enum ElemType {
     I8,
     /// f32.
     F32,
+    /// Integers of 32 bits.
+    I32,
+    /// Integers of 64 bits.
+    I64,
+    /// Truth values: one byte, 0 or 1.
+    Bool,
+}
+
+impl ElemType {
+    /// Bytes of an element; it lies at a multiple of these.
+    pub const fn bytes(self) -> u32 {
+        match self {
+            Self::I8 | Self::Bool => 1,
+            Self::F32 | Self::I32 => 4,
+            Self::I64 => 8,
+        }
+    }
+
+    /// Whether elements are integers or truth values, which only [`Convert`] reads and writes.
+    pub const fn is_integer(self) -> bool {
+        matches!(self, Self::I32 | Self::I64 | Self::Bool)
+    }
+
+    /// What people call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::I8 => "int8",
+            Self::F32 => "f32",
+            Self::I32 => "int32",
+            Self::I64 => "int64",
+            Self::Bool => "bool",
+        }
+    }
 }
 
 /// One output of the model, in the model's own shape and order of dimensions.
@@ -186,6 +224,8 @@ pub enum Op {
     MatMulF32(MatMulF32),
     /// Layer normalization in f32.
     LayerNormF32(LayerNormF32),
+    /// Integers or truth values of an application become numbers of the plan, or the other way round.
+    Convert(Convert),
 }
 
 /// Zero point and bounds of an int8 result.

@@ -5,6 +5,7 @@ mod float;
 mod golden;
 mod hostile;
 mod hostile_ops;
+mod integers;
 mod messages;
 mod mutations;
 mod parts;

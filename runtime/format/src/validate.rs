@@ -2,6 +2,7 @@
 //! tensors, and no executor can fail in the middle.
 
 mod float;
+mod integers;
 mod ops;
 
 use core::marker::PhantomData;
@@ -168,8 +169,12 @@ fn quant(quant: &Quant) -> Check {
 
 fn input(input: &Input<'_>, bounds: &Bounds<'_>) -> Check {
     let elems = dims(&input.dims);
-    bounds.arena(input.buffer, elems, elem_bytes(input.dtype), "buffer")?;
+    bounds.arena(input.buffer, elems, input.dtype.bytes(), "buffer")?;
     quant(&input.quant)?;
+    match (input.dtype.is_integer(), input.limits) {
+        (true, Some([least, greatest])) => require(least <= greatest, "limits")?,
+        (has_limits, limits) => require(has_limits == limits.is_some(), "limits")?,
+    }
     require(product(&input.arena_dims) == elems, "arena_dims")?;
     let reaches = |strides: &[u32; 4]| extent(0, &input.arena_dims, strides) == elems;
     require(reaches(&input.strides), "strides")?;
@@ -181,22 +186,16 @@ fn input(input: &Input<'_>, bounds: &Bounds<'_>) -> Check {
         ElemType::F32 => {
             bounds.floats(pixels.tables, entries.ok_or("pixel tables")?, f32::is_finite, "pixel tables")?;
         }
+        ElemType::I32 | ElemType::I64 | ElemType::Bool => return Err("pixels"),
     }
     require(reaches(&pixels.strides), "pixel strides")
 }
 
-fn elem_bytes(of: ElemType) -> u32 {
-    match of {
-        ElemType::I8 => 1,
-        ElemType::F32 => 4,
-    }
-}
-
 fn output(output: &Output<'_>, bounds: &Bounds<'_>) -> Check {
-    bounds.arena(output.buffer, dims(&output.dims), elem_bytes(output.dtype), "buffer")?;
+    bounds.arena(output.buffer, dims(&output.dims), output.dtype.bytes(), "buffer")?;
     match (&output.quant, output.dtype) {
         (Some(value), ElemType::I8) => quant(value),
-        (None, ElemType::F32) => Ok(()),
+        (None, dtype) if dtype != ElemType::I8 => Ok(()),
         _ => Err("quant"),
     }
 }

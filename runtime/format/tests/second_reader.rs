@@ -16,6 +16,7 @@ fn package() -> Vec<u8> {
         buffer: x,
         dtype: ElemType::I8,
         quant,
+        limits: None,
         arena_dims: [1, 1, 1, 4],
         strides: [4, 4, 4, 1],
         pixels: None,
@@ -85,7 +86,7 @@ fn u64_at(bytes: &[u8], at: usize) -> usize {
 /// The sections by kind, hashes checked.
 fn sections(package: &[u8]) -> Vec<(usize, &[u8])> {
     assert_eq!(&package[..8], b"EDGEPACK");
-    assert_eq!((u32_at(package, 8), u32_at(package, 12), u64_at(package, 16)), (4, 64, package.len()));
+    assert_eq!((u32_at(package, 8), u32_at(package, 12), u64_at(package, 16)), (5, 64, package.len()));
     let count = u32_at(package, 24);
     let mut header = package[..64 + 80 * count].to_vec();
     header[32..64].fill(0);
@@ -115,6 +116,8 @@ fn the_page_is_enough_to_read_a_package() {
     assert_eq!(plan.varints(), [1, 4, 1, 1, 1, 1]);
     assert_eq!(plan.varints(), [0, 4]);
     assert_eq!((plan.varint(), plan.f32(), plan.byte()), (0, 0.5, 0));
+    // No limits.
+    assert_eq!(plan.byte(), 0);
     assert_eq!((plan.varints(), plan.varints(), plan.byte()), ([1, 1, 1, 4], [4, 4, 4, 1], 0));
     // Output.
     assert_eq!((plan.text().as_str(), plan.byte()), ("y", 2));
@@ -172,11 +175,12 @@ impl Reader<'_> {
 
 #[test]
 fn the_page_is_enough_to_read_heads_inputs_and_outputs() {
-    read("Head", |head| assert_eq!(head.varints(), [1280, 1, 2, 27, 1 << 40]));
+    read("Head", |head| assert_eq!(head.varints(), [1280, 1, 2, 29, 1 << 40]));
     read("image", |input| {
         assert_eq!((input.text().as_str(), input.byte()), ("image", 4));
         assert_eq!((input.varints(), input.varints()), ([1, 2, 4, 4, 1, 1], [0, 32]));
         assert_eq!((input.varint(), input.f32(), input.i8()), (0, 0.25, 5));
+        assert_eq!(input.byte(), 0);
         assert_eq!((input.varints(), input.varints()), ([1, 4, 4, 2], [32, 4, 1, 16]));
         // Pixels: there; tables, reverse_channels, strides, from_image.
         assert_eq!((input.byte(), input.varints(), input.byte()), (1, [0, 512], 1));
@@ -388,7 +392,19 @@ fn the_page_is_enough_to_read_operations_in_f32() {
     });
 }
 
-/// The bytes of format 4: a change here is a change of the format, and wants a new version of it.
+#[test]
+fn the_page_is_enough_to_read_operations_on_integers() {
+    read_step("to_f32", [0, 0], 15, |convert| {
+        assert_eq!((convert.varints(), convert.varint()), ([128, 32], 3));
+        assert_eq!((convert.varints(), convert.varint()), ([160, 16], 1));
+    });
+    read_step("to_bool", [0, 0], 15, |convert| {
+        assert_eq!((convert.varints(), convert.varint()), ([128, 32], 1));
+        assert_eq!((convert.varints(), convert.varint()), ([160, 8], 4));
+    });
+}
+
+/// The bytes of format 5: a change here is a change of the format, and wants a new version of it.
 #[test]
 fn the_dump_on_the_page_is_this_package() {
     let mut dump = String::new();

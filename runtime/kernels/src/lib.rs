@@ -38,6 +38,7 @@ pub mod copy;
 pub mod elementwise;
 pub mod float;
 pub mod input;
+pub mod integers;
 pub mod isa;
 pub mod layer_norm;
 pub mod lookup;

@@ -134,6 +134,7 @@ pub fn written(op: &Op) -> Span {
         Op::PoolF32(op) => op.output,
         Op::MatMulF32(op) => op.output,
         Op::LayerNormF32(op) => op.output,
+        Op::Convert(op) => op.output,
     }
 }
 
@@ -224,6 +225,7 @@ impl Model {
             buffer,
             dtype: ElemType::I8,
             quant: Quant { scale: 0.5, zero_point: 0 },
+            limits: None,
             arena_dims: [1, 1, 1, elems as u32],
             strides: [0, 0, 0, 1],
             pixels: None,
@@ -233,11 +235,8 @@ impl Model {
 
     /// Makes a span an output of the model.
     pub fn gives(&mut self, buffer: Span, dtype: ElemType) {
-        let (elem_bytes, quant) = match dtype {
-            ElemType::I8 => (1, Some(Quant { scale: 0.5, zero_point: 0 })),
-            ElemType::F32 => (4, None),
-        };
-        let dims = shape(&[buffer.bytes / elem_bytes]);
+        let quant = (dtype == ElemType::I8).then_some(Quant { scale: 0.5, zero_point: 0 });
+        let dims = shape(&[buffer.bytes / dtype.bytes()]);
         self.outputs.push(Output { name: "output", dims, buffer, dtype, quant, exact: true });
     }
 
@@ -325,7 +324,7 @@ impl Model {
     pub fn run_i8(&self, inputs: &[&[i8]]) -> Vec<i8> {
         match self.run_everywhere(inputs).remove(0) {
             Values::I8(values) => values,
-            Values::F32(_) => panic!("an f32 output"),
+            other => panic!("an output of another type: {other:?}"),
         }
     }
 
@@ -333,7 +332,7 @@ impl Model {
     pub fn run_f32(&self, inputs: &[&[i8]]) -> Vec<f32> {
         match self.run_everywhere(inputs).remove(0) {
             Values::F32(values) => values,
-            Values::I8(_) => panic!("an int8 output"),
+            other => panic!("an output of another type: {other:?}"),
         }
     }
 }
@@ -343,6 +342,9 @@ impl Model {
 pub enum Values {
     I8(Vec<i8>),
     F32(Vec<f32>),
+    I32(Vec<i32>),
+    I64(Vec<i64>),
+    Bool(Vec<u8>),
 }
 
 impl Values {
@@ -350,6 +352,9 @@ impl Values {
         match data {
             OutputData::I8(values) => Self::I8(values.to_vec()),
             OutputData::F32(values) => Self::F32(values.to_vec()),
+            OutputData::I32(values) => Self::I32(values.to_vec()),
+            OutputData::I64(values) => Self::I64(values.to_vec()),
+            OutputData::Bool(values) => Self::Bool(values.to_vec()),
         }
     }
 }

@@ -14,6 +14,8 @@ use crate::common::{Aligned, Model, range, scratch_bytes, shape, span, values};
 
 #[path = "random_float.rs"]
 mod float;
+#[path = "random_integers.rs"]
+mod integers;
 
 /// Bytes of the constants: 256 f32 in (0, 1], then int8 that are never -128, then more f32 as before, then
 /// the programs.
@@ -185,6 +187,9 @@ impl RandomPlan {
         let (dims, strides) = (self.numbers([1, c, h, w]), self.numbers(strides));
         let tables = self.bytes(channels * 256, 1);
         let pixel_strides = self.numbers(own);
+        if self.rng.one_in(8) {
+            return self.integers(&dims, count, arena_dims, strides);
+        }
         let is_f32 = self.rng.one_in(4);
         let (dtype, elem_bytes) = if is_f32 { (ElemType::F32, 4) } else { (ElemType::I8, 1) };
         let tables = if is_f32 && channels == 1 { self.floats(256) } else { tables };
@@ -196,6 +201,7 @@ impl RandomPlan {
             buffer: self.anywhere(count * elem_bytes, elem_bytes),
             dtype,
             quant: Quant { scale: self.multiplier(), zero_point: self.rng.int8() },
+            limits: None,
             arena_dims: self.numbers(arena_dims),
             strides,
             pixels: (self.rng.one_in(2) && (!is_f32 || channels == 1)).then_some(pixels),
@@ -204,14 +210,15 @@ impl RandomPlan {
 
     fn output(&mut self) -> Output<'static> {
         let dims = [self.rng.between(1, 9), self.rng.between(1, 9)];
-        let (dtype, elem_bytes) = self.rng.pick(&[(ElemType::I8, 1), (ElemType::F32, 4)]);
-        let quant = (elem_bytes == 1).then(|| Quant { scale: 1.0, zero_point: self.rng.int8() });
-        let buffer = self.anywhere(elems(&dims) * elem_bytes, elem_bytes);
+        use ElemType::{Bool, F32, I8, I32, I64};
+        let dtype = self.rng.pick(&[I8, I8, I8, F32, F32, F32, I32, I64, Bool]);
+        let quant = (dtype == I8).then(|| Quant { scale: 1.0, zero_point: self.rng.int8() });
+        let buffer = self.anywhere(elems(&dims) * dtype.bytes(), dtype.bytes());
         Output { name: "", dims: shape(&self.numbers(dims)), buffer, dtype, quant, exact: true }
     }
 
     fn step(&mut self) -> Step<'static> {
-        let op = match self.rng.between(0, 17) {
+        let op = match self.rng.between(0, 18) {
             0..=2 => Op::Conv(self.conv()),
             3 | 4 => Op::Binary(self.binary()),
             5 => Op::Lookup(self.lookup()),
@@ -225,6 +232,7 @@ impl RandomPlan {
             10 => Op::LayerNorm(self.layer_norm()),
             11 => Op::Recurrent(self.recurrent()),
             12 => Op::Copy(self.copy()),
+            18 => Op::Convert(self.convert()),
             _ => self.float_step(),
         };
         let scratch = match &op {

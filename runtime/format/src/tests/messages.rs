@@ -10,10 +10,10 @@ const MESSAGES: &[(Error, u32, &str)] = &[
     (
         Error::Version { found: FORMAT_VERSION + 1 },
         2,
-        "written by a newer edgepack (format 5, this build reads 4): update this program, or pack the model \
+        "written by a newer edgepack (format 6, this build reads 5): update this program, or pack the model \
          again with the edgepack of this version",
     ),
-    (Error::Version { found: 0 }, 2, "format 0 is no longer read (this build reads 4): pack the model again"),
+    (Error::Version { found: 0 }, 2, "format 0 is no longer read (this build reads 5): pack the model again"),
     (
         Error::Length { expected: 960, found: 512 },
         3,

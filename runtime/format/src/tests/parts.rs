@@ -35,6 +35,8 @@ pub(super) const AVERAGE_F32: usize = 23;
 pub(super) const MAX_F32: usize = 24;
 pub(super) const MATMUL_OF_F32: usize = 25;
 pub(super) const LAYER_NORM_F32: usize = 26;
+pub(super) const TO_F32: usize = 27;
+pub(super) const TO_BOOL: usize = 28;
 
 /// What a package is made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,6 +115,7 @@ impl Parts {
             buffer: span(0, 32),
             dtype: ElemType::I8,
             quant,
+            limits: None,
             arena_dims: [1, 4, 4, 2],
             strides: [32, 4, 1, 16],
             pixels: Some(pixels),
@@ -136,7 +139,8 @@ impl Parts {
             .chain(Self::attention(&mut constants))
             .chain(Self::moves(&mut constants))
             .chain(Self::recurrent(&mut constants))
-            .chain(Self::floats(&mut constants));
+            .chain(Self::floats(&mut constants))
+            .chain(Self::integers());
         let steps: Vec<Step<'_>> = steps
             .map(|(name, op)| {
                 let scratch = match name {
@@ -448,3 +452,4 @@ operation!(conv_f32, ConvF32);
 operation!(pool_f32, PoolF32);
 operation!(mat_mul_f32, MatMulF32);
 operation!(layer_norm_f32, LayerNormF32);
+operation!(convert, Convert);

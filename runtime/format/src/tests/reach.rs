@@ -223,7 +223,14 @@ fn float_uses(op: &Op) -> Vec<Use> {
                 constant(op.beta, channels, 4),
             ]
         }
-        other => panic!("{other:?} is not of f32"),
+        Op::Convert(op) => {
+            let elems = (op.input.bytes / op.from.bytes()).into();
+            std::vec![
+                used(op.input, elems, op.from.bytes().into()),
+                written(op.output, elems, op.to.bytes().into()),
+            ]
+        }
+        other => panic!("{other:?} is neither of f32 nor of integers"),
     }
 }
 
@@ -268,7 +275,7 @@ pub(super) fn check(package: &Package<'_>) {
     for input in package.inputs() {
         let elems = volume(input.dims.as_slice());
         assert_eq!(volume(&input.arena_dims), elems);
-        let elem_bytes = if input.dtype == ElemType::F32 { 4 } else { 1 };
+        let elem_bytes = input.dtype.bytes().into();
         check(&written(input.buffer, elems, elem_bytes));
         assert!(walk(0, &input.arena_dims, &input.strides) <= elems);
         if let Some(pixels) = input.pixels {
@@ -279,7 +286,7 @@ pub(super) fn check(package: &Package<'_>) {
         input_bytes += input.buffer.bytes as usize;
     }
     for output in package.outputs() {
-        let elem_bytes = if output.dtype == ElemType::F32 { 4 } else { 1 };
+        let elem_bytes = output.dtype.bytes().into();
         check(&used(output.buffer, volume(output.dims.as_slice()), elem_bytes));
     }
     for step in package.steps() {

@@ -1,6 +1,6 @@
 //! What must be true of each operation: the preconditions of its kernel.
 
-use super::{Bounds, Check, end, extent, float, overlap, product, require};
+use super::{Bounds, Check, end, extent, float, integers, overlap, product, require};
 use crate::plan::{
     Binary, BinaryOp, Conv, Copy, LayerNorm, Lookup, MatMul, Op, Operand, Pool, PoolOp, Range, Recurrent,
     Softmax, SoftmaxInput, SoftmaxOutput, Span, Step,
@@ -51,6 +51,7 @@ pub(super) fn step(step: &Step<'_>, bounds: &Bounds<'_>) -> Check {
             [op.lhs, op.rhs, op.output].into_iter().try_for_each(apart)
         }
         Op::LayerNormF32(op) => float::layer_norm(op, bounds),
+        Op::Convert(op) => integers::convert(op, bounds),
     }
 }
 

@@ -1,0 +1,97 @@
+//! Operations on integers, inputs and outputs of them: right ones, and ones that lie.
+
+use std::vec::Vec;
+
+use super::hostile::{check, check_allowed};
+use super::parts::*;
+use crate::Place;
+use crate::plan::*;
+
+impl Parts {
+    pub(super) fn integers() -> Vec<(&'static str, Op)> {
+        let to_f32 =
+            Convert { input: span(128, 32), from: ElemType::I64, output: span(160, 16), to: ElemType::F32 };
+        let to_bool =
+            Convert { input: span(128, 32), from: ElemType::F32, output: span(160, 8), to: ElemType::Bool };
+        std::vec![("to_f32", Op::Convert(to_f32)), ("to_bool", Op::Convert(to_bool))]
+    }
+}
+
+const fn at(step: usize) -> Place {
+    Place::Step(step as u32)
+}
+
+#[test]
+fn conversions_that_lie_are_refused() {
+    check(&[
+        ("input of no element", at(TO_F32), "input", |p| convert(p, TO_F32).input.bytes = 7),
+        ("input of a part of an element", at(TO_F32), "input", |p| convert(p, TO_F32).input.bytes = 33),
+        ("integers at a multiple of four", at(TO_F32), "input", |p| convert(p, TO_F32).input.offset = 100),
+        ("input behind the arena", at(TO_F32), "input", |p| convert(p, TO_F32).input.offset = 1272),
+        ("output of another size", at(TO_F32), "output", |p| convert(p, TO_F32).output.bytes = 32),
+        ("output over the input", at(TO_F32), "output, which overlaps the input", |p| {
+            convert(p, TO_F32).output.offset = 156;
+        }),
+        ("integers to integers", at(TO_F32), "types", |p| convert(p, TO_F32).to = ElemType::I32),
+        ("f32 to f32", at(TO_F32), "types", |p| convert(p, TO_F32).from = ElemType::F32),
+        ("int8 to f32", at(TO_F32), "types", |p| convert(p, TO_F32).from = ElemType::I8),
+        ("f32 to int8", at(TO_BOOL), "types", |p| convert(p, TO_BOOL).to = ElemType::I8),
+        ("truth values of four bytes", at(TO_BOOL), "output", |p| convert(p, TO_BOOL).output.bytes = 32),
+    ]);
+    check_allowed(&[("integers of 32 bits", |p| {
+        let convert = convert(p, TO_F32);
+        convert.from = ElemType::I32;
+        convert.input.bytes = 16;
+    })]);
+}
+
+/// Makes the input one of integers.
+fn of_integers(parts: &mut Parts, dtype: ElemType) {
+    let input = &mut parts.inputs[0];
+    input.dtype = dtype;
+    input.buffer.bytes *= dtype.bytes();
+    input.limits = Some([-3, 300]);
+    input.pixels = None;
+    parts.golden.clear();
+}
+
+#[test]
+fn inputs_of_integers_have_limits_and_no_pixels() {
+    let input = Place::Input(0);
+    check(&[
+        ("no limits", input, "limits", |p| {
+            of_integers(p, ElemType::I64);
+            p.inputs[0].limits = None;
+        }),
+        ("limits in the wrong order", input, "limits", |p| {
+            of_integers(p, ElemType::I32);
+            p.inputs[0].limits = Some([1, 0]);
+        }),
+        ("limits of int8", input, "limits", |p| p.inputs[0].limits = Some([0, 1])),
+        ("pixels", input, "pixels", |p| {
+            let pixels = p.inputs[0].pixels;
+            of_integers(p, ElemType::Bool);
+            p.inputs[0].pixels = pixels;
+        }),
+        ("four bytes for 64 bits", input, "buffer", |p| {
+            of_integers(p, ElemType::I32);
+            p.inputs[0].dtype = ElemType::I64;
+        }),
+        ("output of integers with a scale", Place::Output(0), "quant", |p| {
+            p.outputs[0].dtype = ElemType::Bool;
+        }),
+    ]);
+    check_allowed(&[
+        ("an input of 64 bits", |p| of_integers(p, ElemType::I64)),
+        ("an input of truth values", |p| of_integers(p, ElemType::Bool)),
+        ("one integer is taken", |p| {
+            of_integers(p, ElemType::I32);
+            p.inputs[0].limits = Some([i32::MIN; 2]);
+        }),
+        ("an output of truth values", |p| {
+            p.outputs[0].dtype = ElemType::Bool;
+            p.outputs[0].quant = None;
+        }),
+        ("an output of 32 bits", |p| p.outputs[1].dtype = ElemType::I32),
+    ]);
+}
