@@ -156,13 +156,10 @@ impl OutputFacts {
                 let real = |&byte: &u8| (i32::from(byte as i8) - i32::from(zero_point)) as f32 * scale;
                 bytes.iter().map(real).collect()
             }
-            ElemType::I32 => {
-                bytes.as_chunks::<4>().0.iter().map(|&value| i32::from_le_bytes(value) as f32).collect()
+            dtype => {
+                let elems = bytes.chunks_exact(dtype.bytes() as usize);
+                elems.map(|elem| dtype.read(elem) as f32).collect()
             }
-            ElemType::I64 => {
-                bytes.as_chunks::<8>().0.iter().map(|&value| i64::from_le_bytes(value) as f32).collect()
-            }
-            ElemType::Bool => bytes.iter().map(|&value| f32::from(value)).collect(),
         }
     }
 }

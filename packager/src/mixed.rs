@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use edgepack_engine::{InputData, Model, OutputData, SessionOptions};
+use edgepack_engine::{InputData, Model, SessionOptions};
 use edgepack_harness::{Accuracy, AccuracySummary, Progress};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -297,14 +297,9 @@ fn run(package: &[u8], samples: &[Judged]) -> Result<(Quality, BTreeMap<String, 
         } else {
             session.run().map_err(failed)?;
         }
-        let outputs = (0..sample.outputs.len()).map(|output| match session.output(output)? {
-            OutputData::F32(values) => Ok(values.to_vec()),
-            OutputData::I8(values) => Ok(values.iter().map(|&q| f32::from(q)).collect()),
-            OutputData::I32(values) => Ok(values.iter().map(|&i| i as f32).collect()),
-            OutputData::I64(values) => Ok(values.iter().map(|&i| i as f32).collect()),
-            OutputData::Bool(values) => Ok(values.iter().map(|&b| f32::from(b)).collect()),
-        });
-        let outputs = outputs.collect::<std::result::Result<Vec<_>, _>>().map_err(failed)?;
+        let outputs = (0..sample.outputs.len())
+            .map(|output| session.output(output).map(|output| output.values().collect()));
+        let outputs = outputs.collect::<std::result::Result<Vec<Vec<f32>>, _>>().map_err(failed)?;
         accuracy.add(&sample.outputs, &outputs, sample.label);
     }
     let mut times = BTreeMap::new();

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use edgepack_format::plan::ElemType;
+
 /// Why a package cannot be bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -64,6 +66,13 @@ pub enum RunError {
     },
     /// Pixels for an input whose package records no preprocessing.
     NoPixels,
+    /// Elements of another type than the input's, or of one that is not given by its bytes.
+    Type {
+        /// The input's.
+        needed: ElemType,
+        /// The type given.
+        given: ElemType,
+    },
     /// Integers for an input that takes numbers: give f32.
     NoIntegers,
     /// An element of an input of integers is none, or not one that the package takes.
@@ -114,6 +123,9 @@ impl fmt::Display for RunError {
             Self::NoPixels => f.write_str(
                 "the package takes no pixels: it was calibrated with values; give f32 (or pack with u8 samples)",
             ),
+            Self::Type { needed, given } => {
+                write!(f, "elements of {}, but the model's input is {}", given.name(), needed.name())
+            }
             Self::NoIntegers => f.write_str("the package takes numbers here, no integers: give f32"),
             Self::Value { index, least, greatest } => {
                 write!(f, "element {index} is no integer from {least} to {greatest}, which the package takes")

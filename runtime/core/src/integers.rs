@@ -13,7 +13,7 @@ pub(crate) fn integer(dtype: ElemType) -> Option<Integer> {
         ElemType::I32 => Some(Integer::I32),
         ElemType::I64 => Some(Integer::I64),
         ElemType::Bool => Some(Integer::Bool),
-        ElemType::I8 | ElemType::F32 => None,
+        _ => None,
     }
 }
 
@@ -47,10 +47,12 @@ pub(crate) fn set(
             (value as i64 as f32 == value).then_some(value as i64)
         }
         InputData::Quantized(values) => values.get(index).map(|&value| spread(limits, value)),
-        InputData::Pixels(_) => None,
+        InputData::Pixels(_) | InputData::Elements(..) => None,
     };
-    if let InputData::Pixels(_) = data {
-        return Err(RunError::NoPixels);
+    match data {
+        InputData::Pixels(_) => return Err(RunError::NoPixels),
+        InputData::Elements(given, _) => return Err(RunError::Type { needed: input.dtype, given }),
+        _ => {}
     }
     for (index, bytes) in buffer.chunks_exact_mut(kind.bytes()).enumerate() {
         let accepted = value(index).filter(|value| (least..=greatest).contains(value));
@@ -67,16 +69,19 @@ pub(crate) fn fill(input: &Input<'_>, kind: Integer, values: impl Iterator<Item 
     }
 }
 
-/// What an input takes: validation has seen that integers have limits.
+/// What an input takes.
 fn limits(input: &Input<'_>) -> [i64; 2] {
-    let [least, greatest] = input.limits.unwrap_or([0, 0]).map(i64::from);
+    let [least, greatest] = input.limits.map_or([i64::MIN, i64::MAX], |limits| limits.map(i64::from));
     match input.dtype {
         ElemType::Bool => [least.clamp(0, 1), greatest.clamp(0, 1)],
         _ => [least, greatest],
     }
 }
 
-/// 256 integers from the least to the greatest.
+/// 256 integers from the least to the greatest; where there are no limits, the value itself.
 fn spread([least, greatest]: [i64; 2], value: i8) -> i64 {
+    if least == i64::MIN {
+        return value.into();
+    }
     least + (((greatest - least + 1) * (i64::from(value) + 128)) >> 8)
 }

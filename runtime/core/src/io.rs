@@ -9,7 +9,7 @@ use crate::error::RunError;
 use crate::integers;
 use crate::run::{Program, bounds};
 
-/// One input of the model, in one of the three forms that a package takes.
+/// One input of the model, in one of the forms that a package takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum InputData<'a> {
     /// Preprocessed values in the model's own shape.
@@ -25,6 +25,9 @@ pub enum InputData<'a> {
     I64(&'a [i64]),
     /// Truth values, 0 or 1, in the model's own shape; for inputs of integers, too.
     Bool(&'a [u8]),
+    /// The bytes of an input of another type ([`ElemType::is_raw`]), in the model's own shape; f32 of the same
+    /// numbers will do, too.
+    Elements(ElemType, &'a [u8]),
 }
 
 impl InputData<'_> {
@@ -36,6 +39,11 @@ impl InputData<'_> {
             Self::Quantized(values) => values.len(),
             Self::I32(values) => values.len(),
             Self::I64(values) => values.len(),
+            // A last one that is not whole counts as two: it is one too many or too few.
+            Self::Elements(dtype, bytes) => {
+                let elem_bytes = dtype.bytes() as usize;
+                bytes.len() / elem_bytes + 2 * usize::from(!bytes.len().is_multiple_of(elem_bytes))
+            }
         }
     }
 }
@@ -53,6 +61,8 @@ pub enum OutputData<'a> {
     I64(&'a [i64]),
     /// Truth values: 0 or 1.
     Bool(&'a [u8]),
+    /// The bytes of one of another type.
+    Elements(ElemType, &'a [u8]),
 }
 
 impl<'a> OutputData<'a> {
@@ -63,8 +73,26 @@ impl<'a> OutputData<'a> {
             Self::I8(values) => cast_slice(values),
             Self::I32(values) => cast_slice(values),
             Self::I64(values) => cast_slice(values),
-            Self::Bool(values) => values,
+            Self::Bool(values) | Self::Elements(_, values) => values,
         }
+    }
+
+    /// The type of the elements.
+    pub fn dtype(&self) -> ElemType {
+        match self {
+            Self::F32(_) => ElemType::F32,
+            Self::I8(_) => ElemType::I8,
+            Self::I32(_) => ElemType::I32,
+            Self::I64(_) => ElemType::I64,
+            Self::Bool(_) => ElemType::Bool,
+            Self::Elements(dtype, _) => *dtype,
+        }
+    }
+
+    /// The numbers, int8 as they are.
+    pub fn values(&self) -> impl Iterator<Item = f32> + use<'a> {
+        let (dtype, bytes) = (self.dtype(), self.bytes());
+        bytes.chunks_exact(dtype.bytes() as usize).map(move |elem| dtype.read(elem) as f32)
     }
 }
 
@@ -82,12 +110,17 @@ pub(crate) fn fill(input: &plan::Input<'_>, values: impl Iterator<Item = i8>, bu
             let buffer: &mut [f32] = try_cast_slice_mut(buffer).unwrap_or(&mut []);
             buffer.iter_mut().zip(values).for_each(|(to, value)| *to = real(value));
         }
-        dtype => {
-            if let Some(kind) = integers::integer(dtype) {
-                integers::fill(input, kind, values, buffer);
-            }
-        }
+        dtype => match integers::integer(dtype) {
+            Some(kind) => integers::fill(input, kind, values, buffer),
+            None => write(dtype, values.map(f32::from), buffer),
+        },
     }
+}
+
+/// Writes numbers one after the other as elements of a type.
+fn write(dtype: ElemType, values: impl Iterator<Item = f32>, buffer: &mut [u8]) {
+    let elems = buffer.chunks_exact_mut(dtype.bytes() as usize);
+    elems.zip(values).for_each(|(to, value)| dtype.write(value.into(), to));
 }
 
 impl Program<'_, '_> {
@@ -110,8 +143,18 @@ impl Program<'_, '_> {
             return integers::set(&input, kind, data, buffer);
         }
         match data {
+            InputData::Elements(given, bytes) if input.dtype.is_raw() && given == input.dtype => {
+                buffer.copy_from_slice(bytes);
+            }
+            InputData::Elements(given, _) => return Err(RunError::Type { needed: input.dtype, given }),
             InputData::I32(_) | InputData::I64(_) | InputData::Bool(_) => return Err(RunError::NoIntegers),
-            InputData::Quantized(values) if !is_f32 => buffer.copy_from_slice(cast_slice(values)),
+            InputData::F32(values) if input.dtype.is_raw() => {
+                write(input.dtype, values.iter().copied(), buffer);
+            }
+            InputData::Pixels(_) if input.dtype.is_raw() => return Err(RunError::NoPixels),
+            InputData::Quantized(values) if input.dtype == ElemType::I8 => {
+                buffer.copy_from_slice(cast_slice(values))
+            }
             InputData::Quantized(values) => fill(&input, values.iter().copied(), buffer),
             InputData::F32(values) if is_f32 => {
                 let buffer = try_cast_slice_mut(buffer).unwrap_or(&mut []);
@@ -162,6 +205,7 @@ impl Program<'_, '_> {
             ElemType::I32 => OutputData::I32(try_cast_slice(bytes).unwrap_or(&[])),
             ElemType::I64 => OutputData::I64(try_cast_slice(bytes).unwrap_or(&[])),
             ElemType::Bool => OutputData::Bool(bytes),
+            dtype => OutputData::Elements(dtype, bytes),
         })
     }
 }

@@ -85,7 +85,8 @@ fn set_inputs(program: &Program<'_, '_>, arena: &mut [u8]) {
     for (index, input) in program.package.inputs().enumerate() {
         let elems = input.dims.elems().unwrap() as usize;
         let pixels: Vec<u8> = SeededBytes::new(index as u64).take(elems).collect();
-        match input.limits {
+        // Without limits every integer is taken.
+        match input.limits.or(input.dtype.is_integer().then_some([i32::MIN, i32::MAX])) {
             None => {
                 let floats: Vec<f32> = pixels.iter().map(|&x| f32::from(x) * 0.1 - 5.0).collect();
                 program.set_input(index, InputData::F32(&floats), arena).unwrap();

@@ -5,7 +5,7 @@ mod common;
 use common::{GARBAGE, Model, Values, quantize, range, shape, span, tokens, values, with_program};
 use edgepack_core::format::plan::{Convert, ElemType, Fill, Input, Op, Pixels, Quant};
 use edgepack_core::kernels::isa::IsaToken;
-use edgepack_core::{InputData, RunError};
+use edgepack_core::{InputData, OutputData, RunError};
 
 const BATCH: usize = 2;
 const HEIGHT: usize = 3;
@@ -321,4 +321,75 @@ fn models_without_inputs_and_outputs_have_no_index_at_all() {
         program.run(arena).unwrap();
         assert_eq!(arena, [1; 64]);
     });
+}
+
+#[test]
+fn other_types_are_given_by_their_bytes_or_as_numbers() {
+    for dtype in ElemType::ALL.into_iter().filter(|dtype| dtype.is_raw()) {
+        let mut model = Model::default();
+        let elem_bytes = dtype.bytes() as usize;
+        let buffer = model.buffer(3 * elem_bytes);
+        model.inputs.push(Input {
+            name: "x",
+            dims: shape(&[3]),
+            buffer,
+            dtype,
+            quant: Quant { scale: 1.0, zero_point: 0 },
+            limits: None,
+            arena_dims: [1, 1, 1, 3],
+            strides: [0, 0, 0, 1],
+            pixels: None,
+        });
+        model.gives(buffer, dtype);
+        let mut bytes = vec![0; 3 * elem_bytes];
+        for (elem, value) in bytes.chunks_exact_mut(elem_bytes).zip([0.0, 1.0, 100.0]) {
+            dtype.write(value, elem);
+        }
+        let forms = [
+            InputData::F32(&[0.0, 1.0, 100.0]),
+            InputData::Quantized(&[0, 1, 100]),
+            InputData::Elements(dtype, &bytes),
+        ];
+        for data in forms {
+            let arena = arena_after(&model, data);
+            assert_eq!(arena[buffer.offset as usize..][..bytes.len()], bytes, "{}: {data:?}", dtype.name());
+        }
+        with_program(&model.package(), IsaToken::scalar(), |program, arena| {
+            let mut refused = |data| program.set_input(0, data, arena).unwrap_err();
+            let (needed, given) = (dtype, ElemType::F32);
+            assert_eq!(refused(InputData::Elements(given, &[0; 12])), RunError::Type { needed, given });
+            let shorter = InputData::Elements(dtype, &bytes[1..]);
+            assert!(matches!(refused(shorter), RunError::Length { .. }));
+            assert_eq!(refused(InputData::Pixels(&[0; 3])), RunError::NoPixels);
+            assert_eq!(refused(InputData::I64(&[0; 3])), RunError::NoIntegers);
+            program.set_input(0, forms[2], arena).unwrap();
+            let output = program.output(0, arena).unwrap();
+            assert_eq!(output, OutputData::Elements(dtype, &bytes));
+            assert_eq!(output.values().collect::<Vec<_>>(), [0.0, 1.0, 100.0]);
+        });
+    }
+}
+
+#[test]
+fn integers_without_limits_are_taken_whatever_they_are() {
+    let mut model = Model::default();
+    let buffer = model.buffer(16);
+    model.inputs.push(Input {
+        name: "x",
+        dims: shape(&[2]),
+        buffer,
+        dtype: ElemType::I64,
+        quant: Quant { scale: 1.0, zero_point: 0 },
+        limits: None,
+        arena_dims: [1, 1, 1, 2],
+        strides: [0, 0, 0, 1],
+        pixels: None,
+    });
+    model.gives(buffer, ElemType::I64);
+    let arena = arena_after(&model, InputData::I64(&[i64::MIN, i64::MAX]));
+    let given: Vec<u8> = [i64::MIN, i64::MAX].into_iter().flat_map(i64::to_le_bytes).collect();
+    assert_eq!(arena[buffer.offset as usize..][..16], given);
+    let arena = arena_after(&model, InputData::Quantized(&[-128, 127]));
+    let small: Vec<u8> = [-128i64, 127].into_iter().flat_map(i64::to_le_bytes).collect();
+    assert_eq!(arena[buffer.offset as usize..][..16], small);
 }

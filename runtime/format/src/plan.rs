@@ -9,9 +9,11 @@
 //!
 //! [postcard]: https://postcard.jamesmunns.com/wire-format
 
+mod elem;
 mod float;
 mod integers;
 
+pub use elem::ElemType;
 pub use float::{
     ConvF32, Elementwise, F32_OPERANDS, F32_PANEL, F32_REGISTERS, Function, Instruction, LayerNormF32,
     MatMulF32, PoolF32, PoolF32Op, Quantized, Source,
@@ -83,7 +85,8 @@ impl Head {
 
 /// One input of the model, and the three forms in which an application may give it: f32 in the
 /// model's own shape (already preprocessed), u8 pixels where the package records a preprocessing,
-/// or int8 in the order of the arena. Integers and truth values are given as such, in the model's own shape.
+/// or int8 in the order of the arena. Integers and truth values are given as such, in the
+/// model's own shape; other types by their bytes, or as the numbers that f32 or int8 stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Input<'a> {
     /// The model's name of it.
@@ -97,7 +100,7 @@ pub struct Input<'a> {
     /// Scale and zero point of the int8 tensor, or of int8 values that are given for an f32 one.
     pub quant: Quant,
     /// Of integers and truth values: the least and the greatest that the plan can take; others are refused
-    /// when they are given. `None` for other types.
+    /// when they are given. `None` for other types, and where nothing but islands read the input.
     pub limits: Option<[i32; 2]>,
     /// Dimensions of the tensor, in the order in which it lies in the arena.
     pub arena_dims: [u32; 4],
@@ -119,48 +122,6 @@ pub struct Pixels<'a> {
     pub strides: [u32; 4],
     /// How an image file becomes these pixels, for those who have files (JSON; see FORMAT.md).
     pub from_image: &'a str,
-}
-
-/// The type of the elements of an input or output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ElemType {
-    /// int8 with a [`Quant`].
-    I8,
-    /// f32.
-    F32,
-    /// Integers of 32 bits.
-    I32,
-    /// Integers of 64 bits.
-    I64,
-    /// Truth values: one byte, 0 or 1.
-    Bool,
-}
-
-impl ElemType {
-    /// Bytes of an element; it lies at a multiple of these.
-    pub const fn bytes(self) -> u32 {
-        match self {
-            Self::I8 | Self::Bool => 1,
-            Self::F32 | Self::I32 => 4,
-            Self::I64 => 8,
-        }
-    }
-
-    /// Whether elements are integers or truth values, which only [`Convert`] reads and writes.
-    pub const fn is_integer(self) -> bool {
-        matches!(self, Self::I32 | Self::I64 | Self::Bool)
-    }
-
-    /// What people call it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::I8 => "int8",
-            Self::F32 => "f32",
-            Self::I32 => "int32",
-            Self::I64 => "int64",
-            Self::Bool => "bool",
-        }
-    }
 }
 
 /// One output of the model, in the model's own shape and order of dimensions.

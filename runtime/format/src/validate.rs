@@ -171,13 +171,14 @@ fn input(input: &Input<'_>, bounds: &Bounds<'_>) -> Check {
     let elems = dims(&input.dims);
     bounds.arena(input.buffer, elems, input.dtype.bytes(), "buffer")?;
     quant(&input.quant)?;
-    match (input.dtype.is_integer(), input.limits) {
-        (true, Some([least, greatest])) => require(least <= greatest, "limits")?,
-        (has_limits, limits) => require(has_limits == limits.is_some(), "limits")?,
+    if let Some([least, greatest]) = input.limits {
+        require(input.dtype.is_integer() && least <= greatest, "limits")?;
     }
     require(product(&input.arena_dims) == elems, "arena_dims")?;
     let reaches = |strides: &[u32; 4]| extent(0, &input.arena_dims, strides) == elems;
     require(reaches(&input.strides), "strides")?;
+    let in_order = Some(input.arena_dims[3]) == elems && input.strides[3] == 1;
+    require(!input.dtype.is_raw() || in_order, "arena_dims, which have an order")?;
     let Some(pixels) = &input.pixels else { return Ok(()) };
     let [_, _, _, channels] = input.arena_dims;
     let entries = channels.checked_mul(256);
@@ -186,7 +187,7 @@ fn input(input: &Input<'_>, bounds: &Bounds<'_>) -> Check {
         ElemType::F32 => {
             bounds.floats(pixels.tables, entries.ok_or("pixel tables")?, f32::is_finite, "pixel tables")?;
         }
-        ElemType::I32 | ElemType::I64 | ElemType::Bool => return Err("pixels"),
+        _ => return Err("pixels"),
     }
     require(reaches(&pixels.strides), "pixel strides")
 }

@@ -355,6 +355,7 @@ impl Values {
             OutputData::I32(values) => Self::I32(values.to_vec()),
             OutputData::I64(values) => Self::I64(values.to_vec()),
             OutputData::Bool(values) => Self::Bool(values.to_vec()),
+            OutputData::Elements(dtype, _) => panic!("an output of {}", dtype.name()),
         }
     }
 }

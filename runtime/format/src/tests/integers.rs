@@ -56,13 +56,9 @@ fn of_integers(parts: &mut Parts, dtype: ElemType) {
 }
 
 #[test]
-fn inputs_of_integers_have_limits_and_no_pixels() {
+fn inputs_of_integers_may_have_limits_and_no_pixels() {
     let input = Place::Input(0);
     check(&[
-        ("no limits", input, "limits", |p| {
-            of_integers(p, ElemType::I64);
-            p.inputs[0].limits = None;
-        }),
         ("limits in the wrong order", input, "limits", |p| {
             of_integers(p, ElemType::I32);
             p.inputs[0].limits = Some([1, 0]);
@@ -82,6 +78,10 @@ fn inputs_of_integers_have_limits_and_no_pixels() {
         }),
     ]);
     check_allowed(&[
+        ("no limits, for islands", |p| {
+            of_integers(p, ElemType::I64);
+            p.inputs[0].limits = None;
+        }),
         ("an input of 64 bits", |p| of_integers(p, ElemType::I64)),
         ("an input of truth values", |p| of_integers(p, ElemType::Bool)),
         ("one integer is taken", |p| {
@@ -94,4 +94,40 @@ fn inputs_of_integers_have_limits_and_no_pixels() {
         }),
         ("an output of 32 bits", |p| p.outputs[1].dtype = ElemType::I32),
     ]);
+}
+
+#[test]
+fn inputs_and_outputs_of_other_types_lie_as_in_the_model() {
+    fn raw(p: &mut Parts) {
+        p.inputs[0].dtype = ElemType::U8;
+        p.inputs[0].arena_dims = [1, 1, 1, p.inputs[0].buffer.bytes];
+        p.inputs[0].strides = [0, 0, 0, 1];
+        p.inputs[0].pixels = None;
+        p.golden.clear();
+    }
+    let input = Place::Input(0);
+    check(&[
+        ("uint8 in an order", input, "arena_dims, which have an order", |p| {
+            p.inputs[0].dtype = ElemType::U8;
+        }),
+        ("pixels for uint8", input, "pixels", |p| {
+            let pixels = p.inputs[0].pixels;
+            raw(p);
+            p.inputs[0].pixels = pixels;
+        }),
+        ("limits for uint8", input, "limits", |p| {
+            raw(p);
+            p.inputs[0].limits = Some([0, 1]);
+        }),
+        ("uint64 in as many bytes", input, "buffer", |p| {
+            raw(p);
+            p.inputs[0].dtype = ElemType::U64;
+        }),
+        ("uint32 with quant", Place::Output(1), "quant", |p| {
+            p.outputs[1].dtype = ElemType::U32;
+            p.outputs[1].quant = p.outputs[0].quant;
+        }),
+        ("f64 in as many bytes", Place::Output(1), "buffer", |p| p.outputs[1].dtype = ElemType::F64),
+    ]);
+    check_allowed(&[("uint8", raw), ("uint32", |p| p.outputs[1].dtype = ElemType::U32)]);
 }
