@@ -32,7 +32,7 @@ mod preprocess;
 mod progress;
 
 pub use compare::{BaselineReport, CompareOptions, Comparison, DeviceReport, compare};
-pub use data::{DataSet, ImageLayout, InputSpec, Sample};
+pub use data::{DataSet, ImageLayout, InputSpec, Pick, Sample};
 pub use edgepack_engine::{Bench, BenchOptions, Latency, Until};
 pub use error::Error;
 pub use metrics::{Accuracy, AccuracySummary, argmax};

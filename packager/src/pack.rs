@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use edgepack_harness::{Channels, DataSet, ImageLayout, InputSpec, Preprocessing, Progress};
+use edgepack_harness::{Channels, DataSet, ImageLayout, InputSpec, Pick, Preprocessing, Progress};
 use serde::{Deserialize, Serialize};
 
 use crate::calibrate::{Observer, Statistics, calibrate};
@@ -46,7 +46,7 @@ pub struct PackOptions {
     pub shapes: Vec<(String, Vec<usize>)>,
     /// Samples.
     pub calibration: CalibrationSource,
-    /// At most so many samples.
+    /// At most so many samples, from the whole of the source.
     pub calibration_limit: usize,
     /// From pixels to the model's input.
     pub preprocessing: Preprocessing,
@@ -384,15 +384,15 @@ fn open_data(model: &Model, options: &PackOptions) -> Result<Vec<DataSet>> {
             Ok((0..).zip(specs).map(|(i, spec)| DataSet::random(spec, seed + i, samples)).collect())
         }
         (CalibrationSource::Data(path), [spec]) => {
-            DataSet::open(path, spec, &options.preprocessing, Some(options.calibration_limit))
+            DataSet::open(path, spec, &options.preprocessing, Pick::Spread(options.calibration_limit))
                 .map(|data| vec![data])
                 .map_err(|error| PackError::Calibration { reason: error.to_string() })
         }
         // Several inputs: one array of an archive each, under the input's name.
         (CalibrationSource::Data(path), specs) if path.extension().is_some_and(|e| e == "npz") => {
-            let limit = Some(options.calibration_limit);
+            let pick = Pick::Spread(options.calibration_limit);
             let array = |spec: &InputSpec| {
-                DataSet::open_input(path, spec, &options.preprocessing, limit)
+                DataSet::open_input(path, spec, &options.preprocessing, pick)
                     .map_err(|error| PackError::Calibration { reason: error.to_string() })
             };
             specs.iter().map(array).collect()

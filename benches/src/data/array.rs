@@ -5,6 +5,7 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::npy::{self, Header};
+use super::pick::Pick;
 use crate::{Error, ImageLayout, InputSpec, Preprocessing};
 
 const SAMPLE_TYPES: &str = "samples are u8 (pixels), f32, f64 or i8: convert with .astype(\"float32\")";
@@ -17,6 +18,8 @@ pub(super) struct Array {
     pub name: String,
     /// Number of samples in the file.
     total: u64,
+    /// Which of them are held.
+    pick: Pick,
     /// Number of samples held.
     pub samples: usize,
     /// The samples one after the other.
@@ -52,8 +55,8 @@ pub(super) fn split_name(path: &Path) -> (PathBuf, Option<String>) {
     }
 }
 
-/// The first `limit` samples of the array of this name in an archive.
-pub(super) fn open_array(path: &Path, name: &str, input: &InputSpec, limit: usize) -> Result<Array, Error> {
+/// Samples of the array of this name in an archive.
+pub(super) fn open_array(path: &Path, name: &str, input: &InputSpec, pick: Pick) -> Result<Array, Error> {
     let file = BufReader::new(File::open(path).map_err(Error::io(path))?);
     let malformed = |error: zip::result::ZipError| Error::Array {
         path: path.into(),
@@ -62,20 +65,20 @@ pub(super) fn open_array(path: &Path, name: &str, input: &InputSpec, limit: usiz
     };
     let mut zip = zip::ZipArchive::new(file).map_err(malformed)?;
     let entry = zip.by_name(&format!("{name}.npy")).map_err(malformed)?;
-    Opened::new(path, name, entry)?.samples(input, limit)
+    Opened::new(path, name, entry)?.samples(input, pick)
 }
 
-/// The first `limit` samples of a file and their labels.
+/// Samples of a file and their labels.
 pub(super) fn open(
     path: &Path,
     name: Option<&str>,
     input: &InputSpec,
-    limit: usize,
+    pick: Pick,
 ) -> Result<(Array, Option<Vec<u32>>), Error> {
     let file = BufReader::new(File::open(path).map_err(Error::io(path))?);
     if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy")) {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        return Ok((Opened::new(path, &name, file)?.samples(input, limit)?, None));
+        return Ok((Opened::new(path, &name, file)?.samples(input, pick)?, None));
     }
     let malformed = |error: zip::result::ZipError| Error::Array {
         path: path.into(),
@@ -93,12 +96,12 @@ pub(super) fn open(
         _ => return Err(Error::NoArray { path: path.into(), wanted: wanted.into(), there }),
     };
     let entry = zip.by_name(&format!("{name}.npy")).map_err(malformed)?;
-    let array = Opened::new(path, name, entry)?.samples(input, limit)?;
+    let array = Opened::new(path, name, entry)?.samples(input, pick)?;
     let stem = name.strip_suffix('x').map(|stem| format!("{stem}y"));
     let Some(labels_name) = stem.filter(|name| has(name)) else { return Ok((array, None)) };
     let entry = zip.by_name(&format!("{labels_name}.npy")).map_err(malformed)?;
     let labels = Opened::new(path, &labels_name, entry)?;
-    labels.labels(array.total, limit).map(|labels| (array, Some(labels)))
+    labels.labels(array.total, pick).map(|labels| (array, Some(labels)))
 }
 
 impl<R: Read> Opened<R> {
@@ -120,28 +123,40 @@ impl<R: Read> Opened<R> {
         Error::ArrayType { path, array, dtype, takes }
     }
 
-    /// The first `count` elements of `elem_bytes` bytes. Memory grows with what is there, not with
-    /// what the header says.
-    fn read(&mut self, count: Option<u64>, elem_bytes: u64) -> Result<Vec<u8>, Error> {
+    /// Those of `total` samples of `elems` elements of `elem_bytes` bytes that are picked. Memory grows with
+    /// what is there, not with what the header says.
+    fn read(
+        &mut self,
+        (pick, total): (Pick, u64),
+        elems: Option<u64>,
+        elem_bytes: u64,
+    ) -> Result<Vec<u8>, Error> {
         let fail = |reason| Error::Array { path: self.path.clone(), array: self.name.clone(), reason };
-        let wanted = count.and_then(|count| count.checked_mul(elem_bytes)).ok_or_else(|| {
-            fail(format!("shape {:?} has more elements than a file can", self.header.shape))
-        })?;
+        let one = elems.and_then(|elems| elems.checked_mul(elem_bytes));
+        let all = one.and_then(|one| one.checked_mul(total));
+        let (Some(one), Some(_)) = (one, all) else {
+            return Err(fail(format!("shape {:?} has more elements than a file can", self.header.shape)));
+        };
+        let unreadable = |error| fail(format!("cannot read its elements: {error}"));
         let mut bytes = Vec::new();
-        (&mut self.reader)
-            .take(wanted)
-            .read_to_end(&mut bytes)
-            .map_err(|error| fail(format!("cannot read its elements: {error}")))?;
-        if bytes.len() as u64 != wanted {
-            let there = bytes.len();
-            return Err(fail(format!(
-                "{there} bytes of elements where {wanted} belong: the file is cut short"
-            )));
+        let (mut next, mut passed, count) = (0, 0, pick.count(total));
+        let wanted = if count == 0 { 0 } else { (pick.place(count - 1, total) + 1) * one };
+        for place in (0..count).map(|index| pick.place(index, total)) {
+            let mut skipped = (&mut self.reader).take((place - next) * one);
+            passed += std::io::copy(&mut skipped, &mut std::io::sink()).map_err(unreadable)?;
+            (&mut self.reader).take(one).read_to_end(&mut bytes).map_err(unreadable)?;
+            next = place + 1;
+            let there = passed + bytes.len() as u64;
+            if there != next * one {
+                return Err(fail(format!(
+                    "{there} bytes of elements where {wanted} belong: the file is cut short"
+                )));
+            }
         }
         Ok(bytes)
     }
 
-    fn samples(mut self, input: &InputSpec, limit: usize) -> Result<Array, Error> {
+    fn samples(mut self, input: &InputSpec, pick: Pick) -> Result<Array, Error> {
         let (order, kind) = self.header.dtype.split_at_checked(1).unwrap_or_default();
         let (kind, big_endian) = (kind.to_string(), order == ">");
         if !["u1", "i1", "f4", "f8"].contains(&kind.as_str()) {
@@ -149,17 +164,16 @@ impl<R: Read> Opened<R> {
         }
         let channels_moved = self.check_shape(input, kind == "u1")?;
         let total = self.header.shape[0];
-        let samples = total.min(limit as u64);
+        let (samples, picked) = (pick.count(total), (pick, total));
         let elems = input.dims.iter().try_fold(1u64, |product, &size| product.checked_mul(size as u64));
-        let count = elems.and_then(|elems| elems.checked_mul(samples));
         let elements = match kind.as_str() {
-            "u1" => Elements::U8(self.read(count, 1)?),
-            "i1" => Elements::I8(self.read(count, 1)?.into_iter().map(|byte| byte as i8).collect()),
-            "f4" => Elements::F32(numbers(&self.read(count, 4)?, |bytes| match big_endian {
+            "u1" => Elements::U8(self.read(picked, elems, 1)?),
+            "i1" => Elements::I8(self.read(picked, elems, 1)?.into_iter().map(|byte| byte as i8).collect()),
+            "f4" => Elements::F32(numbers(&self.read(picked, elems, 4)?, |bytes| match big_endian {
                 false => f32::from_le_bytes(bytes),
                 true => f32::from_be_bytes(bytes),
             })),
-            _ => Elements::F32(numbers(&self.read(count, 8)?, |bytes| match big_endian {
+            _ => Elements::F32(numbers(&self.read(picked, elems, 8)?, |bytes| match big_endian {
                 false => f64::from_le_bytes(bytes) as f32,
                 true => f64::from_be_bytes(bytes) as f32,
             })),
@@ -168,9 +182,10 @@ impl<R: Read> Opened<R> {
             && let Some(at) = values.iter().position(|value| !value.is_finite())
         {
             let (path, array) = (self.path, self.name);
-            return Err(Error::NotFinite { path, array, sample: at / input.elems(), value: values[at] });
+            let sample = pick.place((at / input.elems()) as u64, total) as usize;
+            return Err(Error::NotFinite { path, array, sample, value: values[at] });
         }
-        Ok(Array { name: self.name, total, samples: samples as usize, elements, channels_moved })
+        Ok(Array { name: self.name, total, pick, samples: samples as usize, elements, channels_moved })
     }
 
     /// Whether pixels lie as `[H, W, C]` where the model is `[C, H, W]`.
@@ -204,8 +219,8 @@ impl<R: Read> Opened<R> {
         })
     }
 
-    /// The first `limit` labels of `total`.
-    fn labels(mut self, total: u64, limit: usize) -> Result<Vec<u32>, Error> {
+    /// The labels of those of `total` samples that are picked.
+    fn labels(mut self, total: u64, pick: Pick) -> Result<Vec<u32>, Error> {
         let (order, kind) = self.header.dtype.split_at_checked(1).unwrap_or_default();
         let (kind, big_endian) = (kind.to_string(), order == ">");
         let elem_bytes = match kind.as_str() {
@@ -225,8 +240,7 @@ impl<R: Read> Opened<R> {
                 array: self.name,
             });
         }
-        let count = total.min(limit as u64);
-        let bytes = self.read(Some(count), elem_bytes)?;
+        let bytes = self.read((pick, total), Some(1), elem_bytes)?;
         let label = |index: usize, bytes: &[u8]| {
             let little_endian: Vec<u8> =
                 if big_endian { bytes.iter().rev().copied().collect() } else { bytes.to_vec() };
@@ -238,7 +252,10 @@ impl<R: Read> Opened<R> {
             u32::try_from(value).ok().filter(|_| !negative).ok_or_else(|| Error::Array {
                 path: self.path.clone(),
                 array: self.name.clone(),
-                reason: format!("the label of sample {index} is not the index of a class (0 or more)"),
+                reason: format!(
+                    "the label of sample {} is not the index of a class (0 or more)",
+                    pick.place(index as u64, total)
+                ),
             })
         };
         bytes
@@ -254,6 +271,11 @@ fn numbers<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec
 }
 
 impl Array {
+    /// Where in the file a sample is that is held.
+    pub(super) fn place(&self, index: usize) -> u64 {
+        self.pick.place(index as u64, self.total)
+    }
+
     /// The values and the pixels of a sample.
     pub(super) fn get(
         &self,

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::pick::Pick;
 use crate::Error;
 
 const EXTENSIONS: &[&str] = &["jpg", "jpeg", "png", "bmp", "pnm", "ppm", "pgm", "pbm"];
@@ -20,7 +21,7 @@ pub(super) fn is_image(path: &Path) -> bool {
 }
 
 /// The images of a folder, sorted by name, with the labels of its `labels.csv`.
-pub(super) fn folder(folder: &Path, limit: usize) -> Result<Vec<Labelled>, Error> {
+pub(super) fn folder(folder: &Path, pick: Pick) -> Result<Vec<Labelled>, Error> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
         let path = entry.map_err(Error::io(folder))?.path();
@@ -33,13 +34,13 @@ pub(super) fn folder(folder: &Path, limit: usize) -> Result<Vec<Labelled>, Error
     let labels: std::collections::HashMap<PathBuf, u32> =
         if csv.is_file() { parse(&csv)?.into_iter().collect() } else { Default::default() };
     let labelled = |path: PathBuf| Labelled { label: labels.get(&path).copied(), path };
-    Ok(paths.into_iter().take(limit).map(labelled).collect())
+    Ok(pick.of(paths).into_iter().map(labelled).collect())
 }
 
 /// The images that a file of `file,label` lines names, in its order.
-pub(super) fn listed(csv: &Path, limit: usize) -> Result<Vec<Labelled>, Error> {
-    let lines = parse(csv)?.into_iter().take(limit);
-    Ok(lines.map(|(path, label)| Labelled { path, label: Some(label) }).collect())
+pub(super) fn listed(csv: &Path, pick: Pick) -> Result<Vec<Labelled>, Error> {
+    let lines = pick.of(parse(csv)?);
+    Ok(lines.into_iter().map(|(path, label)| Labelled { path, label: Some(label) }).collect())
 }
 
 /// The lines of a label file. A first line whose file is no image is a header.

@@ -3,12 +3,14 @@
 mod array;
 mod images;
 mod npy;
+mod pick;
 pub(crate) mod random;
 
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Preprocessing};
 use array::{Array, Elements};
+pub use pick::Pick;
 
 /// The input of a model: its name and its shape for one sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +108,7 @@ enum Source {
 }
 
 impl DataSet {
-    /// Opens the samples at `path`, at most the first `limit` of them.
+    /// Opens the samples at `path`, those of them that are picked: all by `None`, the first by `Some`.
     ///
     /// - A folder of images (JPEG, PNG, BMP, PNM), sorted by name, with a `labels.csv` in it where
     ///   there are labels; or one image.
@@ -125,10 +127,9 @@ impl DataSet {
         path: &Path,
         input: &InputSpec,
         preprocessing: &Preprocessing,
-        limit: Option<usize>,
+        pick: impl Into<Pick>,
     ) -> Result<DataSet, Error> {
-        let limit = limit.unwrap_or(usize::MAX);
-        let source = Source::open(path, input, limit)?;
+        let source = Source::open(path, input, pick.into())?;
         let channels = ImageLayout::of(&input.dims).map_or(1, |layout| layout.channels);
         preprocessing.validate(channels)?;
         let (len, looked_for) = match &source {
@@ -154,9 +155,9 @@ impl DataSet {
         archive: &Path,
         input: &InputSpec,
         preprocessing: &Preprocessing,
-        limit: Option<usize>,
+        pick: impl Into<Pick>,
     ) -> Result<DataSet, Error> {
-        let array = array::open_array(archive, &input.name, input, limit.unwrap_or(usize::MAX))?;
+        let array = array::open_array(archive, &input.name, input, pick.into())?;
         if array.samples == 0 {
             return Err(Error::Empty {
                 path: archive.into(),
@@ -177,13 +178,14 @@ impl DataSet {
         path: &Path,
         inputs: &[InputSpec],
         preprocessing: &Preprocessing,
-        limit: Option<usize>,
+        pick: impl Into<Pick>,
     ) -> Result<DataSet, Error> {
+        let pick = pick.into();
         let [first, _, ..] = inputs else {
             let input = inputs.first().cloned().unwrap_or(InputSpec { name: String::new(), dims: vec![] });
-            return DataSet::open(path, &input, preprocessing, limit);
+            return DataSet::open(path, &input, preprocessing, pick);
         };
-        let open = |input: &InputSpec| DataSet::open_input(path, input, preprocessing, limit);
+        let open = |input: &InputSpec| DataSet::open_input(path, input, preprocessing, pick);
         let sets = inputs.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let len = sets[0].len;
         if let Some(other) = sets.iter().find(|set| set.len != len) {
@@ -255,7 +257,7 @@ impl DataSet {
             Source::Array { array, labels } => {
                 let (values, pixels) = array.get(index, &self.input, &self.preprocessing);
                 let label = labels.as_ref().map(|labels| labels[index]);
-                Ok(Sample { values, pixels, label, name: format!("{}[{index}]", array.name) })
+                Ok(Sample { values, pixels, label, name: format!("{}[{}]", array.name, array.place(index)) })
             }
             Source::Several(sets) => {
                 let parts = sets.iter().map(|set| set.get(index)).collect::<Result<Vec<_>, _>>()?;
@@ -287,17 +289,17 @@ pub(crate) fn split<'a>(inputs: &[InputSpec], values: &'a [f32]) -> Vec<&'a [f32
 }
 
 impl Source {
-    fn open(path: &Path, input: &InputSpec, limit: usize) -> Result<Source, Error> {
+    fn open(path: &Path, input: &InputSpec, pick: Pick) -> Result<Source, Error> {
         let (file, array) = array::split_name(path);
         let metadata = std::fs::metadata(&file).map_err(Error::io(&file))?;
         let extension = file.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
         let images = if metadata.is_dir() {
-            images::folder(&file, limit)?
+            images::folder(&file, pick)?
         } else {
             match extension.as_deref() {
-                Some("csv") => images::listed(&file, limit)?,
+                Some("csv") => images::listed(&file, pick)?,
                 Some("npy" | "npz") => {
-                    let (array, labels) = array::open(&file, array.as_deref(), input, limit)?;
+                    let (array, labels) = array::open(&file, array.as_deref(), input, pick)?;
                     return Ok(Source::Array { array, labels });
                 }
                 Some(_) if images::is_image(&file) => vec![images::Labelled { path: file, label: None }],

@@ -127,6 +127,17 @@ fn npz_gives_samples_labels_and_named_arrays() {
     assert_eq!((data.len(), data.has_labels()), (2, true));
     assert_eq!((data.get(1).unwrap().label, data.get(1).unwrap().values), (Some(8), vec![2.0]));
     assert!(data.get(2).is_err());
+    let (one, pick) = (input(&[1, 1]), Pick::Spread(2));
+    let spread = DataSet::open(&path, &one, &Preprocessing::default(), pick).unwrap();
+    let seen: Vec<_> =
+        spread.iter().map(|sample| sample.unwrap()).map(|s| (s.name, s.label, s.values)).collect();
+    assert_eq!(seen, [("x[0]".into(), Some(7), vec![1.0]), ("x[1]".into(), Some(8), vec![2.0])]);
+    let last = file("<f4", &[5, 1], &floats(&[1.0, 2.0, 3.0, 4.0, f32::NAN]));
+    let last = folder.file("last.npy", &last);
+    let open_last = |pick| DataSet::open(&last, &one, &Preprocessing::default(), pick);
+    let second = open_last(Pick::Spread(2)).unwrap().get(1).unwrap();
+    assert_eq!((second.name.as_str(), second.values), ("last[2]", vec![3.0]));
+    assert!(open_last(Pick::Spread(5)).unwrap_err().to_string().contains("sample 4"));
     let named = PathBuf::from(format!("{}:eval_x", path.display()));
     assert_eq!(open(&named, None).unwrap().get(0).unwrap().label, Some(5));
     let missing = PathBuf::from(format!("{}:train_x", path.display()));

@@ -35,7 +35,7 @@ pub(super) struct Args {
     /// open
     #[arg(long, value_name = "DATA")]
     calibration: Option<String>,
-    /// Use at most so many samples
+    /// Use at most so many samples, spread evenly over all that there are
     #[arg(long, value_name = "N", default_value_t = 200)]
     calibration_limit: usize,
     /// Seed of `--calibration random`
