@@ -328,7 +328,13 @@ fn step_line(step: &plan::Step<'_>, nodes: Vec<String>) -> StepLine {
         },
         plan::Op::MatMulF32(_) => ("matmul", "f32 · f32 → f32", 0),
         plan::Op::LayerNormF32(norm) => ("layer norm", "f32 → f32", norm.gamma.bytes + norm.beta.bytes),
-        plan::Op::Convert(_) => ("convert", edgepack_engine::step_type(&step.op), 0),
+        op @ plan::Op::Convert(_) => ("convert", edgepack_engine::step_type(op), 0),
+        plan::Op::Gather(gather) => match gather.data {
+            plan::Operand::Constant(table) => ("embedding", "integers → rows", table.bytes),
+            plan::Operand::Arena(_) => ("gather", "integers → rows", 0),
+        },
+        plan::Op::Scatter(_) => ("scatter", "integers → rows", 0),
+        op @ plan::Op::TopK(_) => ("top k", edgepack_engine::step_type(op), 0),
     };
     let spans = arena_spans(&step.op);
     let of = |read: bool| {

@@ -103,6 +103,23 @@ fn visit(op: &mut Op, see: &mut impl FnMut(Access, &mut Span)) {
             see(Access::Read, &mut norm.input);
             see(Access::Write, &mut norm.output);
         }
+        Op::Gather(gather) => {
+            if let Operand::Arena(span) = &mut gather.data {
+                see(Access::Read, span);
+            }
+            see(Access::Read, &mut gather.indices);
+            see(Access::Write, &mut gather.output);
+        }
+        Op::Scatter(scatter) => {
+            see(Access::Read, &mut scatter.data);
+            see(Access::Read, &mut scatter.indices);
+            see(Access::Read, &mut scatter.updates);
+            see(Access::Write, &mut scatter.output);
+        }
+        Op::TopK(top_k) => {
+            see(Access::Read, &mut top_k.input);
+            see(Access::Write, &mut top_k.output);
+        }
         Op::Convert(convert) => {
             see(Access::Read, &mut convert.input);
             see(Access::Write, &mut convert.output);

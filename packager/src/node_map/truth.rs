@@ -198,9 +198,8 @@ fn reason(op: &Op) -> Option<(&'static str, Option<&'static str>)> {
         Op::Recurrent(_) => {
             ("int8 products; gates and cell state stay f32, for errors in them add up over time", None)
         }
-        Op::Convert(_) => {
-            ("integers of the application, which are exact numbers of f32 inside the plan", None)
-        }
+        Op::Convert(_) | Op::TopK(_) => ("integers, which are exact numbers of f32 inside the plan", None),
+        Op::Gather(_) | Op::Scatter(_) => ("it moves rows by indices, which are exact numbers of f32", None),
         _ => ("it moves or computes f32 values, without multiply-adds", None),
     })
 }
@@ -218,6 +217,10 @@ pub fn constant_bytes(op: &Op) -> u64 {
             })
             .collect(),
         Op::Lookup(lookup) => vec![lookup.table],
+        Op::Gather(gather) => match gather.data {
+            Operand::Constant(span) => vec![span],
+            Operand::Arena(_) => vec![],
+        },
         Op::Softmax(softmax) => match softmax.input {
             SoftmaxInput::I8 { table, .. } => vec![table],
             SoftmaxInput::F32(_) => vec![],
@@ -236,7 +239,14 @@ pub fn constant_bytes(op: &Op) -> u64 {
             });
             sources.chain([op.program]).collect()
         }
-        Op::Pool(_) | Op::Fill(_) | Op::MatMul(_) | Op::PoolF32(_) | Op::MatMulF32(_) | Op::Convert(_) => {
+        Op::Pool(_)
+        | Op::Fill(_)
+        | Op::MatMul(_)
+        | Op::PoolF32(_)
+        | Op::MatMulF32(_)
+        | Op::Convert(_)
+        | Op::Scatter(_)
+        | Op::TopK(_) => {
             vec![]
         }
     };

@@ -18,6 +18,7 @@ use edgepack_kernels::variants::BoundVariant;
 
 use crate::error::BindError;
 use crate::float::FloatOp;
+use crate::integers::Integers;
 use crate::{conv_shape, mat_mul_shape, product_shape, recurrent_shape};
 
 const _: () = assert!(COPY_RANK == plan::MAX_RANK);
@@ -59,7 +60,7 @@ pub(crate) enum BoundOp<'p> {
     MatMul(BoundProduct),
     LayerNorm { args: LayerNormArgs<'p>, input: Span, output: Span },
     Float(FloatOp<'p>),
-    Convert(plan::Convert),
+    Integers(Integers<'p>),
 }
 
 /// A product of two tensors.
@@ -329,7 +330,10 @@ impl<'p> Binder<'p, '_> {
                 let bound = crate::float::bind(&step.op, |span| package.constant(span));
                 BoundOp::Float(bound.ok_or(BindError::Scratch { step: index })?)
             }
-            Op::Convert(convert) => BoundOp::Convert(convert),
+            Op::Convert(_) | Op::Gather(_) | Op::Scatter(_) | Op::TopK(_) => {
+                let bound = Integers::new(&step.op, &self.package);
+                BoundOp::Integers(bound.ok_or(BindError::Scratch { step: index })?)
+            }
         })
     }
 

@@ -1,11 +1,13 @@
 //! Integers: what an application gives and gets, and steps on them.
 
-use bytemuck::{try_cast_slice, try_cast_slice_mut};
-use edgepack_format::plan::{Convert, ElemType, Input};
-use edgepack_kernels::integers::{Integer, from_f32, to_f32};
+use bytemuck::{cast_slice, try_cast_slice, try_cast_slice_mut};
+use edgepack_format::Package;
+use edgepack_format::plan::{ElemType, Input, Op, Operand, Span};
+use edgepack_kernels::integers::{Integer, TopKArgs, Values, from_f32, gather, scatter, to_f32, top_k};
 
 use crate::error::RunError;
 use crate::io::InputData;
+use crate::run::{apart, pair};
 
 /// The type of integers, if it is one of those.
 pub(crate) fn integer(dtype: ElemType) -> Option<Integer> {
@@ -17,16 +19,81 @@ pub(crate) fn integer(dtype: ElemType) -> Option<Integer> {
     }
 }
 
-/// Runs a conversion; `None` where its spans do not fit the arena, which validation has excluded.
-#[inline(never)]
-pub(crate) fn convert(op: &Convert, arena: &mut [u8]) -> Option<()> {
-    let (input, output) = crate::run::pair(arena, op.input, op.output)?;
-    match (integer(op.from), integer(op.to)) {
-        (Some(from), _) => to_f32(from, input, try_cast_slice_mut(output).ok()?),
-        (None, Some(to)) => from_f32(to, try_cast_slice(input).ok()?, output),
-        (None, None) => return None,
+/// A step on integers; the spans and sizes of its [`Op`] are used as they are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Integers<'p> {
+    op: Op,
+    /// Of a gather from constants.
+    data: &'p [u8],
+}
+
+impl<'p> Integers<'p> {
+    /// The step, if it is one of these.
+    pub fn new(op: &Op, package: &Package<'p>) -> Option<Self> {
+        let data = match op {
+            Op::Gather(gather) => match gather.data {
+                Operand::Constant(span) => package.constant(span),
+                Operand::Arena(_) => &[],
+            },
+            Op::Convert(_) | Op::Scatter(_) | Op::TopK(_) => &[],
+            _ => return None,
+        };
+        Some(Self { op: *op, data })
     }
-    Some(())
+
+    /// The name of a step's kernel.
+    pub fn kernel_name(op: &Op) -> Option<&'static str> {
+        Some(match op {
+            Op::Convert(_) => "convert_portable",
+            Op::Gather(_) => "gather_portable",
+            Op::Scatter(_) => "scatter_portable",
+            Op::TopK(_) => "top_k_portable",
+            _ => return None,
+        })
+    }
+
+    /// Runs the step; `None` where its spans do not fit the arena, which validation has excluded.
+    #[inline(never)]
+    pub fn run(&self, arena: &mut [u8]) -> Option<()> {
+        match self.op {
+            Op::Convert(op) => {
+                let (input, output) = pair(arena, op.input, op.output)?;
+                match (integer(op.from), integer(op.to)) {
+                    (Some(from), _) => to_f32(from, input, try_cast_slice_mut(output).ok()?),
+                    (None, Some(to)) => from_f32(to, try_cast_slice(input).ok()?, output),
+                    (None, None) => return None,
+                }
+            }
+            Op::Gather(op) => {
+                let data = match op.data {
+                    Operand::Arena(span) => span,
+                    Operand::Constant(_) => Span { bytes: 0, ..op.indices },
+                };
+                let ([data, indices], output) = apart(arena, [data, op.indices], op.output)?;
+                let data = if self.data.is_empty() { data } else { self.data };
+                let (rows, row_bytes) = (op.rows as usize, op.row_bytes as usize);
+                gather(data, rows, row_bytes, try_cast_slice(indices).ok()?, output);
+            }
+            Op::Scatter(op) => {
+                let (data, output) = pair(arena, op.data, op.output)?;
+                output.copy_from_slice(data);
+                let ([updates, indices], output) = apart(arena, [op.updates, op.indices], op.output)?;
+                scatter(updates, op.row_bytes as usize, try_cast_slice(indices).ok()?, output);
+            }
+            Op::TopK(op) => {
+                let (input, output) = pair(arena, op.input, op.output)?;
+                let (dims, k) = (op.dims.map(|dim| dim as usize), op.k as usize);
+                let args = TopKArgs { dims, k, largest: op.largest, last: op.last };
+                let values = match op.dtype {
+                    ElemType::I8 => Values::I8(cast_slice(input)),
+                    _ => Values::F32(try_cast_slice(input).ok()?),
+                };
+                top_k(&args, values, try_cast_slice_mut(output).ok()?);
+            }
+            _ => return None,
+        }
+        Some(())
+    }
 }
 
 /// Puts what an application gives into an input of integers.

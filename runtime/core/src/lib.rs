@@ -126,8 +126,10 @@ pub fn kernel_name(op: &plan::Op, isa: IsaSet) -> &'static str {
         plan::Op::LayerNorm(_) => variants::select(isa).layer_norm,
         plan::Op::Recurrent(plan::Recurrent { cell: plan::Cell::Lstm, .. }) => recurrent::select(isa).lstm,
         plan::Op::Recurrent(_) => recurrent::select(isa).gru,
-        plan::Op::Convert(_) => "convert_portable",
-        _ => float::kernel_name(op, isa).unwrap_or("none"),
+        _ => {
+            let name = float::kernel_name(op, isa).or(integers::Integers::kernel_name(op));
+            name.unwrap_or("none")
+        }
     }
 }
 
@@ -170,6 +172,10 @@ pub fn step_type(op: &plan::Op) -> &'static str {
         },
         plan::Op::Convert(convert) if convert.to == plan::ElemType::F32 => "integers → f32",
         plan::Op::Convert(_) => "f32 → integers",
+        plan::Op::TopK(plan::TopK { dtype: plan::ElemType::I8, .. }) => "int8 → integers",
+        plan::Op::TopK(_) => "f32 → integers",
+        // What they copy has the type of what they copy it from.
+        plan::Op::Gather(_) | plan::Op::Scatter(_) => "any",
         // The products are int8, the gates f32 whatever the ends are.
         plan::Op::Recurrent(_) => "int8 (f32)",
         plan::Op::Copy(copy) => {

@@ -150,7 +150,7 @@ pub(crate) fn pair(arena: &mut [u8], read: Span, write: Span) -> Option<(&[u8], 
 }
 
 /// Two spans to read, which may share memory, and one to write, which overlaps neither.
-fn apart(arena: &mut [u8], reads: [Span; 2], write: Span) -> Option<([&[u8]; 2], &mut [u8])> {
+pub(crate) fn apart(arena: &mut [u8], reads: [Span; 2], write: Span) -> Option<([&[u8]; 2], &mut [u8])> {
     let after = Span { offset: write.offset + write.bytes, bytes: 0 };
     let (reads, [output, _]) = apart_from_two(arena, reads, [write, after])?;
     Some((reads, output))
@@ -304,7 +304,7 @@ fn run_step(
             Some(())
         }
         BoundOp::Recurrent(ref recurrent) => run_recurrent(recurrent, step.scratch, packed, arena),
-        BoundOp::Convert(ref convert) => crate::integers::convert(convert, arena),
+        BoundOp::Integers(ref op) => op.run(arena),
         BoundOp::Float(ref op) => crate::float::run(op, &step.float_kernels, step.scratch, arena, team),
     }
 }

@@ -14,7 +14,7 @@ use edgepack_core::kernels::isa::IsaToken;
 use edgepack_core::{BindError, InputData, Program, RunError, bind, requirements};
 use random_plan::RandomPlan;
 
-const CASES: u64 = 36_000;
+const CASES: u64 = 40_000;
 /// More work than this takes too long for a test; a plan of few bytes may ask for it.
 const MAX_WORK: u64 = 1 << 20;
 /// Changed plans may ask for up to 2 GB.
@@ -56,6 +56,9 @@ fn kind(op: &Op) -> &'static str {
         Op::MatMulF32(_) => "matmul f32",
         Op::LayerNormF32(_) => "layer norm f32",
         Op::Convert(_) => "convert",
+        Op::Gather(_) => "gather",
+        Op::Scatter(_) => "scatter",
+        Op::TopK(_) => "top k",
     }
 }
 
@@ -73,6 +76,7 @@ fn work(op: &Op) -> u64 {
             let channels = u64::from(conv.input_dims[3] / conv.groups);
             (u64::from(conv.output.bytes) * size(&conv.kernel)).saturating_mul(channels)
         }
+        Op::TopK(op) => size(&op.dims) * u64::from(op.k),
         Op::PoolF32(pool) => u64::from(pool.output.bytes) * size(&pool.kernel),
         Op::MatMulF32(product) => size(&product.batch).saturating_mul(size(&product.sizes)),
         Op::Recurrent(op) => u64::from(op.steps) * u64::from(op.weights.bytes) * u64::from(op.batch),
@@ -188,7 +192,7 @@ fn plans_that_validation_accepts_run_to_their_end_and_write_only_their_outputs()
     println!("refused for: {refused:?}");
     assert!(run_count > CASES / 3, "too few plans were accepted for this to test anything");
     assert!(too_long < CASES / 50);
-    assert!(kinds.len() == 19 && kinds.values().all(|&count| count > 300), "{kinds:?}");
+    assert!(kinds.len() == 22 && kinds.values().all(|&count| count > 300), "{kinds:?}");
     // Where nearly all is accepted, too little of it is hostile.
     assert!(refused.values().sum::<u32>() > CASES as u32 / 10 && refused.len() > 25, "{refused:?}");
     assert!(compared > 0 || tokens().len() == 1);

@@ -18,7 +18,7 @@ pub use float::{
     ConvF32, Elementwise, F32_OPERANDS, F32_PANEL, F32_REGISTERS, Function, Instruction, LayerNormF32,
     MatMulF32, PoolF32, PoolF32Op, Quantized, Source,
 };
-pub use integers::Convert;
+pub use integers::{Convert, Gather, Scatter, TopK};
 use serde::{Deserialize, Serialize};
 
 /// The most dimensions that a tensor of the model may have.
@@ -187,6 +187,12 @@ pub enum Op {
     LayerNormF32(LayerNormF32),
     /// Integers or truth values of an application become numbers of the plan, or the other way round.
     Convert(Convert),
+    /// Rows of a tensor, chosen by indices.
+    Gather(Gather),
+    /// A tensor, of which some rows are replaced.
+    Scatter(Scatter),
+    /// Where the greatest or the least values are.
+    TopK(TopK),
 }
 
 /// Zero point and bounds of an int8 result.

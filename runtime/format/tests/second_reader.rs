@@ -175,7 +175,7 @@ impl Reader<'_> {
 
 #[test]
 fn the_page_is_enough_to_read_heads_inputs_and_outputs() {
-    read("Head", |head| assert_eq!(head.varints(), [1280, 1, 2, 29, 1 << 40]));
+    read("Head", |head| assert_eq!(head.varints(), [1280, 1, 2, 33, 1 << 40]));
     read("image", |input| {
         assert_eq!((input.text().as_str(), input.byte()), ("image", 4));
         assert_eq!((input.varints(), input.varints()), ([1, 2, 4, 4, 1, 1], [0, 32]));
@@ -401,6 +401,27 @@ fn the_page_is_enough_to_read_operations_on_integers() {
     read_step("to_bool", [0, 0], 15, |convert| {
         assert_eq!((convert.varints(), convert.varint()), ([128, 32], 1));
         assert_eq!((convert.varints(), convert.varint()), ([160, 8], 4));
+    });
+    read_step("gather", [0, 0], 16, |gather| {
+        assert_eq!((gather.varint(), gather.varints()), (0, [128, 24]));
+        assert_eq!((gather.varints(), gather.varints()), ([160, 8], [192, 16]));
+        assert_eq!(gather.varints(), [2, 3, 4]);
+    });
+    read_step("embed", [0, 0], 16, |gather| {
+        // A constant.
+        assert_eq!((gather.varint(), gather.varints::<2>()[1]), (1, 30));
+        assert_eq!((gather.varints(), gather.varints()), ([160, 8], [192, 10]));
+        assert_eq!(gather.varints(), [1, 6, 5]);
+    });
+    read_step("scatter", [0, 0], 17, |scatter| {
+        assert_eq!((scatter.varints(), scatter.varints()), ([128, 24], [160, 8]));
+        assert_eq!((scatter.varints(), scatter.varints()), ([168, 8], [192, 24]));
+        assert_eq!(scatter.varints(), [6, 4]);
+    });
+    read_step("top_k", [0, 0], 18, |top_k| {
+        assert_eq!((top_k.varints(), top_k.varint(), top_k.varints()), ([128, 30], 0, [192, 48]));
+        assert_eq!((top_k.varints(), top_k.varint()), ([2, 5, 3], 2));
+        assert_eq!([top_k.byte(), top_k.byte()], [1, 0]);
     });
 }
 

@@ -1,5 +1,6 @@
-//! Integers: conversions to and from the f32 numbers that stand for them inside a plan. Portable and not
-//! vectorised: a model converts its inputs and outputs, which are few.
+//! Integers: conversions to and from the f32 numbers that stand for them inside a plan, and what indices are
+//! for. Portable and not vectorised: a model converts its inputs and outputs, which are few; rows are copied
+//! by `memcpy`; and a selection reads each value k times, where k is small.
 
 /// The type of integers at the border of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,85 @@ pub fn from_f32(to: Integer, input: &[f32], output: &mut [u8]) {
     }
 }
 
+/// An index into `rows` rows: cut to an integer, counted from behind below 0, and from there on the nearest
+/// that is one. There is at least one row.
+fn row(index: f32, rows: usize) -> usize {
+    let (index, rows) = (index as i64, rows as i64);
+    let from_front = if index < 0 { index + rows } else { index };
+    from_front.clamp(0, rows - 1) as usize
+}
+
+/// `output[o, i] = data[o, indices[i]]`: rows of bytes. `data` is `[outer, rows]` of them.
+pub fn gather(data: &[u8], rows: usize, row_bytes: usize, indices: &[f32], output: &mut [u8]) {
+    let from = data.chunks_exact(rows * row_bytes);
+    for (data, output) in from.zip(output.chunks_exact_mut(indices.len() * row_bytes)) {
+        for (&index, to) in indices.iter().zip(output.chunks_exact_mut(row_bytes)) {
+            to.copy_from_slice(&data[row(index, rows) * row_bytes..][..row_bytes]);
+        }
+    }
+}
+
+/// `output[indices[i]] = updates[i]`: rows of bytes.
+pub fn scatter(updates: &[u8], row_bytes: usize, indices: &[f32], output: &mut [u8]) {
+    let rows = output.len() / row_bytes;
+    for (&index, from) in indices.iter().zip(updates.chunks_exact(row_bytes)) {
+        output[row(index, rows) * row_bytes..][..row_bytes].copy_from_slice(from);
+    }
+}
+
+/// Values that are compared.
+#[derive(Clone, Copy, Debug)]
+pub enum Values<'a> {
+    /// int8.
+    I8(&'a [i8]),
+    /// f32.
+    F32(&'a [f32]),
+}
+
+/// How [`top_k`] selects.
+#[derive(Clone, Copy, Debug)]
+pub struct TopKArgs {
+    /// outer, size, inner: it selects along the middle axis.
+    pub dims: [usize; 3],
+    /// How many: at most size.
+    pub k: usize,
+    /// The greatest, not the least.
+    pub largest: bool,
+    /// Of equal values the last one comes first.
+    pub last: bool,
+}
+
+/// Where the k greatest (or least) values are, by selection: after each value the next in the order. `output`
+/// is `[outer, k, inner]`.
+pub fn top_k(args: &TopKArgs, values: Values<'_>, output: &mut [f32]) {
+    let &TopKArgs { dims: [outer, size, inner], k, largest, last } = args;
+    // The order is ascending: by value, then by place.
+    let key = |at: usize, index: usize| {
+        let value = match values {
+            Values::I8(values) => f32::from(values[at]),
+            Values::F32(values) if values[at].is_nan() => {
+                f32::NEG_INFINITY * if largest { 1.0 } else { -1.0 }
+            }
+            Values::F32(values) => values[at],
+        };
+        (if largest { -value } else { value }, if last { size - index } else { index })
+    };
+    for (o, i) in (0..outer).flat_map(|o| (0..inner).map(move |i| (o, i))) {
+        let mut before = None;
+        for place in 0..k {
+            let mut best: Option<(usize, (f32, usize))> = None;
+            for index in 0..size {
+                let key = key((o * size + index) * inner + i, index);
+                if before.is_none_or(|before| before < key) && best.is_none_or(|(_, best)| key < best) {
+                    best = Some((index, key));
+                }
+            }
+            output[(o * k + place) * inner + i] = best.map_or(0, |(index, _)| index) as f32;
+            before = best.map(|(_, key)| key);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,5 +178,40 @@ mod tests {
         let mut numbers = [0.0; 3];
         to_f32(Integer::Bool, &[0, 1, 7], &mut numbers);
         assert_eq!(numbers, [0.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn rows_are_gathered_by_indices_that_are_never_outside() {
+        let data = [10, 11, 20, 21, 30, 31, 40, 41, 50, 51, 60, 61];
+        let indices = [2.0, -1.0, 0.0, -7.0, 3.9, f32::NAN, f32::INFINITY];
+        let mut output = [0; 28];
+        gather(&data, 3, 2, &indices, &mut output);
+        assert_eq!(output[..14], [30, 31, 30, 31, 10, 11, 10, 11, 30, 31, 10, 11, 30, 31]);
+        assert_eq!(output[14..], [60, 61, 60, 61, 40, 41, 40, 41, 60, 61, 40, 41, 60, 61]);
+    }
+
+    #[test]
+    fn rows_are_scattered_the_last_of_a_place_last() {
+        let mut output = [1, 2, 3, 4, 5, 6];
+        scatter(&[10, 11, 20, 21, 30, 31], 2, &[-1.0, 0.0, 2.0], &mut output);
+        assert_eq!(output, [20, 21, 3, 4, 30, 31]);
+    }
+
+    #[test]
+    fn the_greatest_and_the_least_are_found_in_order() {
+        let values = [3.0, 1.0, 3.0, f32::NAN, -2.0, 1.0];
+        let find = |k, largest, last| {
+            let mut output = std::vec![0.0; k];
+            let args = TopKArgs { dims: [1, 6, 1], k, largest, last };
+            top_k(&args, Values::F32(&values), &mut output);
+            output
+        };
+        assert_eq!(find(6, true, false), [0.0, 2.0, 1.0, 5.0, 4.0, 3.0]);
+        assert_eq!(find(3, true, true), [2.0, 0.0, 5.0]);
+        assert_eq!(find(6, false, false), [4.0, 1.0, 5.0, 0.0, 2.0, 3.0]);
+        let mut output = [0.0; 4];
+        let args = TopKArgs { dims: [2, 3, 2], k: 1, largest: true, last: false };
+        top_k(&args, Values::I8(&[-128, 5, 127, 5, 126, 4, 0, -1, 0, -2, 0, 3]), &mut output);
+        assert_eq!(output, [1.0, 0.0, 0.0, 2.0]);
     }
 }

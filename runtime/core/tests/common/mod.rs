@@ -135,6 +135,9 @@ pub fn written(op: &Op) -> Span {
         Op::MatMulF32(op) => op.output,
         Op::LayerNormF32(op) => op.output,
         Op::Convert(op) => op.output,
+        Op::Gather(op) => op.output,
+        Op::Scatter(op) => op.output,
+        Op::TopK(op) => op.output,
     }
 }
 

@@ -218,7 +218,7 @@ impl RandomPlan {
     }
 
     fn step(&mut self) -> Step<'static> {
-        let op = match self.rng.between(0, 18) {
+        let op = match self.rng.between(0, 19) {
             0..=2 => Op::Conv(self.conv()),
             3 | 4 => Op::Binary(self.binary()),
             5 => Op::Lookup(self.lookup()),
@@ -232,7 +232,7 @@ impl RandomPlan {
             10 => Op::LayerNorm(self.layer_norm()),
             11 => Op::Recurrent(self.recurrent()),
             12 => Op::Copy(self.copy()),
-            18 => Op::Convert(self.convert()),
+            18 | 19 => self.integer_step(),
             _ => self.float_step(),
         };
         let scratch = match &op {

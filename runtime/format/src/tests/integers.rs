@@ -8,12 +8,52 @@ use crate::Place;
 use crate::plan::*;
 
 impl Parts {
-    pub(super) fn integers() -> Vec<(&'static str, Op)> {
+    pub(super) fn integers(constants: &mut Constants) -> Vec<(&'static str, Op)> {
         let to_f32 =
             Convert { input: span(128, 32), from: ElemType::I64, output: span(160, 16), to: ElemType::F32 };
         let to_bool =
             Convert { input: span(128, 32), from: ElemType::F32, output: span(160, 8), to: ElemType::Bool };
-        std::vec![("to_f32", Op::Convert(to_f32)), ("to_bool", Op::Convert(to_bool))]
+        let gather = Gather {
+            data: Operand::Arena(span(128, 24)),
+            indices: span(160, 8),
+            output: span(192, 16),
+            outer: 2,
+            rows: 3,
+            row_bytes: 4,
+        };
+        let embed = Gather {
+            data: Operand::Constant(constants.bytes(0..30)),
+            indices: span(160, 8),
+            output: span(192, 10),
+            outer: 1,
+            rows: 6,
+            row_bytes: 5,
+        };
+        let scatter = Scatter {
+            data: span(128, 24),
+            indices: span(160, 8),
+            updates: span(168, 8),
+            output: span(192, 24),
+            rows: 6,
+            row_bytes: 4,
+        };
+        let top_k = TopK {
+            input: span(128, 30),
+            dtype: ElemType::I8,
+            output: span(192, 48),
+            dims: [2, 5, 3],
+            k: 2,
+            largest: true,
+            last: false,
+        };
+        std::vec![
+            ("to_f32", Op::Convert(to_f32)),
+            ("to_bool", Op::Convert(to_bool)),
+            ("gather", Op::Gather(gather)),
+            ("embed", Op::Gather(embed)),
+            ("scatter", Op::Scatter(scatter)),
+            ("top_k", Op::TopK(top_k)),
+        ]
     }
 }
 
@@ -43,6 +83,63 @@ fn conversions_that_lie_are_refused() {
         convert.from = ElemType::I32;
         convert.input.bytes = 16;
     })]);
+}
+
+#[test]
+fn gathers_and_scatters_that_lie_are_refused() {
+    let over_data = "output, which overlaps the data";
+    let over_operand = "output, which overlaps an operand";
+    check(&[
+        ("data of one byte less", at(GATHER), "data", |p| {
+            gather(p, GATHER).data = Operand::Arena(span(128, 23))
+        }),
+        ("data behind the arena", at(GATHER), "data", |p| {
+            gather(p, GATHER).data = Operand::Arena(span(1270, 24));
+        }),
+        ("a table that is shorter", at(EMBED), "data", |p| gather(p, EMBED).rows = 7),
+        ("no rows", at(GATHER), "sizes", |p| gather(p, GATHER).rows = 0),
+        ("rows of nothing", at(GATHER), "sizes", |p| gather(p, GATHER).row_bytes = 0),
+        ("sizes that overflow", at(GATHER), "sizes", |p| gather(p, GATHER).outer = 1 << 30),
+        ("no indices", at(GATHER), "indices", |p| gather(p, GATHER).indices.bytes = 0),
+        ("indices at an odd place", at(GATHER), "indices", |p| gather(p, GATHER).indices.offset = 162),
+        ("half an index", at(GATHER), "indices", |p| gather(p, GATHER).indices.bytes = 10),
+        ("output of another size", at(GATHER), "output", |p| gather(p, GATHER).output.bytes = 12),
+        ("output over the data", at(GATHER), over_data, |p| gather(p, GATHER).output.offset = 140),
+        ("output over the indices", at(GATHER), "output, which overlaps the indices", |p| {
+            gather(p, GATHER).output.offset = 164;
+        }),
+        ("data of another size", at(SCATTER), "data", |p| scatter(p, SCATTER).rows = 5),
+        ("rows that overflow", at(SCATTER), "data", |p| scatter(p, SCATTER).rows = u32::MAX),
+        ("output of one row less", at(SCATTER), "output", |p| scatter(p, SCATTER).output.bytes = 20),
+        ("an update too few", at(SCATTER), "updates", |p| scatter(p, SCATTER).updates.bytes = 4),
+        ("indices behind the arena", at(SCATTER), "indices", |p| scatter(p, SCATTER).indices.offset = 1280),
+        ("output over the data", at(SCATTER), over_operand, |p| scatter(p, SCATTER).output.offset = 128),
+        ("output over the updates", at(SCATTER), over_operand, |p| scatter(p, SCATTER).output.offset = 172),
+    ]);
+    check_allowed(&[
+        ("a gather of rows at odd places", |p| {
+            gather(p, GATHER).data = Operand::Arena(span(129, 24));
+            gather(p, GATHER).output.offset = 193;
+        }),
+        ("indices that are data too", |p| gather(p, GATHER).indices.offset = 128),
+    ]);
+}
+
+#[test]
+fn selections_that_lie_are_refused() {
+    check(&[
+        ("none of them", at(TOP_K), "k", |p| top_k(p, TOP_K).k = 0),
+        ("more than there are", at(TOP_K), "k", |p| top_k(p, TOP_K).k = 6),
+        ("indices beyond what f32 holds", at(TOP_K), "k", |p| top_k(p, TOP_K).dims[1] = (1 << 24) + 1),
+        ("of integers", at(TOP_K), "dtype", |p| top_k(p, TOP_K).dtype = ElemType::I32),
+        ("f32 of one byte", at(TOP_K), "input", |p| top_k(p, TOP_K).dtype = ElemType::F32),
+        ("no values", at(TOP_K), "input", |p| top_k(p, TOP_K).dims[0] = 0),
+        ("output of another size", at(TOP_K), "output", |p| top_k(p, TOP_K).k = 3),
+        ("output at an odd place", at(TOP_K), "output", |p| top_k(p, TOP_K).output.offset = 194),
+        ("output over the input", at(TOP_K), "output, which overlaps the input", |p| {
+            top_k(p, TOP_K).output.offset = 156;
+        }),
+    ]);
 }
 
 /// Makes the input one of integers.

@@ -37,6 +37,10 @@ pub(super) const MATMUL_OF_F32: usize = 25;
 pub(super) const LAYER_NORM_F32: usize = 26;
 pub(super) const TO_F32: usize = 27;
 pub(super) const TO_BOOL: usize = 28;
+pub(super) const GATHER: usize = 29;
+pub(super) const EMBED: usize = 30;
+pub(super) const SCATTER: usize = 31;
+pub(super) const TOP_K: usize = 32;
 
 /// What a package is made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -140,7 +144,7 @@ impl Parts {
             .chain(Self::moves(&mut constants))
             .chain(Self::recurrent(&mut constants))
             .chain(Self::floats(&mut constants))
-            .chain(Self::integers());
+            .chain(Self::integers(&mut constants));
         let steps: Vec<Step<'_>> = steps
             .map(|(name, op)| {
                 let scratch = match name {
@@ -453,3 +457,6 @@ operation!(pool_f32, PoolF32);
 operation!(mat_mul_f32, MatMulF32);
 operation!(layer_norm_f32, LayerNormF32);
 operation!(convert, Convert);
+operation!(gather, Gather);
+operation!(scatter, Scatter);
+operation!(top_k, TopK);

@@ -230,6 +230,35 @@ fn float_uses(op: &Op) -> Vec<Use> {
                 written(op.output, elems, op.to.bytes().into()),
             ]
         }
+        Op::Gather(op) => {
+            let [outer, rows, row] = [op.outer, op.rows, op.row_bytes].map(u128::from);
+            let indices = u128::from(op.indices.bytes / 4);
+            assert!(outer > 0 && rows > 0 && row > 0 && indices > 0);
+            let data = match op.data {
+                Operand::Arena(span) => used(span, outer * rows * row, 1),
+                Operand::Constant(span) => constant(span, outer * rows * row, 1),
+            };
+            std::vec![data, used(op.indices, indices, 4), written(op.output, outer * indices * row, 1)]
+        }
+        Op::Scatter(op) => {
+            let [rows, row] = [op.rows, op.row_bytes].map(u128::from);
+            let indices = u128::from(op.indices.bytes / 4);
+            assert!(rows > 0 && row > 0);
+            std::vec![
+                used(op.data, rows * row, 1),
+                used(op.indices, indices, 4),
+                used(op.updates, indices * row, 1),
+                written(op.output, rows * row, 1),
+            ]
+        }
+        Op::TopK(op) => {
+            let [outer, size, inner] = op.dims;
+            assert!(op.k > 0 && op.k <= size);
+            std::vec![
+                used(op.input, volume(&op.dims), op.dtype.bytes().into()),
+                written(op.output, volume(&[outer, op.k, inner]), 4),
+            ]
+        }
         other => panic!("{other:?} is neither of f32 nor of integers"),
     }
 }

@@ -52,6 +52,9 @@ pub(super) fn step(step: &Step<'_>, bounds: &Bounds<'_>) -> Check {
         }
         Op::LayerNormF32(op) => float::layer_norm(op, bounds),
         Op::Convert(op) => integers::convert(op, bounds),
+        Op::Gather(op) => integers::gather(op, bounds),
+        Op::Scatter(op) => integers::scatter(op, bounds),
+        Op::TopK(op) => integers::top_k(op, bounds),
     }
 }
 
