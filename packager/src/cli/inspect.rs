@@ -252,7 +252,7 @@ fn output_line(output: &plan::Output<'_>) -> OutputLine {
 fn step_line(step: &plan::Step<'_>, nodes: Vec<String>) -> StepLine {
     let (op, scheme, weight_bytes) = match &step.op {
         plan::Op::Conv(conv) => {
-            let shape = edgepack_engine::conv_shape(conv);
+            let shape = edgepack_engine::conv_shape(&conv.window, conv.groups);
             let is_row = (shape.taps(), shape.in_h, shape.groups) == (1, 1, 1);
             let op = match (shape.is_depthwise(), is_row, conv.residual.is_some()) {
                 (true, ..) => "depthwise",
@@ -312,7 +312,7 @@ fn step_line(step: &plan::Step<'_>, nodes: Vec<String>) -> StepLine {
             (name, scheme, 0)
         }
         plan::Op::ConvF32(conv) => {
-            let shape = edgepack_engine::conv_f32_shape(conv);
+            let shape = edgepack_engine::conv_shape(&conv.window, conv.groups);
             let op = match (shape.is_depthwise(), shape.taps(), shape.in_h) {
                 (true, ..) => "depthwise",
                 (_, 1, 1) if shape.groups == 1 => "fully connected",

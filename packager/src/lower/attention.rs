@@ -65,16 +65,18 @@ impl Lowering<'_> {
             lhs: left.buffer,
             rhs: right.buffer,
             output: self.value_buffer(node.output)?,
-            batch: two(&dims, 1),
-            sizes: [m, k, n].map(|size| size as u32),
-            lhs_strides: [x, y, left_strides[lhs_rank - 2] as u32],
-            rhs_strides: [u, v, right_strides[rhs_rank - 2] as u32, right_strides[rhs_rank - 1] as u32],
-            output_strides: [p, q, output_strides[rank - 2] as u32],
+            geometry: plan::MatMulGeometry {
+                batch: two(&dims, 1),
+                sizes: [m, k, n].map(|size| size as u32),
+                lhs_strides: [x, y, left_strides[lhs_rank - 2] as u32],
+                rhs_strides: [u, v, right_strides[rhs_rank - 2] as u32, right_strides[rhs_rank - 1] as u32],
+                output_strides: [p, q, output_strides[rank - 2] as u32],
+            },
             lhs_zero_point: from.zero_point as i8,
             multiplier: multiplier.clamp(f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX)) as f32,
             range: (!wide).then(|| self.range(node)),
         };
-        let shape = mat_mul_shape(&product);
+        let shape = mat_mul_shape(&product.geometry);
         if node.precision == Precision::F32 {
             self.lowered.macs += shape.macs();
             self.float_mat_mul(node, &product)?;

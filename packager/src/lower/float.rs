@@ -5,6 +5,7 @@ use edgepack_kernels::conv::ConvShape;
 use edgepack_kernels::float::product::weight_elems;
 
 use super::layout::{self, Order};
+use super::products::window;
 use super::program::{Program, binary_function};
 use super::{Lowering, Stored};
 use crate::error::{PackError, Result};
@@ -176,12 +177,7 @@ impl Lowering<'_> {
         let op = plan::ConvF32 {
             input,
             output: target,
-            input_dims: [shape.batch, shape.in_h, shape.in_w, shape.in_channels].map(|d| d as u32),
-            output_dims: [shape.batch, shape.out_h, shape.out_w, shape.out_channels].map(|d| d as u32),
-            kernel: [shape.kernel_h as u32, shape.kernel_w as u32],
-            stride: [shape.stride_h as u32, shape.stride_w as u32],
-            dilation: [shape.dilation_h as u32, shape.dilation_w as u32],
-            pad: [shape.pad_top as u32, shape.pad_left as u32],
+            window: window(shape),
             groups: shape.groups as u32,
             weights: self.f32_constant(weights),
             bias: self.f32_constant(bias.iter().copied()),
@@ -204,19 +200,17 @@ impl Lowering<'_> {
             plan::PoolOp::Max => plan::PoolF32Op::Max,
             plan::PoolOp::Average { count_include_pad, .. } => plan::PoolF32Op::Average { count_include_pad },
         };
-        let &plan::Pool { input, output, input_dims, output_dims, kernel, stride, dilation, pads, .. } = pool;
-        let pool =
-            plan::PoolF32 { op, input, output, input_dims, output_dims, kernel, stride, dilation, pads };
+        let &plan::Pool { input, output, window, pad_after, .. } = pool;
+        let pool = plan::PoolF32 { op, input, output, window, pad_after };
         self.node_step(node, plan::Op::PoolF32(pool));
     }
 
     /// The step of a product of two tensors of f32.
     pub(super) fn float_mat_mul(&mut self, node: &Node, product: &plan::MatMul) -> Result<()> {
-        let &plan::MatMul { lhs, rhs, batch, sizes, lhs_strides, rhs_strides, output_strides, .. } = product;
+        let &plan::MatMul { lhs, rhs, geometry, .. } = product;
         let output = self.unclamped(node, product.output)?;
-        let step =
-            plan::MatMulF32 { lhs, rhs, output, batch, sizes, lhs_strides, rhs_strides, output_strides };
-        let scratch = self.buffer(&node.name, sizes[1] as usize * F32_PANEL as usize * 4)?;
+        let step = plan::MatMulF32 { lhs, rhs, output, geometry };
+        let scratch = self.buffer(&node.name, geometry.sizes[1] as usize * F32_PANEL as usize * 4)?;
         self.node_step(node, plan::Op::MatMulF32(step));
         if let Some(step) = self.lowered.steps.last_mut() {
             step.scratch = scratch;

@@ -201,16 +201,20 @@ impl Lowering<'_> {
             PoolKind::Max => plan::PoolOp::Max,
             PoolKind::Average { count_include_pad } => self.average(node, count_include_pad),
         };
+        let [top, left, bottom, right] = window.pads.map(|d| d as u32);
         let pool = plan::Pool {
             op,
             input: from,
             output: self.value_buffer(node.output)?,
-            input_dims,
-            output_dims,
-            kernel: window.kernel.map(|d| d as u32),
-            stride: window.stride.map(|d| d as u32),
-            dilation: window.dilation.map(|d| d as u32),
-            pads: window.pads.map(|d| d as u32),
+            window: plan::Window {
+                input_dims,
+                output_dims,
+                kernel: window.kernel.map(|d| d as u32),
+                stride: window.stride.map(|d| d as u32),
+                dilation: window.dilation.map(|d| d as u32),
+                pad: [top, left],
+            },
+            pad_after: [bottom, right],
         };
         self.pool_step(node, pool);
         self.store(node.output, pool.output, order);
@@ -257,12 +261,15 @@ impl Lowering<'_> {
             op: self.average(node, false),
             input: from,
             output: self.value_buffer(node.output)?,
-            input_dims: [outer, reduced, 1, inner],
-            output_dims: [outer, 1, 1, inner],
-            kernel: [reduced, 1],
-            stride: [1, 1],
-            dilation: [1, 1],
-            pads: [0; 4],
+            window: plan::Window {
+                input_dims: [outer, reduced, 1, inner],
+                output_dims: [outer, 1, 1, inner],
+                kernel: [reduced, 1],
+                stride: [1, 1],
+                dilation: [1, 1],
+                pad: [0; 2],
+            },
+            pad_after: [0; 2],
         };
         // The axes that are left keep their order; whether ONNX keeps the others as 1 or drops them.
         let left = order.0.iter().copied().filter(|axis| !is_reduced(axis));

@@ -16,6 +16,18 @@ pub fn scratch_bytes(shape: &ConvShape) -> usize {
     accepting.map(|row| row.scratch_bytes(shape)).max().unwrap_or(0)
 }
 
+/// The window of a convolution of this geometry.
+pub(super) fn window(shape: &ConvShape) -> plan::Window {
+    plan::Window {
+        input_dims: [shape.batch, shape.in_h, shape.in_w, shape.in_channels].map(|d| d as u32),
+        output_dims: [shape.batch, shape.out_h, shape.out_w, shape.out_channels].map(|d| d as u32),
+        kernel: [shape.kernel_h as u32, shape.kernel_w as u32],
+        stride: [shape.stride_h as u32, shape.stride_w as u32],
+        dilation: [shape.dilation_h as u32, shape.dilation_w as u32],
+        pad: [shape.pad_top as u32, shape.pad_left as u32],
+    }
+}
+
 impl<'a> Lowering<'a> {
     pub(super) fn conv(&mut self, node: &Node, conv: &Conv) -> Result<()> {
         let input = node.inputs[0];
@@ -93,12 +105,7 @@ impl<'a> Lowering<'a> {
         let op = plan::Conv {
             input,
             output: self.value_buffer(node.output)?,
-            input_dims: [shape.batch, shape.in_h, shape.in_w, shape.in_channels].map(|d| d as u32),
-            output_dims: [shape.batch, shape.out_h, shape.out_w, shape.out_channels].map(|d| d as u32),
-            kernel: [shape.kernel_h as u32, shape.kernel_w as u32],
-            stride: [shape.stride_h as u32, shape.stride_w as u32],
-            dilation: [shape.dilation_h as u32, shape.dilation_w as u32],
-            pad: [shape.pad_top as u32, shape.pad_left as u32],
+            window: window(&shape),
             groups: shape.groups as u32,
             input_zero_point: from.zero_point as i8,
             multiplier: self.f32_constant(multiplier),

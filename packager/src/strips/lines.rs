@@ -44,22 +44,22 @@ impl Lines {
     /// `heights` has the lines of tensors whose steps do not say.
     pub fn of(op: &Op, heights: &HashMap<u32, u32>) -> Option<Self> {
         match op {
-            Op::Conv(conv) if conv.input_dims[0] == 1 && conv.range.is_some() => Some(Self {
-                input: Tensor::new(conv.input, conv.input_dims[1])?,
+            Op::Conv(conv) if conv.window.input_dims[0] == 1 && conv.range.is_some() => Some(Self {
+                input: Tensor::new(conv.input, conv.window.input_dims[1])?,
                 side: conv.residual.map(|residual| residual.span.offset),
-                output: Tensor::new(conv.output, conv.output_dims[1])?,
-                reach: (conv.kernel[0] - 1) * conv.dilation[0] + 1,
-                stride: conv.stride[0],
-                pad: conv.pad[0],
+                output: Tensor::new(conv.output, conv.window.output_dims[1])?,
+                reach: (conv.window.kernel[0] - 1) * conv.window.dilation[0] + 1,
+                stride: conv.window.stride[0],
+                pad: conv.window.pad[0],
                 constants: conv.weights.bytes + conv.bias.bytes + conv.multiplier.bytes,
             }),
-            Op::Pool(pool) if pool.input_dims[0] == 1 => Some(Self {
-                input: Tensor::new(pool.input, pool.input_dims[1])?,
+            Op::Pool(pool) if pool.window.input_dims[0] == 1 => Some(Self {
+                input: Tensor::new(pool.input, pool.window.input_dims[1])?,
                 side: None,
-                output: Tensor::new(pool.output, pool.output_dims[1])?,
-                reach: (pool.kernel[0] - 1) * pool.dilation[0] + 1,
-                stride: pool.stride[0],
-                pad: pool.pads[0],
+                output: Tensor::new(pool.output, pool.window.output_dims[1])?,
+                reach: (pool.window.kernel[0] - 1) * pool.window.dilation[0] + 1,
+                stride: pool.window.stride[0],
+                pad: pool.window.pad[0],
                 constants: 0,
             }),
             Op::Lookup(lookup) if !lookup.to_f32 => {
@@ -109,8 +109,8 @@ pub(super) fn heights<'a>(ops: impl DoubleEndedIterator<Item = &'a Op> + Clone) 
     let mut heights = HashMap::new();
     for op in ops.clone() {
         let (input, output, from, to) = match op {
-            Op::Conv(conv) => (conv.input, conv.output, conv.input_dims, conv.output_dims),
-            Op::Pool(pool) => (pool.input, pool.output, pool.input_dims, pool.output_dims),
+            Op::Conv(conv) => (conv.input, conv.output, conv.window.input_dims, conv.window.output_dims),
+            Op::Pool(pool) => (pool.input, pool.output, pool.window.input_dims, pool.window.output_dims),
             _ => continue,
         };
         if from[0] == 1 {
@@ -175,8 +175,8 @@ pub(super) fn part(op: &Op, lines: &Lines, written: &Range<u32>, places: Places<
     let mut op = *op;
     match &mut op {
         Op::Conv(conv) => {
-            (conv.input, conv.output, conv.pad[0]) = (input, output, above);
-            (conv.input_dims[1], conv.output_dims[1]) = (read.end - read.start, count);
+            (conv.input, conv.output, conv.window.pad[0]) = (input, output, above);
+            (conv.window.input_dims[1], conv.window.output_dims[1]) = (read.end - read.start, count);
             if let Some(residual) = &mut conv.residual {
                 // As the output: of as many lines, equally long.
                 let line_bytes = lines.output.line_bytes;
@@ -184,11 +184,11 @@ pub(super) fn part(op: &Op, lines: &Lines, written: &Range<u32>, places: Places<
             }
         }
         Op::Pool(pool) => {
-            (pool.input, pool.output, pool.pads[0]) = (input, output, above);
-            (pool.input_dims[1], pool.output_dims[1]) = (read.end - read.start, count);
+            (pool.input, pool.output, pool.window.pad[0]) = (input, output, above);
+            (pool.window.input_dims[1], pool.window.output_dims[1]) = (read.end - read.start, count);
             // Lines that are not the last have none below.
             if read.end < lines.input.lines {
-                pool.pads[2] = 0;
+                pool.pad_after[0] = 0;
             }
         }
         Op::Lookup(lookup) => (lookup.input, lookup.output) = (input, output),

@@ -290,7 +290,22 @@ impl<'p> Binder<'p, '_> {
                 table: self.table(index, lookup.table)?,
             },
             Op::Pool(pool) => {
-                BoundOp::Pool { args: pool_args(&pool), input: pool.input, output: pool.output }
+                let op = match pool.op {
+                    plan::PoolOp::Max => PoolOp::Max,
+                    plan::PoolOp::Average {
+                        input_zero_point,
+                        multiplier,
+                        count_include_pad,
+                        range: output,
+                    } => PoolOp::Average {
+                        zero_point: input_zero_point as i32,
+                        multiplier,
+                        count_include_pad,
+                        output: range(&output),
+                    },
+                };
+                let args = pool_args(op, &pool.window, pool.pad_after);
+                BoundOp::Pool { args, input: pool.input, output: pool.output }
             }
             Op::Softmax(softmax) => {
                 let table = match softmax.input {
@@ -343,7 +358,7 @@ impl<'p> Binder<'p, '_> {
         step: &plan::Step<'_>,
         product: &plan::MatMul,
     ) -> Result<BoundProduct, BindError> {
-        let shape = mat_mul_shape(product);
+        let shape = mat_mul_shape(&product.geometry);
         let row = matmul::select(self.token.set());
         // As of convolutions: a row that was not compiled in cannot have been detected.
         let bound = BoundMatMul::new(row, self.token).ok_or(BindError::Scratch { step: index })?;
@@ -376,7 +391,7 @@ impl<'p> Binder<'p, '_> {
         conv: &plan::Conv,
         steps: &[Option<BoundStep<'p>>],
     ) -> Result<BoundConv<'p>, BindError> {
-        let shape = conv_shape(conv);
+        let shape = conv_shape(&conv.window, conv.groups);
         let row = select(&shape, self.token.set());
         // A row that was not compiled in cannot have been detected; the scalar one always is.
         let bound = BoundRow::new(row, self.token).ok_or(BindError::Scratch { step: index })?;
@@ -470,34 +485,25 @@ impl<'p> Binder<'p, '_> {
     }
 }
 
-fn pool_args(pool: &plan::Pool) -> PoolArgs {
-    let [batch, in_h, in_w, channels] = sizes(pool.input_dims);
-    let [_, out_h, out_w, _] = sizes(pool.output_dims);
-    let [top, left, bottom, right] = sizes(pool.pads);
+/// The geometry of a pooling step, for the kernels.
+pub(crate) fn pool_args<O>(op: O, window: &plan::Window, pad_after: [u32; 2]) -> PoolArgs<O> {
+    let [batch, in_h, in_w, channels] = sizes(window.input_dims);
+    let [_, out_h, out_w, _] = sizes(window.output_dims);
+    let ([top, left], [bottom, right]) = (sizes(window.pad), sizes(pad_after));
     PoolArgs {
-        op: match pool.op {
-            plan::PoolOp::Max => PoolOp::Max,
-            plan::PoolOp::Average { input_zero_point, multiplier, count_include_pad, range: output } => {
-                PoolOp::Average {
-                    zero_point: input_zero_point as i32,
-                    multiplier,
-                    count_include_pad,
-                    output: range(&output),
-                }
-            }
-        },
+        op,
         batch,
         in_h,
         in_w,
         channels,
         out_h,
         out_w,
-        kernel_h: pool.kernel[0] as usize,
-        kernel_w: pool.kernel[1] as usize,
-        stride_h: pool.stride[0] as usize,
-        stride_w: pool.stride[1] as usize,
-        dilation_h: pool.dilation[0] as usize,
-        dilation_w: pool.dilation[1] as usize,
+        kernel_h: window.kernel[0] as usize,
+        kernel_w: window.kernel[1] as usize,
+        stride_h: window.stride[0] as usize,
+        stride_w: window.stride[1] as usize,
+        dilation_h: window.dilation[0] as usize,
+        dilation_w: window.dilation[1] as usize,
         pad_h: [top, bottom],
         pad_w: [left, right],
     }

@@ -11,58 +11,21 @@ use edgepack_kernels::float::{self, BoundVariant};
 use edgepack_kernels::isa::IsaSet;
 use edgepack_kernels::requantize::OutputRange;
 
-use crate::bind::range;
+use crate::bind::{pool_args, range};
 use crate::parallel::{Parallel, Team};
 use crate::run::bounds;
+use crate::{conv_shape, mat_mul_shape};
 
 const _: () = assert!(OPERANDS == plan::F32_OPERANDS);
 const _: () = assert!(float::product::PANEL == plan::F32_PANEL as usize);
 const _: () = assert!(float::elementwise::REGISTERS == plan::F32_REGISTERS as usize);
 const _: () = assert!(float::elementwise::CONSTANT == plan::Instruction::VALUE);
 
-/// The geometry of a convolution in f32, for the kernels.
-pub fn conv_f32_shape(conv: &plan::ConvF32) -> ConvShape {
-    let [batch, in_h, in_w, in_channels] = conv.input_dims.map(|dim| dim as usize);
-    let [_, out_h, out_w, out_channels] = conv.output_dims.map(|dim| dim as usize);
-    ConvShape {
-        batch,
-        in_h,
-        in_w,
-        in_channels,
-        out_h,
-        out_w,
-        out_channels,
-        kernel_h: conv.kernel[0] as usize,
-        kernel_w: conv.kernel[1] as usize,
-        stride_h: conv.stride[0] as usize,
-        stride_w: conv.stride[1] as usize,
-        dilation_h: conv.dilation[0] as usize,
-        dilation_w: conv.dilation[1] as usize,
-        pad_top: conv.pad[0] as usize,
-        pad_left: conv.pad[1] as usize,
-        groups: conv.groups as usize,
-    }
-}
-
-/// The sizes and strides of a product of two tensors in f32, for the kernels.
-pub fn mat_mul_f32_shape(product: &plan::MatMulF32) -> MatMulShape {
-    let [m, k, n] = product.sizes.map(|size| size as usize);
-    MatMulShape {
-        batch: product.batch.map(|size| size as usize),
-        m,
-        k,
-        n,
-        lhs_strides: product.lhs_strides.map(|stride| stride as usize),
-        rhs_strides: product.rhs_strides.map(|stride| stride as usize),
-        output_strides: product.output_strides.map(|stride| stride as usize),
-    }
-}
-
 /// The kernel of a step in f32.
 pub(crate) fn kernel_name(op: &Op, isa: IsaSet) -> Option<&'static str> {
     let variant = float::select(isa);
     Some(match op {
-        Op::ConvF32(conv) if conv_f32_shape(conv).is_depthwise() => variant.depthwise,
+        Op::ConvF32(conv) if conv_shape(&conv.window, conv.groups).is_depthwise() => variant.depthwise,
         Op::ConvF32(_) => variant.conv,
         Op::MatMulF32(_) => variant.mat_mul,
         Op::Elementwise(_) => variant.elementwise,
@@ -144,7 +107,7 @@ pub(crate) fn bind<'p>(op: &Op, constant: impl Fn(Span) -> &'p [u8]) -> Option<F
             quantized: op.quantized.as_ref().map(|to| (to.multiplier, range(&to.range))),
         }),
         Op::ConvF32(ref conv) => FloatOp::Conv {
-            shape: conv_f32_shape(conv),
+            shape: conv_shape(&conv.window, conv.groups),
             input: conv.input,
             output: conv.output,
             weights: floats(conv.weights),
@@ -152,27 +115,18 @@ pub(crate) fn bind<'p>(op: &Op, constant: impl Fn(Span) -> &'p [u8]) -> Option<F
             bounds: conv.bounds,
         },
         Op::PoolF32(ref pool) => {
-            let sizes = |values: [u32; 4]| values.map(|value| value as usize);
-            let pairs = |values: [u32; 2]| values.map(|value| value as usize);
-            let args = PoolArgs {
-                op: match pool.op {
-                    plan::PoolF32Op::Max => PoolOp::Max,
-                    plan::PoolF32Op::Min => PoolOp::Min,
-                    plan::PoolF32Op::Sum => PoolOp::Sum,
-                    plan::PoolF32Op::Average { count_include_pad } => PoolOp::Average { count_include_pad },
-                },
-                input_dims: sizes(pool.input_dims),
-                output_dims: sizes(pool.output_dims),
-                kernel: pairs(pool.kernel),
-                stride: pairs(pool.stride),
-                dilation: pairs(pool.dilation),
-                pads: sizes(pool.pads),
+            let op = match pool.op {
+                plan::PoolF32Op::Max => PoolOp::Max,
+                plan::PoolF32Op::Min => PoolOp::Min,
+                plan::PoolF32Op::Sum => PoolOp::Sum,
+                plan::PoolF32Op::Average { count_include_pad } => PoolOp::Average { count_include_pad },
             };
+            let args = pool_args(op, &pool.window, pool.pad_after);
             FloatOp::Pool { args, input: pool.input, output: pool.output }
         }
         Op::MatMulF32(ref product) => {
             let plan::MatMulF32 { lhs, rhs, output, .. } = *product;
-            FloatOp::MatMul { shape: mat_mul_f32_shape(product), lhs, rhs, output }
+            FloatOp::MatMul { shape: mat_mul_shape(&product.geometry), lhs, rhs, output }
         }
         Op::LayerNormF32(ref norm) => {
             let (gamma, beta) = (floats(norm.gamma), floats(norm.beta));

@@ -29,7 +29,6 @@ pub use bind::{BoundStep, Requirements, bind, requirements};
 pub use edgepack_format as format;
 pub use edgepack_kernels as kernels;
 pub use error::{BindError, RunError};
-pub use float::{conv_f32_shape, mat_mul_f32_shape};
 pub use io::{InputData, OutputData};
 pub use parallel::{MAX_THREADS, Parallel, Team};
 pub use run::{Observer, Program};
@@ -42,9 +41,9 @@ use edgepack_kernels::recurrent::{self, RecurrentShape};
 use edgepack_kernels::variants;
 
 /// The geometry of a convolution step, for the kernels.
-pub fn conv_shape(conv: &plan::Conv) -> ConvShape {
-    let [batch, in_h, in_w, in_channels] = conv.input_dims.map(|dim| dim as usize);
-    let [_, out_h, out_w, out_channels] = conv.output_dims.map(|dim| dim as usize);
+pub fn conv_shape(window: &plan::Window, groups: u32) -> ConvShape {
+    let [batch, in_h, in_w, in_channels] = window.input_dims.map(|dim| dim as usize);
+    let [_, out_h, out_w, out_channels] = window.output_dims.map(|dim| dim as usize);
     ConvShape {
         batch,
         in_h,
@@ -53,15 +52,15 @@ pub fn conv_shape(conv: &plan::Conv) -> ConvShape {
         out_h,
         out_w,
         out_channels,
-        kernel_h: conv.kernel[0] as usize,
-        kernel_w: conv.kernel[1] as usize,
-        stride_h: conv.stride[0] as usize,
-        stride_w: conv.stride[1] as usize,
-        dilation_h: conv.dilation[0] as usize,
-        dilation_w: conv.dilation[1] as usize,
-        pad_top: conv.pad[0] as usize,
-        pad_left: conv.pad[1] as usize,
-        groups: conv.groups as usize,
+        kernel_h: window.kernel[0] as usize,
+        kernel_w: window.kernel[1] as usize,
+        stride_h: window.stride[0] as usize,
+        stride_w: window.stride[1] as usize,
+        dilation_h: window.dilation[0] as usize,
+        dilation_w: window.dilation[1] as usize,
+        pad_top: window.pad[0] as usize,
+        pad_left: window.pad[1] as usize,
+        groups: groups as usize,
     }
 }
 
@@ -82,7 +81,7 @@ pub fn recurrent_shape(op: &plan::Recurrent) -> RecurrentShape {
 /// The product with constant weights that a step makes, if it is of such a kind.
 pub fn product_shape(op: &plan::Op) -> Option<ConvShape> {
     match op {
-        plan::Op::Conv(conv) => Some(conv_shape(conv)),
+        plan::Op::Conv(conv) => Some(conv_shape(&conv.window, conv.groups)),
         plan::Op::Recurrent(op) => Some(recurrent_shape(op).conv()),
         _ => None,
     }
@@ -90,11 +89,11 @@ pub fn product_shape(op: &plan::Op) -> Option<ConvShape> {
 
 /// The row that a processor with these extensions runs a convolution with.
 pub fn conv_row(conv: &plan::Conv, isa: IsaSet) -> &'static Row {
-    conv::select(&conv_shape(conv), isa)
+    conv::select(&conv_shape(&conv.window, conv.groups), isa)
 }
 
 /// The sizes and strides of a product of two tensors, for the kernels.
-pub fn mat_mul_shape(product: &plan::MatMul) -> MatMulShape {
+pub fn mat_mul_shape(product: &plan::MatMulGeometry) -> MatMulShape {
     let [m, k, n] = product.sizes.map(|size| size as usize);
     MatMulShape {
         batch: product.batch.map(|size| size as usize),
@@ -136,11 +135,11 @@ pub fn kernel_name(op: &plan::Op, isa: IsaSet) -> &'static str {
 /// Multiply-adds of a step.
 pub fn step_macs(op: &plan::Op) -> u64 {
     match op {
-        plan::Op::Conv(conv) => conv_shape(conv).macs(),
-        plan::Op::MatMul(product) => mat_mul_shape(product).macs(),
+        plan::Op::Conv(conv) => conv_shape(&conv.window, conv.groups).macs(),
+        plan::Op::MatMul(product) => mat_mul_shape(&product.geometry).macs(),
         plan::Op::Recurrent(op) => recurrent_shape(op).macs(),
-        plan::Op::ConvF32(conv) => conv_f32_shape(conv).macs(),
-        plan::Op::MatMulF32(product) => mat_mul_f32_shape(product).macs(),
+        plan::Op::ConvF32(conv) => conv_shape(&conv.window, conv.groups).macs(),
+        plan::Op::MatMulF32(product) => mat_mul_shape(&product.geometry).macs(),
         _ => 0,
     }
 }

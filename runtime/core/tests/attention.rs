@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Model, quantize, range, size, values};
-use edgepack_core::format::plan::{LayerNorm, MatMul, Op, Range};
+use edgepack_core::format::plan::{LayerNorm, MatMul, MatMulGeometry, Op, Range};
 use edgepack_core::kernels::isa::IsaSet;
 use edgepack_core::{kernel_name, mat_mul_shape, step_macs};
 
@@ -18,11 +18,13 @@ fn heads(heads: u32, [m, k, n]: [u32; 3]) -> MatMul {
         lhs: none,
         rhs: none,
         output: none,
-        batch: [1, heads],
-        sizes: [m, k, n],
-        lhs_strides: [0, k, heads * k],
-        rhs_strides: [0, k, 1, heads * k],
-        output_strides: [0, m * n, n],
+        geometry: MatMulGeometry {
+            batch: [1, heads],
+            sizes: [m, k, n],
+            lhs_strides: [0, k, heads * k],
+            rhs_strides: [0, k, 1, heads * k],
+            output_strides: [0, m * n, n],
+        },
         lhs_zero_point: 11,
         multiplier: 0.003,
         range: None,
@@ -31,18 +33,22 @@ fn heads(heads: u32, [m, k, n]: [u32; 3]) -> MatMul {
 
 /// The accumulators in the order of the output.
 fn accumulators(product: &MatMul, lhs: &[i8], rhs: &[i8]) -> Vec<i32> {
-    let [m, k, n] = product.sizes;
-    let mut results = vec![0; size(&product.batch) * size(&[m, n])];
-    for (i, j) in (0..product.batch[0]).flat_map(|i| (0..product.batch[1]).map(move |j| (i, j))) {
+    let [m, k, n] = product.geometry.sizes;
+    let mut results = vec![0; size(&product.geometry.batch) * size(&[m, n])];
+    for (i, j) in
+        (0..product.geometry.batch[0]).flat_map(|i| (0..product.geometry.batch[1]).map(move |j| (i, j)))
+    {
         for (row, column) in (0..m).flat_map(|row| (0..n).map(move |column| (row, column))) {
             let start = |strides: &[u32]| i * strides[0] + j * strides[1];
             let dot = (0..k).map(|k| {
-                let x = lhs[(start(&product.lhs_strides) + row * product.lhs_strides[2] + k) as usize];
-                let [.., down, right] = product.rhs_strides;
-                let w = rhs[(start(&product.rhs_strides) + k * down + column * right) as usize];
+                let x = lhs[(start(&product.geometry.lhs_strides) + row * product.geometry.lhs_strides[2] + k)
+                    as usize];
+                let [.., down, right] = product.geometry.rhs_strides;
+                let w = rhs[(start(&product.geometry.rhs_strides) + k * down + column * right) as usize];
                 (i32::from(x) - i32::from(product.lhs_zero_point)) * i32::from(w.max(-127))
             });
-            let at = start(&product.output_strides) + row * product.output_strides[2] + column;
+            let at =
+                start(&product.geometry.output_strides) + row * product.geometry.output_strides[2] + column;
             results[at as usize] = dot.sum();
         }
     }
@@ -57,9 +63,12 @@ fn products_of_heads_equal_their_definition() {
         // What follows in attention: the heads' results beside each other, through a right operand whose
         // columns are contiguous.
         let context = MatMul {
-            rhs_strides: [0, n, count * n, 1],
-            output_strides: [0, n, count * n],
-            lhs_strides: [0, m * k, k],
+            geometry: MatMulGeometry {
+                rhs_strides: [0, n, count * n, 1],
+                output_strides: [0, n, count * n],
+                lhs_strides: [0, m * k, k],
+                ..scores.geometry
+            },
             ..scores
         };
         for product in [scores, context] {
@@ -91,7 +100,7 @@ fn products_of_heads_equal_their_definition() {
 fn a_product_says_its_kernel_and_its_work() {
     let product = heads(4, [64, 32, 16]);
     assert_eq!(step_macs(&Op::MatMul(product)), 4 * 64 * 32 * 16);
-    assert_eq!(mat_mul_shape(&product).lhs_elems(), 4 * 64 * 32);
+    assert_eq!(mat_mul_shape(&product.geometry).lhs_elems(), 4 * 64 * 32);
     assert_eq!(kernel_name(&Op::MatMul(product), IsaSet::SCALAR), "matmul_s8s8s32_scalar");
     assert_eq!(kernel_name(&Op::MatMul(product), IsaSet::DOTPROD), "matmul_s8s8s32_4x24_dotprod");
 }

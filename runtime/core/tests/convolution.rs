@@ -7,7 +7,7 @@ use common::{
     Aligned, Model, Values, packing_tokens, quantize, range, size, span, tokens, values, with_program,
 };
 use edgepack_core::format::Package;
-use edgepack_core::format::plan::{Conv, ElemType, Op, Range, Residual, Span};
+use edgepack_core::format::plan::{Conv, ElemType, Op, Range, Residual, Span, Window};
 use edgepack_core::kernels::conv::{Layout, Weights, select};
 use edgepack_core::kernels::isa::IsaSet;
 use edgepack_core::{BindError, InputData, bind, conv_row, conv_shape, kernel_name, requirements, step_macs};
@@ -191,12 +191,14 @@ fn add(
     let conv = Conv {
         input: spans[0],
         output: spans[1],
-        input_dims: case.input,
-        output_dims: case.output(),
-        kernel: case.kernel,
-        stride: case.stride,
-        dilation: case.dilation,
-        pad: [case.pads[0], case.pads[1]],
+        window: Window {
+            input_dims: case.input,
+            output_dims: case.output(),
+            kernel: case.kernel,
+            stride: case.stride,
+            dilation: case.dilation,
+            pad: [case.pads[0], case.pads[1]],
+        },
         groups: case.groups,
         input_zero_point: case.input_zero_point,
         weights: model.i8s(&constants.weights),
@@ -211,7 +213,7 @@ fn add(
 }
 
 fn pack(layout: &'static Layout, case: &Case, conv: &Conv, constants: &Constants) -> Vec<u8> {
-    let shape = conv_shape(conv);
+    let shape = conv_shape(&conv.window, conv.groups);
     let bias = constants.folded_bias(case);
     let Constants { weights, multiplier, .. } = constants;
     let mut packed = vec![0; layout.packed_bytes(&shape)];
@@ -340,7 +342,7 @@ fn weights_of_one_layer_are_packed_once() {
         assert_eq!(model.run(token, &[&input]), expected, "on {}", token.set());
     }
     for token in packing_tokens() {
-        let layout = select(&conv_shape(&convs[0].2), token.set()).layout.unwrap();
+        let layout = select(&conv_shape(&convs[0].2.window, convs[0].2.groups), token.set()).layout.unwrap();
         let one = section(layout, &convs[..1]);
         let package = model.package();
         assert_eq!(requirements(&Package::parse(package.get()).unwrap(), token).packed_bytes, one.len());
@@ -377,7 +379,7 @@ fn prepacked_sections_of_another_size_or_layout_are_passed_over() {
         (layout.key, blob)
     };
     for token in packing_tokens() {
-        let used = select(&conv_shape(&convs[0].2), token.set()).layout.unwrap();
+        let used = select(&conv_shape(&convs[0].2.window, convs[0].2.groups), token.set()).layout.unwrap();
         let right = section(used, &convs).len();
         let other = Layout::all().find(|layout| *layout != used).unwrap();
         for prepacked in [

@@ -34,7 +34,7 @@ impl Drop for Case {
 fn kind(op: &Op) -> &'static str {
     match op {
         Op::Conv(conv)
-            if conv.groups > 1 && conv.weights.bytes == conv.groups * size(&conv.kernel) as u32 =>
+            if conv.groups > 1 && conv.weights.bytes == conv.groups * size(&conv.window.kernel) as u32 =>
         {
             "depthwise"
         }
@@ -68,17 +68,17 @@ fn size(dims: &[u32]) -> u64 {
 
 fn work(op: &Op) -> u64 {
     match op {
-        Op::Conv(conv) => u64::from(conv.output.bytes) * size(&conv.kernel),
-        Op::Pool(pool) => u64::from(pool.output.bytes) * size(&pool.kernel),
+        Op::Conv(conv) => u64::from(conv.output.bytes) * size(&conv.window.kernel),
+        Op::Pool(pool) => u64::from(pool.output.bytes) * size(&pool.window.kernel),
         Op::Copy(copy) => size(&copy.dims),
-        Op::MatMul(product) => size(&product.batch).saturating_mul(size(&product.sizes)),
+        Op::MatMul(product) => size(&product.geometry.batch).saturating_mul(size(&product.geometry.sizes)),
         Op::ConvF32(conv) => {
-            let channels = u64::from(conv.input_dims[3] / conv.groups);
-            (u64::from(conv.output.bytes) * size(&conv.kernel)).saturating_mul(channels)
+            let channels = u64::from(conv.window.input_dims[3] / conv.groups);
+            (u64::from(conv.output.bytes) * size(&conv.window.kernel)).saturating_mul(channels)
         }
         Op::TopK(op) => size(&op.dims) * u64::from(op.k),
-        Op::PoolF32(pool) => u64::from(pool.output.bytes) * size(&pool.kernel),
-        Op::MatMulF32(product) => size(&product.batch).saturating_mul(size(&product.sizes)),
+        Op::PoolF32(pool) => u64::from(pool.output.bytes) * size(&pool.window.kernel),
+        Op::MatMulF32(product) => size(&product.geometry.batch).saturating_mul(size(&product.geometry.sizes)),
         Op::Recurrent(op) => u64::from(op.steps) * u64::from(op.weights.bytes) * u64::from(op.batch),
         _ => 0,
     }

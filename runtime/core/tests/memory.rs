@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Aligned, GARBAGE, Model, Values, packing_tokens, range, tokens, values};
-use edgepack_core::format::plan::{Conv, ElemType, Fill, Lookup, Op};
+use edgepack_core::format::plan::{Conv, ElemType, Fill, Lookup, Op, Window};
 use edgepack_core::format::{GoldenInput, Package};
 use edgepack_core::kernels::isa::IsaToken;
 use edgepack_core::{BindError, BoundStep, InputData, Program, RunError, bind, requirements};
@@ -20,12 +20,14 @@ fn two_convolutions() -> Model {
         let conv = Conv {
             input,
             output,
-            input_dims: [1, 4, 4, in_channels as u32],
-            output_dims: [1, 4, 4, out_channels as u32],
-            kernel: [3, 3],
-            stride: [1, 1],
-            dilation: [1, 1],
-            pad: [1, 1],
+            window: Window {
+                input_dims: [1, 4, 4, in_channels as u32],
+                output_dims: [1, 4, 4, out_channels as u32],
+                kernel: [3, 3],
+                stride: [1, 1],
+                dilation: [1, 1],
+                pad: [1, 1],
+            },
             groups: 1,
             input_zero_point: 0,
             weights: model.i8s(&weights),

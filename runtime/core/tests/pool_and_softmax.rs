@@ -4,7 +4,7 @@ mod common;
 
 use common::{Model, quantize, range, size, values};
 use edgepack_core::format::plan::{
-    ElemType, Lookup, Op, Pool, PoolOp, Range, Softmax, SoftmaxInput, SoftmaxOutput,
+    ElemType, Lookup, Op, Pool, PoolOp, Range, Softmax, SoftmaxInput, SoftmaxOutput, Window,
 };
 
 /// Geometry; the op does not matter.
@@ -12,12 +12,15 @@ const BASE: Pool = Pool {
     op: PoolOp::Max,
     input: common_span(),
     output: common_span(),
-    input_dims: [1, 6, 6, 3],
-    output_dims: [1, 3, 3, 3],
-    kernel: [2, 2],
-    stride: [2, 2],
-    dilation: [1, 1],
-    pads: [0; 4],
+    window: Window {
+        input_dims: [1, 6, 6, 3],
+        output_dims: [1, 3, 3, 3],
+        kernel: [2, 2],
+        stride: [2, 2],
+        dilation: [1, 1],
+        pad: [0; 2],
+    },
+    pad_after: [0; 2],
 };
 
 const fn common_span() -> edgepack_core::format::plan::Span {
@@ -26,57 +29,82 @@ const fn common_span() -> edgepack_core::format::plan::Span {
 
 const POOLS: &[(&str, Pool)] = &[
     ("2x2", BASE),
-    ("3x3 with padding", Pool { kernel: [3, 3], pads: [1, 1, 1, 1], ..BASE }),
+    (
+        "3x3 with padding",
+        Pool { window: Window { kernel: [3, 3], pad: [1, 1], ..BASE.window }, pad_after: [1, 1], ..BASE },
+    ),
     (
         "uneven padding, stride, batch",
         Pool {
-            input_dims: [2, 5, 7, 4],
-            output_dims: [2, 5, 3, 4],
-            kernel: [2, 3],
-            stride: [1, 3],
-            pads: [0, 2, 1, 1],
+            window: Window {
+                input_dims: [2, 5, 7, 4],
+                output_dims: [2, 5, 3, 4],
+                kernel: [2, 3],
+                stride: [1, 3],
+                pad: [0, 2],
+                ..BASE.window
+            },
+            pad_after: [1, 1],
             ..BASE
         },
     ),
     (
         "dilation",
         Pool {
-            kernel: [2, 3],
-            dilation: [3, 2],
-            stride: [1, 1],
-            output_dims: [1, 5, 4, 3],
-            pads: [1, 1, 1, 1],
+            window: Window {
+                kernel: [2, 3],
+                dilation: [3, 2],
+                stride: [1, 1],
+                output_dims: [1, 5, 4, 3],
+                pad: [1, 1],
+                ..BASE.window
+            },
+            pad_after: [1, 1],
             ..BASE
         },
     ),
     (
         "windows that go beyond the padding",
-        Pool { kernel: [3, 3], output_dims: [1, 3, 4, 3], pads: [0, 1, 0, 0], ..BASE },
+        Pool {
+            window: Window { kernel: [3, 3], output_dims: [1, 3, 4, 3], pad: [0, 1], ..BASE.window },
+            pad_after: [0, 0],
+            ..BASE
+        },
     ),
     (
         "the mean of an image of many channels",
-        Pool { input_dims: [2, 5, 5, 130], output_dims: [2, 1, 1, 130], kernel: [5, 5], ..BASE },
+        Pool {
+            window: Window {
+                input_dims: [2, 5, 5, 130],
+                output_dims: [2, 1, 1, 130],
+                kernel: [5, 5],
+                ..BASE.window
+            },
+            ..BASE
+        },
     ),
 ];
 
 /// What a window holds, and how many positions count with and without padding.
-struct Window {
+struct Seen {
     values: Vec<i32>,
     padded: usize,
 }
 
-fn windows(pool: &Pool, input: &[i8]) -> Vec<Window> {
-    let [_, in_h, in_w, channels] = pool.input_dims.map(i64::from);
-    let [batch, out_h, out_w, _] = pool.output_dims.map(i64::from);
-    let [top, left, bottom, right] = pool.pads.map(i64::from);
+fn windows(pool: &Pool, input: &[i8]) -> Vec<Seen> {
+    let [_, in_h, in_w, channels] = pool.window.input_dims.map(i64::from);
+    let [batch, out_h, out_w, _] = pool.window.output_dims.map(i64::from);
+    let ([top, left], [bottom, right]) = (pool.window.pad.map(i64::from), pool.pad_after.map(i64::from));
     let mut windows = Vec::new();
     for (n, oy) in (0..batch).flat_map(|n| (0..out_h).map(move |oy| (n, oy))) {
         for (ox, c) in (0..out_w).flat_map(|ox| (0..channels).map(move |c| (ox, c))) {
-            let mut window = Window { values: Vec::new(), padded: 0 };
-            for ky in 0..i64::from(pool.kernel[0]) {
-                for kx in 0..i64::from(pool.kernel[1]) {
-                    let y = oy * i64::from(pool.stride[0]) + ky * i64::from(pool.dilation[0]) - top;
-                    let x = ox * i64::from(pool.stride[1]) + kx * i64::from(pool.dilation[1]) - left;
+            let mut window = Seen { values: Vec::new(), padded: 0 };
+            for ky in 0..i64::from(pool.window.kernel[0]) {
+                for kx in 0..i64::from(pool.window.kernel[1]) {
+                    let y =
+                        oy * i64::from(pool.window.stride[0]) + ky * i64::from(pool.window.dilation[0]) - top;
+                    let x = ox * i64::from(pool.window.stride[1]) + kx * i64::from(pool.window.dilation[1])
+                        - left;
                     if y < in_h + bottom && x < in_w + right {
                         window.padded += 1;
                     }
@@ -94,7 +122,8 @@ fn windows(pool: &Pool, input: &[i8]) -> Vec<Window> {
 
 fn run_pool(pool: &Pool, input: &[i8]) -> Vec<i8> {
     let mut model = Model::default();
-    let (from, to) = (model.input(size(&pool.input_dims)), model.output_i8(size(&pool.output_dims)));
+    let (from, to) =
+        (model.input(size(&pool.window.input_dims)), model.output_i8(size(&pool.window.output_dims)));
     model.step(Op::Pool(Pool { input: from, output: to, ..*pool }));
     model.run_i8(&[input])
 }
@@ -102,8 +131,8 @@ fn run_pool(pool: &Pool, input: &[i8]) -> Vec<i8> {
 #[test]
 fn max_pools_take_the_largest_value_inside_the_image() {
     for (name, pool) in POOLS {
-        let input = values(20, size(&pool.input_dims));
-        let largest = |window: &Window| *window.values.iter().max().unwrap() as i8;
+        let input = values(20, size(&pool.window.input_dims));
+        let largest = |window: &Seen| *window.values.iter().max().unwrap() as i8;
         let expected: Vec<i8> = windows(pool, &input).iter().map(largest).collect();
         assert_eq!(run_pool(pool, &input), expected, "{name}");
     }
@@ -113,7 +142,7 @@ fn max_pools_take_the_largest_value_inside_the_image() {
 fn average_pools_divide_by_what_counts() {
     let mut padding_mattered = 0;
     for (name, pool) in POOLS {
-        let input = values(21, size(&pool.input_dims));
+        let input = values(21, size(&pool.window.input_dims));
         let mut results = Vec::new();
         for count_include_pad in [false, true] {
             for (input_zero_point, multiplier, range) in [
@@ -121,7 +150,7 @@ fn average_pools_divide_by_what_counts() {
                 (-17, 1.7, range(30, -40, 90)),
                 (127, 0.3, range(-128, -128, 127)),
             ] {
-                let average = |window: &Window| {
+                let average = |window: &Seen| {
                     let sum: i32 = window.values.iter().map(|x| x - i32::from(input_zero_point)).sum();
                     let count = if count_include_pad { window.padded } else { window.values.len() };
                     quantize(sum as f32 * (multiplier / count as f32), range)

@@ -11,6 +11,7 @@
 
 mod elem;
 mod float;
+mod geometry;
 mod integers;
 
 pub use elem::ElemType;
@@ -18,6 +19,7 @@ pub use float::{
     ConvF32, Elementwise, F32_OPERANDS, F32_PANEL, F32_REGISTERS, Function, Instruction, LayerNormF32,
     MatMulF32, PoolF32, PoolF32Op, Quantized, Source,
 };
+pub use geometry::{MatMulGeometry, Window};
 pub use integers::{Convert, Gather, Scatter, TopK};
 use serde::{Deserialize, Serialize};
 
@@ -214,18 +216,8 @@ pub struct Conv {
     pub input: Span,
     /// In the arena: int8 where `range` is there, else f32.
     pub output: Span,
-    /// N, H, W, C of the input.
-    pub input_dims: [u32; 4],
-    /// N, H, W, C of the output.
-    pub output_dims: [u32; 4],
-    /// Kernel height and width.
-    pub kernel: [u32; 2],
-    /// Vertical and horizontal stride.
-    pub stride: [u32; 2],
-    /// Vertical and horizontal dilation.
-    pub dilation: [u32; 2],
-    /// Padding above and to the left. What lies below and to the right follows from the dimensions.
-    pub pad: [u32; 2],
+    /// Where its kernel lies over the input.
+    pub window: Window,
     /// Groups.
     pub groups: u32,
     /// What padding is filled with.
@@ -347,18 +339,10 @@ pub struct Pool {
     pub input: Span,
     /// int8 in the arena.
     pub output: Span,
-    /// N, H, W, C of the input.
-    pub input_dims: [u32; 4],
-    /// N, H, W, C of the output.
-    pub output_dims: [u32; 4],
-    /// Window height and width.
-    pub kernel: [u32; 2],
-    /// Vertical and horizontal stride.
-    pub stride: [u32; 2],
-    /// Vertical and horizontal dilation.
-    pub dilation: [u32; 2],
-    /// Padding above, left, below, right.
-    pub pads: [u32; 4],
+    /// Where its window lies over the input.
+    pub window: Window,
+    /// Padding below and to the right, which an average may count.
+    pub pad_after: [u32; 2],
 }
 
 /// Where softmax reads from.
@@ -435,8 +419,7 @@ pub struct Copy {
     pub table: Option<Span>,
 }
 
-/// Product of two int8 tensors of the arena, for each of two batch dimensions. Strides are in elements;
-/// the columns of the left operand and of the output are contiguous.
+/// Product of two int8 tensors of the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MatMul {
     /// Left operand, `[M, K]`.
@@ -445,17 +428,8 @@ pub struct MatMul {
     pub rhs: Span,
     /// `[M, N]`: int8 where `range` is there, else f32.
     pub output: Span,
-    /// Batch dimensions.
-    pub batch: [u32; 2],
-    /// M, K, N.
-    pub sizes: [u32; 3],
-    /// Distances in the left operand: batch dimensions (0 where it is broadcast), rows.
-    pub lhs_strides: [u32; 3],
-    /// Distances in the right operand: batch dimensions (0 where it is broadcast), rows, columns.
-    pub rhs_strides: [u32; 4],
-    /// Distances in the output: those of a contiguous tensor, whose dimensions but the last may lie in
-    /// any order.
-    pub output_strides: [u32; 3],
+    /// Sizes and strides.
+    pub geometry: MatMulGeometry,
     /// Zero point of the left operand.
     pub lhs_zero_point: i8,
     /// Left scale · right scale / output scale. Finite and positive.

@@ -2,6 +2,7 @@
 //! tensors, and no executor can fail in the middle.
 
 mod float;
+mod geometry;
 mod integers;
 mod ops;
 

@@ -30,12 +30,12 @@ pub enum PoolOp {
     },
 }
 
-/// Geometry of a pooling. Every window has at least one position inside the input, except that an
-/// average which counts padding may lie in the padding alone.
+/// A pooling: of int8, or with another operation of f32. Every window has at least one position inside the input,
+/// except that one of f32 and an average which counts padding may lie in the padding alone.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PoolArgs {
+pub struct PoolArgs<O = PoolOp> {
     /// The operation.
-    pub op: PoolOp,
+    pub op: O,
     /// N: images.
     pub batch: usize,
     /// Input height.
@@ -66,7 +66,7 @@ pub struct PoolArgs {
     pub pad_w: [usize; 2],
 }
 
-impl PoolArgs {
+impl<O> PoolArgs<O> {
     /// Elements of the input.
     pub fn input_elems(&self) -> usize {
         self.batch * self.in_h * self.in_w * self.channels

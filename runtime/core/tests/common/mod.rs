@@ -12,8 +12,8 @@ use edgepack_core::format::{Hash, Package, SectionKind, SeededBytes};
 use edgepack_core::kernels::conv::{matmul, rows};
 use edgepack_core::kernels::isa::{IsaSet, IsaToken};
 use edgepack_core::{
-    InputData, OutputData, Parallel, Program, Team, bind, mat_mul_f32_shape, mat_mul_shape, product_shape,
-    recurrent_shape, requirements,
+    InputData, OutputData, Parallel, Program, Team, bind, mat_mul_shape, product_shape, recurrent_shape,
+    requirements,
 };
 
 /// What guards memory on both sides.
@@ -144,10 +144,10 @@ pub fn written(op: &Op) -> Span {
 /// Bytes of scratch memory for every kernel that might run a step.
 pub fn scratch_bytes(op: &Op) -> usize {
     if let Op::MatMul(product) = op {
-        return matmul::scratch_bytes(&mat_mul_shape(product));
+        return matmul::scratch_bytes(&mat_mul_shape(&product.geometry));
     }
     if let Op::MatMulF32(product) = op {
-        return 4 * edgepack_core::kernels::float::product::scratch_elems(&mat_mul_f32_shape(product));
+        return 4 * edgepack_core::kernels::float::product::scratch_elems(&mat_mul_shape(&product.geometry));
     }
     let Some(shape) = product_shape(op) else { return 0 };
     let rows = rows().iter().filter(|row| row.accepts(&shape));

@@ -2,7 +2,7 @@
 
 use edgepack_core::format::plan::{
     ConvF32, Elementwise, F32_PANEL, Instruction, LayerNormF32, MatMulF32, Op, Operand, PoolF32, PoolF32Op,
-    Quant, Quantized, Source, Span,
+    Quant, Quantized, Source, Span, Window,
 };
 
 use super::{PROGRAMS, RandomPlan, contiguous, elems, reach, span};
@@ -95,12 +95,14 @@ impl RandomPlan {
         ConvF32 {
             input,
             output,
-            input_dims,
-            output_dims,
-            kernel: [vertical[2], horizontal[2]],
-            stride: [vertical[3], horizontal[3]],
-            dilation: [vertical[4], horizontal[4]],
-            pad: [vertical[5], horizontal[5]],
+            window: Window {
+                input_dims,
+                output_dims,
+                kernel: [vertical[2], horizontal[2]],
+                stride: [vertical[3], horizontal[3]],
+                dilation: [vertical[4], horizontal[4]],
+                pad: [vertical[5], horizontal[5]],
+            },
             groups: self.number(groups),
             weights: self.many_floats(weights),
             bias: self.floats(out_channels),
@@ -133,28 +135,28 @@ impl RandomPlan {
             ]),
             input,
             output: self.apart(product(&output_dims), 4, &[input]),
-            input_dims,
-            output_dims,
-            kernel: [vertical[2], horizontal[2]],
-            stride: [vertical[3], horizontal[3]],
-            dilation: [vertical[4], horizontal[4]],
-            pads: [vertical[5], horizontal[5], vertical[6], horizontal[6]],
+            window: Window {
+                input_dims,
+                output_dims,
+                kernel: [vertical[2], horizontal[2]],
+                stride: [vertical[3], horizontal[3]],
+                dilation: [vertical[4], horizontal[4]],
+                pad: [vertical[5], horizontal[5]],
+            },
+            pad_after: [vertical[6], horizontal[6]],
         }
     }
 
     fn mat_mul_f32(&mut self) -> MatMulF32 {
         let product = self.mat_mul();
-        let [b0, b1] = product.batch;
-        let [m, k, n] = product.sizes;
+        let [b0, b1] = product.geometry.batch;
+        let [m, _, n] = product.geometry.sizes;
         let four = |bytes: u32| bytes.wrapping_mul(4);
         let lhs = self.anywhere(four(product.lhs.bytes), 4);
         let rhs = self.anywhere(four(product.rhs.bytes), 4);
         let output = four(b0.wrapping_mul(b1).wrapping_mul(m).wrapping_mul(n));
-        let sizes = [m, k, n];
-        let (batch, output_strides) = (product.batch, product.output_strides);
-        let (lhs_strides, rhs_strides) = (product.lhs_strides, product.rhs_strides);
         let output = self.apart(output, 4, &[lhs, rhs]);
-        MatMulF32 { lhs, rhs, output, batch, sizes, lhs_strides, rhs_strides, output_strides }
+        MatMulF32 { lhs, rhs, output, geometry: product.geometry }
     }
 
     fn layer_norm_f32(&mut self) -> LayerNormF32 {

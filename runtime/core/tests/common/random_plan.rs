@@ -2,9 +2,9 @@
 //! wrong number here and there.
 
 use edgepack_core::format::plan::{
-    Binary, BinaryOp, Cell, Conv, Copy, ElemType, Fill, Input, LayerNorm, Lookup, MatMul, Op, Operand,
-    Output, Pixels, Pool, PoolOp, Quant, Range, Recurrent, Residual, Softmax, SoftmaxInput, SoftmaxOutput,
-    Span, Step,
+    Binary, BinaryOp, Cell, Conv, Copy, ElemType, Fill, Input, LayerNorm, Lookup, MatMul, MatMulGeometry, Op,
+    Operand, Output, Pixels, Pool, PoolOp, Quant, Range, Recurrent, Residual, Softmax, SoftmaxInput,
+    SoftmaxOutput, Span, Step, Window,
 };
 use edgepack_core::format::writer::encode_plan;
 use edgepack_core::kernels::conv::matmul;
@@ -238,8 +238,8 @@ impl RandomPlan {
         let scratch = match &op {
             Op::Conv(conv) => self.scratch(conv),
             Op::MatMul(product) => self.scratch_of_product(product),
-            Op::MatMulF32(product) if product.sizes[1] <= 64 => {
-                self.apart(product.sizes[1] * 64, 64, &[product.lhs, product.rhs, product.output])
+            Op::MatMulF32(product) if product.geometry.sizes[1] <= 64 => {
+                self.apart(product.geometry.sizes[1] * 64, 64, &[product.lhs, product.rhs, product.output])
             }
             Op::Recurrent(recurrent) => self.recurrent_scratch(recurrent),
             _ if self.rng.one_in(4) => self.anywhere(64, 64),
@@ -250,8 +250,9 @@ impl RandomPlan {
 
     fn scratch(&mut self, conv: &Conv) -> Span {
         // A convolution of wrong numbers is refused, whatever its scratch memory.
-        let numbers = conv.input_dims.iter().chain(&conv.output_dims).chain(&conv.kernel);
-        if numbers.chain(&conv.pad).any(|&number| number > 64) || conv.groups == 0 {
+        let numbers =
+            conv.window.input_dims.iter().chain(&conv.window.output_dims).chain(&conv.window.kernel);
+        if numbers.chain(&conv.window.pad).any(|&number| number > 64) || conv.groups == 0 {
             return span(0, 0);
         }
         match scratch_bytes(&Op::Conv(*conv)) as u32 {
@@ -264,10 +265,10 @@ impl RandomPlan {
     }
 
     fn scratch_of_product(&mut self, product: &MatMul) -> Span {
-        if product.sizes.iter().any(|&size| size > 64) || product.sizes.contains(&0) {
+        if product.geometry.sizes.iter().any(|&size| size > 64) || product.geometry.sizes.contains(&0) {
             return span(0, 0);
         }
-        let needed = matmul::scratch_bytes(&mat_mul_shape(product)) as u32;
+        let needed = matmul::scratch_bytes(&mat_mul_shape(&product.geometry)) as u32;
         self.apart(needed, 64, &[product.lhs, product.rhs, product.output])
     }
 
@@ -302,11 +303,13 @@ impl RandomPlan {
             lhs,
             rhs,
             output: self.apart(b0 * b1 * m * n * elem_bytes, elem_bytes, &[lhs, rhs]),
-            batch: self.numbers(batch),
-            sizes: self.numbers(sizes),
-            lhs_strides: self.numbers(lhs_strides),
-            rhs_strides: self.numbers(rhs_strides),
-            output_strides: self.numbers(output_strides),
+            geometry: MatMulGeometry {
+                batch: self.numbers(batch),
+                sizes: self.numbers(sizes),
+                lhs_strides: self.numbers(lhs_strides),
+                rhs_strides: self.numbers(rhs_strides),
+                output_strides: self.numbers(output_strides),
+            },
             lhs_zero_point: self.rng.int8(),
             multiplier: self.multiplier(),
             range,
@@ -376,12 +379,14 @@ impl RandomPlan {
         Conv {
             input,
             output,
-            input_dims,
-            output_dims,
-            kernel: [vertical[2], horizontal[2]],
-            stride: [vertical[3], horizontal[3]],
-            dilation: [vertical[4], horizontal[4]],
-            pad: [vertical[5], horizontal[5]],
+            window: Window {
+                input_dims,
+                output_dims,
+                kernel: [vertical[2], horizontal[2]],
+                stride: [vertical[3], horizontal[3]],
+                dilation: [vertical[4], horizontal[4]],
+                pad: [vertical[5], horizontal[5]],
+            },
             groups: self.number(groups),
             input_zero_point: self.rng.int8(),
             weights: self.bytes(row.wrapping_mul(out_channels), 1),
@@ -414,12 +419,15 @@ impl RandomPlan {
             op,
             input,
             output: self.apart(product(&output_dims), 1, &[input]),
-            input_dims,
-            output_dims,
-            kernel: [vertical[2], horizontal[2]],
-            stride: [vertical[3], horizontal[3]],
-            dilation: [vertical[4], horizontal[4]],
-            pads: [vertical[5], horizontal[5], vertical[6], horizontal[6]],
+            window: Window {
+                input_dims,
+                output_dims,
+                kernel: [vertical[2], horizontal[2]],
+                stride: [vertical[3], horizontal[3]],
+                dilation: [vertical[4], horizontal[4]],
+                pad: [vertical[5], horizontal[5]],
+            },
+            pad_after: [vertical[6], horizontal[6]],
         }
     }
 

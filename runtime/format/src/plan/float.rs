@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Operand, Quant, Range, Span};
+use super::{MatMulGeometry, Operand, Quant, Range, Span, Window};
 
 /// Channels of a panel of f32 weights.
 pub const F32_PANEL: u32 = 16;
@@ -178,18 +178,8 @@ pub struct ConvF32 {
     pub input: Span,
     /// f32 in the arena.
     pub output: Span,
-    /// N, H, W, C of the input.
-    pub input_dims: [u32; 4],
-    /// N, H, W, C of the output.
-    pub output_dims: [u32; 4],
-    /// Kernel height and width.
-    pub kernel: [u32; 2],
-    /// Vertical and horizontal stride.
-    pub stride: [u32; 2],
-    /// Vertical and horizontal dilation.
-    pub dilation: [u32; 2],
-    /// Padding above and to the left.
-    pub pad: [u32; 2],
+    /// Where its kernel lies over the input.
+    pub window: Window,
     /// Groups.
     pub groups: u32,
     /// f32 constants, finite.
@@ -225,22 +215,13 @@ pub struct PoolF32 {
     pub input: Span,
     /// f32 in the arena.
     pub output: Span,
-    /// N, H, W, C of the input.
-    pub input_dims: [u32; 4],
-    /// N, H, W, C of the output.
-    pub output_dims: [u32; 4],
-    /// Window height and width.
-    pub kernel: [u32; 2],
-    /// Vertical and horizontal stride.
-    pub stride: [u32; 2],
-    /// Vertical and horizontal dilation.
-    pub dilation: [u32; 2],
-    /// Padding above, left, below, right.
-    pub pads: [u32; 4],
+    /// Where its window lies over the input.
+    pub window: Window,
+    /// Padding below and to the right, which an average may count.
+    pub pad_after: [u32; 2],
 }
 
-/// Product of two f32 tensors of the arena, for each of two batch dimensions; strides as of
-/// [`super::MatMul`].
+/// Product of two f32 tensors of the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MatMulF32 {
     /// Left operand, `[M, K]`.
@@ -249,16 +230,8 @@ pub struct MatMulF32 {
     pub rhs: Span,
     /// `[M, N]`.
     pub output: Span,
-    /// Batch dimensions.
-    pub batch: [u32; 2],
-    /// M, K, N.
-    pub sizes: [u32; 3],
-    /// Distances in the left operand: batch dimensions (0 where it is broadcast), rows.
-    pub lhs_strides: [u32; 3],
-    /// Distances in the right operand: batch dimensions (0 where it is broadcast), rows, columns.
-    pub rhs_strides: [u32; 4],
-    /// Distances in the output, which is contiguous but for the order of its dimensions.
-    pub output_strides: [u32; 3],
+    /// Sizes and strides.
+    pub geometry: MatMulGeometry,
 }
 
 /// Layer normalization in f32 over rows of `channels` contiguous values.

@@ -53,12 +53,14 @@ impl Parts {
         let conv = ConvF32 {
             input: span(128, 128),
             output: span(256, 48),
-            input_dims: [1, 4, 4, 2],
-            output_dims: [1, 2, 2, 3],
-            kernel: [3, 3],
-            stride: [2, 2],
-            dilation: [1, 1],
-            pad: [1, 1],
+            window: Window {
+                input_dims: [1, 4, 4, 2],
+                output_dims: [1, 2, 2, 3],
+                kernel: [3, 3],
+                stride: [2, 2],
+                dilation: [1, 1],
+                pad: [1, 1],
+            },
             groups: 1,
             weights: constants.floats((0..288).map(|i| if i % 16 < 3 { i as f32 / 64.0 } else { 0.0 })),
             bias: constants.floats([0.5, -1.0, 2.0]),
@@ -66,8 +68,7 @@ impl Parts {
         };
         let depthwise = ConvF32 {
             output: span(256, 128),
-            output_dims: [1, 4, 4, 2],
-            stride: [1, 1],
+            window: Window { output_dims: [1, 4, 4, 2], stride: [1, 1], ..conv.window },
             groups: 2,
             weights: constants.floats((0..18).map(|i| i as f32 / 16.0)),
             bias: constants.floats([0.0, 1.0]),
@@ -78,24 +79,34 @@ impl Parts {
             op: PoolF32Op::Average { count_include_pad: true },
             input: span(128, 128),
             output: span(320, 32),
-            input_dims: [1, 4, 4, 2],
-            output_dims: [1, 2, 2, 2],
-            kernel: [3, 3],
-            stride: [2, 2],
-            dilation: [1, 1],
-            pads: [1, 1, 0, 0],
+            window: Window {
+                input_dims: [1, 4, 4, 2],
+                output_dims: [1, 2, 2, 2],
+                kernel: [3, 3],
+                stride: [2, 2],
+                dilation: [1, 1],
+                pad: [1, 1],
+            },
+            pad_after: [0, 0],
         };
-        let max =
-            PoolF32 { op: PoolF32Op::Max, output: span(384, 32), kernel: [2, 2], pads: [0; 4], ..average };
+        let max = PoolF32 {
+            op: PoolF32Op::Max,
+            output: span(384, 32),
+            window: Window { kernel: [2, 2], pad: [0; 2], ..average.window },
+            pad_after: [0; 2],
+            ..average
+        };
         let mat_mul = MatMulF32 {
             lhs: span(128, 64),
             rhs: span(192, 64),
             output: span(384, 32),
-            batch: [1, 2],
-            sizes: [2, 4, 2],
-            lhs_strides: [0, 4, 8],
-            rhs_strides: [0, 4, 1, 8],
-            output_strides: [8, 4, 2],
+            geometry: MatMulGeometry {
+                batch: [1, 2],
+                sizes: [2, 4, 2],
+                lhs_strides: [0, 4, 8],
+                rhs_strides: [0, 4, 1, 8],
+                output_strides: [8, 4, 2],
+            },
         };
         let layer_norm = LayerNormF32 {
             input: span(128, 128),
@@ -235,15 +246,17 @@ fn element_wise_steps_that_lie_are_refused() {
 #[test]
 fn products_of_f32_that_lie_are_refused() {
     check(&[
-        ("batch of the output", at(CONV_F32), "output_dims", |p| conv_f32(p, CONV_F32).output_dims[0] = 2),
+        ("batch of the output", at(CONV_F32), "output_dims", |p| {
+            conv_f32(p, CONV_F32).window.output_dims[0] = 2
+        }),
         ("input of one byte less", at(CONV_F32), "input", |p| conv_f32(p, CONV_F32).input.bytes -= 1),
         ("input as of int8", at(CONV_F32), "input", |p| conv_f32(p, CONV_F32).input.bytes = 32),
         ("output at an odd place", at(CONV_F32), "output", |p| conv_f32(p, CONV_F32).output.offset += 1),
         ("output over the input", at(CONV_F32), OVERLAPS_INPUT, |p| {
             conv_f32(p, CONV_F32).output.offset = 252
         }),
-        ("stride 0", at(CONV_F32), "window", |p| conv_f32(p, CONV_F32).stride[0] = 0),
-        ("padding as far as the window", at(CONV_F32), "window", |p| conv_f32(p, CONV_F32).pad[0] = 3),
+        ("stride 0", at(CONV_F32), "window", |p| conv_f32(p, CONV_F32).window.stride[0] = 0),
+        ("padding as far as the window", at(CONV_F32), "window", |p| conv_f32(p, CONV_F32).window.pad[0] = 3),
         ("no groups", at(CONV_F32), "groups", |p| conv_f32(p, CONV_F32).groups = 0),
         ("groups that divide nothing", at(CONV_F32), "groups", |p| conv_f32(p, CONV_F32).groups = 2),
         ("weights of one channel less", at(CONV_F32), "weights", |p| {
@@ -263,18 +276,18 @@ fn products_of_f32_that_lie_are_refused() {
         ("bounds that are no number", at(CONV_F32), "bounds", |p| conv_f32(p, CONV_F32).bounds[0] = f32::NAN),
         ("unordered bounds", at(CONV_F32), "bounds", |p| conv_f32(p, CONV_F32).bounds = [1.0, 0.5]),
         ("lhs that is too short", at(MATMUL_OF_F32), "lhs", |p| {
-            mat_mul_f32(p, MATMUL_OF_F32).lhs_strides[2] = 9;
+            mat_mul_f32(p, MATMUL_OF_F32).geometry.lhs_strides[2] = 9;
         }),
         ("rhs that is too short", at(MATMUL_OF_F32), "rhs", |p| {
-            mat_mul_f32(p, MATMUL_OF_F32).rhs_strides[3] = 9;
+            mat_mul_f32(p, MATMUL_OF_F32).geometry.rhs_strides[3] = 9;
         }),
         ("output over an operand", at(MATMUL_OF_F32), OVERLAPS_OPERAND, |p| {
             mat_mul_f32(p, MATMUL_OF_F32).output.offset = 252;
         }),
         ("output strides that meet", at(MATMUL_OF_F32), "output_strides", |p| {
-            mat_mul_f32(p, MATMUL_OF_F32).output_strides = [8, 2, 2];
+            mat_mul_f32(p, MATMUL_OF_F32).geometry.output_strides = [8, 2, 2];
         }),
-        ("sizes of 0", at(MATMUL_OF_F32), "sizes", |p| mat_mul_f32(p, MATMUL_OF_F32).sizes[1] = 0),
+        ("sizes of 0", at(MATMUL_OF_F32), "sizes", |p| mat_mul_f32(p, MATMUL_OF_F32).geometry.sizes[1] = 0),
         ("too little scratch", at(MATMUL_OF_F32), "scratch, which is too small", |p| {
             p.steps[MATMUL_OF_F32].scratch.bytes = 192;
         }),
@@ -287,12 +300,12 @@ fn products_of_f32_that_lie_are_refused() {
 #[test]
 fn reductions_of_f32_that_lie_are_refused() {
     check(&[
-        ("channels", at(MAX_F32), "output_dims", |p| pool_f32(p, MAX_F32).output_dims[3] = 1),
-        ("kernel 0", at(MAX_F32), "window", |p| pool_f32(p, MAX_F32).kernel[1] = 0),
+        ("channels", at(MAX_F32), "output_dims", |p| pool_f32(p, MAX_F32).window.output_dims[3] = 1),
+        ("kernel 0", at(MAX_F32), "window", |p| pool_f32(p, MAX_F32).window.kernel[1] = 0),
         ("input as of int8", at(MAX_F32), "input", |p| pool_f32(p, MAX_F32).input.bytes = 32),
         ("output over the input", at(MAX_F32), OVERLAPS_INPUT, |p| pool_f32(p, MAX_F32).output.offset = 252),
         ("more positions than f32 counts", at(AVERAGE_F32), "kernel, which is too large", |p| {
-            pool_f32(p, AVERAGE_F32).kernel = [1 << 12, (1 << 12) + 1];
+            pool_f32(p, AVERAGE_F32).window.kernel = [1 << 12, (1 << 12) + 1];
         }),
         ("channels 0", at(LAYER_NORM_F32), "channels", |p| layer_norm_f32(p, LAYER_NORM_F32).channels = 0),
         ("channels that divide nothing", at(LAYER_NORM_F32), "channels", |p| {

@@ -37,10 +37,13 @@ fn of_channels(parts: &mut Parts, input: u32, output: u32, groups: u32) {
     *conv(parts, CONV) = Conv {
         input: span(4096, input),
         output: span(4096 + input, output),
-        input_dims: [1, 1, 1, input],
-        output_dims: [1, 1, 1, output],
-        kernel: [1, 1],
-        pad: [0, 0],
+        window: Window {
+            input_dims: [1, 1, 1, input],
+            output_dims: [1, 1, 1, output],
+            kernel: [1, 1],
+            pad: [0, 0],
+            ..conv(parts, CONV).window
+        },
         groups,
         residual: None,
         ..*conv(parts, CONV)
@@ -58,42 +61,42 @@ fn convolutions_that_lie_are_refused() {
         ("output behind the arena", at(CONV), "output", |p| conv(p, CONV).output.offset = 1269),
         ("output over the input's end", at(CONV), OVERLAPS_INPUT, |p| conv(p, CONV).output.offset = 31),
         ("output inside the input", at(CONV), OVERLAPS_INPUT, |p| conv(p, CONV).output.offset = 10),
-        ("batch of the output", at(CONV), "output_dims", |p| conv(p, CONV).output_dims[0] = 2),
+        ("batch of the output", at(CONV), "output_dims", |p| conv(p, CONV).window.output_dims[0] = 2),
         ("no batch", at(CONV), "input", |p| {
-            conv(p, CONV).input_dims[0] = 0;
-            conv(p, CONV).output_dims[0] = 0;
+            conv(p, CONV).window.input_dims[0] = 0;
+            conv(p, CONV).window.output_dims[0] = 0;
         }),
-        ("input height 0", at(CONV), "window", |p| conv(p, CONV).input_dims[1] = 0),
-        ("output width 0", at(CONV), "window", |p| conv(p, CONV).output_dims[2] = 0),
-        ("input channels 0", at(CONV), "input", |p| conv(p, CONV).input_dims[3] = 0),
-        ("output channels 0", at(CONV), "output", |p| conv(p, CONV).output_dims[3] = 0),
-        ("a channel more", at(CONV), "input", |p| conv(p, CONV).input_dims[3] = 3),
-        ("sizes that overflow", at(CONV), "input", |p| conv(p, CONV).input_dims[3] = (1 << 28) + 2),
-        ("kernel height 0", at(CONV), "window", |p| conv(p, CONV).kernel[0] = 0),
-        ("stride 0", at(CONV), "window", |p| conv(p, CONV).stride[1] = 0),
-        ("dilation 0", at(CONV), "window", |p| conv(p, CONV).dilation[0] = 0),
-        ("huge stride", at(CONV), "window", |p| conv(p, CONV).stride[0] = (1 << 24) + 1),
-        ("stride out of the input", at(CONV), "window", |p| conv(p, CONV).stride[0] = 5),
-        ("huge kernel", at(CONV), "window", |p| conv(p, CONV).kernel[0] = u32::MAX),
+        ("input height 0", at(CONV), "window", |p| conv(p, CONV).window.input_dims[1] = 0),
+        ("output width 0", at(CONV), "window", |p| conv(p, CONV).window.output_dims[2] = 0),
+        ("input channels 0", at(CONV), "input", |p| conv(p, CONV).window.input_dims[3] = 0),
+        ("output channels 0", at(CONV), "output", |p| conv(p, CONV).window.output_dims[3] = 0),
+        ("a channel more", at(CONV), "input", |p| conv(p, CONV).window.input_dims[3] = 3),
+        ("sizes that overflow", at(CONV), "input", |p| conv(p, CONV).window.input_dims[3] = (1 << 28) + 2),
+        ("kernel height 0", at(CONV), "window", |p| conv(p, CONV).window.kernel[0] = 0),
+        ("stride 0", at(CONV), "window", |p| conv(p, CONV).window.stride[1] = 0),
+        ("dilation 0", at(CONV), "window", |p| conv(p, CONV).window.dilation[0] = 0),
+        ("huge stride", at(CONV), "window", |p| conv(p, CONV).window.stride[0] = (1 << 24) + 1),
+        ("stride out of the input", at(CONV), "window", |p| conv(p, CONV).window.stride[0] = 5),
+        ("huge kernel", at(CONV), "window", |p| conv(p, CONV).window.kernel[0] = u32::MAX),
         ("window that overflows", at(CONV), "window", |p| {
-            conv(p, CONV).kernel[0] = 1 << 24;
-            conv(p, CONV).dilation[0] = 1 << 24;
+            conv(p, CONV).window.kernel[0] = 1 << 24;
+            conv(p, CONV).window.dilation[0] = 1 << 24;
         }),
-        ("padding of a whole window", at(CONV), "window", |p| conv(p, CONV).pad[0] = 3),
-        ("huge padding", at(CONV), "window", |p| conv(p, CONV).pad[1] = u32::MAX),
+        ("padding of a whole window", at(CONV), "window", |p| conv(p, CONV).window.pad[0] = 3),
+        ("huge padding", at(CONV), "window", |p| conv(p, CONV).window.pad[1] = u32::MAX),
         ("a row more of output", at(CONV), "window", |p| {
-            conv(p, CONV).output_dims[1] = 4;
+            conv(p, CONV).window.output_dims[1] = 4;
             conv(p, CONV).output.bytes = 24;
         }),
         ("kernel of 132 106 values", at(CONV), TOO_LARGE, |p| {
-            conv(p, CONV).kernel = [66_053, 1];
-            conv(p, CONV).pad = [0, 0];
+            conv(p, CONV).window.kernel = [66_053, 1];
+            conv(p, CONV).window.pad = [0, 0];
         }),
         ("the largest kernel, with the weights of another", at(CONV), "weights", |p| {
-            conv(p, CONV).kernel = [66_052, 1];
-            conv(p, CONV).pad = [0, 0];
+            conv(p, CONV).window.kernel = [66_052, 1];
+            conv(p, CONV).window.pad = [0, 0];
         }),
-        ("kernel that overflows", at(CONV), TOO_LARGE, |p| conv(p, CONV).kernel = [1 << 16, 1 << 16]),
+        ("kernel that overflows", at(CONV), TOO_LARGE, |p| conv(p, CONV).window.kernel = [1 << 16, 1 << 16]),
         ("groups 0", at(CONV), "groups", |p| conv(p, CONV).groups = 0),
         ("groups that divide the input alone", at(CONV), "groups", |p| conv(p, CONV).groups = 2),
         ("groups that divide the output alone", at(CONV), "groups", |p| conv(p, CONV).groups = 3),
@@ -104,7 +107,7 @@ fn convolutions_that_lie_are_refused() {
         ("weights of one byte more", at(CONV), "weights", |p| conv(p, CONV).weights.bytes += 1),
         ("weights outside", at(CONV), "weights", |p| conv(p, CONV).weights.offset = 1 << 20),
         ("weights that overflow", at(CONV), "weights", |p| conv(p, CONV).weights.offset = u32::MAX),
-        ("a kernel of more weights", at(CONV), "weights", |p| conv(p, CONV).kernel[0] = 4),
+        ("a kernel of more weights", at(CONV), "weights", |p| conv(p, CONV).window.kernel[0] = 4),
         ("a weight of -128", at(CONV), "weights, of which one is -128", |p| {
             let weights = conv(p, CONV).weights;
             poke(p, span(weights.offset + 53, 1), &[0x80]);
@@ -156,7 +159,7 @@ fn convolutions_that_lie_are_refused() {
         ("any zero point", |p| conv(p, CONV).input_zero_point = -128),
         ("the largest stride of one window", |p| {
             let conv = conv(p, DENSE);
-            conv.stride = [1 << 24; 2];
+            conv.window.stride = [1 << 24; 2];
         }),
         ("multiplier at its smallest", |p| multiplier(p, f32::from_bits(1))),
         ("multiplier at its largest", |p| multiplier(p, f32::MAX)),
@@ -282,21 +285,23 @@ fn average(parts: &mut Parts, multiplier: f32, range: Range) {
 fn poolings_that_lie_are_refused() {
     const RANGE: Range = Range { zero_point: 0, min: -128, max: 127 };
     check(&[
-        ("batch of the output", at(MAX), "output_dims", |p| pool(p, MAX).output_dims[0] = 2),
-        ("channels of the output", at(MAX), "output_dims", |p| pool(p, MAX).output_dims[3] = 1),
-        ("window of height 0", at(MAX), "window", |p| pool(p, MAX).kernel[0] = 0),
-        ("window of width 0", at(AVERAGE), "window", |p| pool(p, AVERAGE).kernel[1] = 0),
-        ("stride 0", at(MAX), "window", |p| pool(p, MAX).stride[0] = 0),
-        ("dilation 0", at(MAX), "window", |p| pool(p, MAX).dilation[1] = 0),
-        ("stride out of the input", at(MAX), "window", |p| pool(p, MAX).stride[1] = 4),
-        ("padding of a whole window", at(MAX), "window", |p| pool(p, MAX).pads[0] = 2),
-        ("huge padding behind", at(MAX), "window", |p| pool(p, MAX).pads[3] = u32::MAX),
+        ("batch of the output", at(MAX), "output_dims", |p| pool(p, MAX).window.output_dims[0] = 2),
+        ("channels of the output", at(MAX), "output_dims", |p| pool(p, MAX).window.output_dims[3] = 1),
+        ("window of height 0", at(MAX), "window", |p| pool(p, MAX).window.kernel[0] = 0),
+        ("window of width 0", at(AVERAGE), "window", |p| pool(p, AVERAGE).window.kernel[1] = 0),
+        ("stride 0", at(MAX), "window", |p| pool(p, MAX).window.stride[0] = 0),
+        ("dilation 0", at(MAX), "window", |p| pool(p, MAX).window.dilation[1] = 0),
+        ("stride out of the input", at(MAX), "window", |p| pool(p, MAX).window.stride[1] = 4),
+        ("padding of a whole window", at(MAX), "window", |p| pool(p, MAX).window.pad[0] = 2),
+        ("huge padding behind", at(MAX), "window", |p| pool(p, MAX).pad_after[1] = u32::MAX),
         ("window that overflows", at(MAX), "window", |p| {
-            pool(p, MAX).kernel[0] = 1 << 24;
-            pool(p, MAX).dilation[0] = 1 << 24;
+            pool(p, MAX).window.kernel[0] = 1 << 24;
+            pool(p, MAX).window.dilation[0] = 1 << 24;
         }),
-        ("window of more than 2^22 positions", at(MAX), TOO_LARGE, |p| pool(p, MAX).kernel = [2049, 2048]),
-        ("a pixel more of output", at(MAX), "output", |p| pool(p, MAX).output_dims[1] = 1),
+        ("window of more than 2^22 positions", at(MAX), TOO_LARGE, |p| {
+            pool(p, MAX).window.kernel = [2049, 2048]
+        }),
+        ("a pixel more of output", at(MAX), "output", |p| pool(p, MAX).window.output_dims[1] = 1),
         ("input of one byte more", at(MAX), "input", |p| pool(p, MAX).input.bytes += 1),
         ("input behind the arena", at(MAX), "input", |p| pool(p, MAX).input.offset = 1249),
         ("output behind the arena", at(MAX), "output", |p| pool(p, MAX).output.offset = 1273),
@@ -308,11 +313,12 @@ fn poolings_that_lie_are_refused() {
         ("empty range", at(AVERAGE), "range", |p| average(p, 1.0, UNORDERED)),
     ]);
     check_allowed(&[
-        ("the largest window", |p| pool(p, MAX).kernel = [2048, 2048]),
-        ("padding behind, up to 2^24", |p| pool(p, MAX).pads[2] = 1 << 24),
+        ("the largest window", |p| pool(p, MAX).window.kernel = [2048, 2048]),
+        ("padding behind, up to 2^24", |p| pool(p, MAX).pad_after[0] = 1 << 24),
         ("windows that step over the input", |p| {
-            pool(p, MAX).dilation = [8, 8];
-            pool(p, MAX).pads = [1, 1, 7, 7];
+            pool(p, MAX).window.dilation = [8, 8];
+            pool(p, MAX).window.pad = [1, 1];
+            pool(p, MAX).pad_after = [7, 7];
         }),
     ]);
 }
@@ -432,11 +438,17 @@ fn products_of_two_tensors_that_lie_are_refused() {
     check(&[
         ("lhs of one byte less", at(MATMUL), "lhs", |p| mat_mul(p, MATMUL).lhs.bytes -= 1),
         ("lhs behind the arena", at(MATMUL), "lhs", |p| mat_mul(p, MATMUL).lhs.offset = 1265),
-        ("lhs read too far by a stride", at(MATMUL), "lhs", |p| mat_mul(p, MATMUL).lhs_strides[2] = 9),
-        ("lhs stride that overflows", at(MATMUL), "lhs", |p| mat_mul(p, MATMUL).lhs_strides[1] = u32::MAX),
+        ("lhs read too far by a stride", at(MATMUL), "lhs", |p| {
+            mat_mul(p, MATMUL).geometry.lhs_strides[2] = 9
+        }),
+        ("lhs stride that overflows", at(MATMUL), "lhs", |p| {
+            mat_mul(p, MATMUL).geometry.lhs_strides[1] = u32::MAX
+        }),
         ("rhs of one byte less", at(MATMUL), "rhs", |p| mat_mul(p, MATMUL).rhs.bytes -= 1),
-        ("rhs read too far by a row", at(MATMUL), "rhs", |p| mat_mul(p, MATMUL).rhs_strides[2] = 2),
-        ("rhs read too far by a column", at(MATMUL), "rhs", |p| mat_mul(p, MATMUL).rhs_strides[3] = 9),
+        ("rhs read too far by a row", at(MATMUL), "rhs", |p| mat_mul(p, MATMUL).geometry.rhs_strides[2] = 2),
+        ("rhs read too far by a column", at(MATMUL), "rhs", |p| {
+            mat_mul(p, MATMUL).geometry.rhs_strides[3] = 9
+        }),
         ("output of one byte more", at(MATMUL), "output", |p| mat_mul(p, MATMUL).output.bytes += 1),
         ("output at an odd place", at(MATMUL_F32), "output", |p| mat_mul(p, MATMUL_F32).output.offset += 2),
         ("int8 output of an f32's size", at(MATMUL_F32), "output", |p| {
@@ -444,17 +456,19 @@ fn products_of_two_tensors_that_lie_are_refused() {
         }),
         ("output over lhs", at(MATMUL), OVERLAPS_OPERAND, |p| mat_mul(p, MATMUL).output.offset = 15),
         ("output over rhs", at(MATMUL), OVERLAPS_OPERAND, |p| mat_mul(p, MATMUL).output.offset = 31),
-        ("a batch of 0", at(MATMUL), "sizes", |p| mat_mul(p, MATMUL).batch[0] = 0),
-        ("a size of 0", at(MATMUL), "sizes", |p| mat_mul(p, MATMUL).sizes[1] = 0),
-        ("sizes that overflow", at(MATMUL), "sizes", |p| mat_mul(p, MATMUL).sizes[0] = 1 << 30),
+        ("a batch of 0", at(MATMUL), "sizes", |p| mat_mul(p, MATMUL).geometry.batch[0] = 0),
+        ("a size of 0", at(MATMUL), "sizes", |p| mat_mul(p, MATMUL).geometry.sizes[1] = 0),
+        ("sizes that overflow", at(MATMUL), "sizes", |p| mat_mul(p, MATMUL).geometry.sizes[0] = 1 << 30),
         ("sums beyond 32 bits", at(MATMUL), "sizes, too large to be packed", |p| {
-            mat_mul(p, MATMUL).sizes[1] = 132_105;
+            mat_mul(p, MATMUL).geometry.sizes[1] = 132_105;
         }),
-        ("rows in one place", at(MATMUL), STRIDES, |p| mat_mul(p, MATMUL).output_strides[2] = 0),
-        ("matrices in one place", at(MATMUL), STRIDES, |p| mat_mul(p, MATMUL).output_strides[1] = 2),
-        ("rows that overlap", at(MATMUL), STRIDES, |p| mat_mul(p, MATMUL).output_strides[2] = 1),
-        ("rows too far apart", at(MATMUL), STRIDES, |p| mat_mul(p, MATMUL).output_strides[1] = 8),
-        ("stride that overflows", at(MATMUL), STRIDES, |p| mat_mul(p, MATMUL).output_strides[1] = u32::MAX),
+        ("rows in one place", at(MATMUL), STRIDES, |p| mat_mul(p, MATMUL).geometry.output_strides[2] = 0),
+        ("matrices in one place", at(MATMUL), STRIDES, |p| mat_mul(p, MATMUL).geometry.output_strides[1] = 2),
+        ("rows that overlap", at(MATMUL), STRIDES, |p| mat_mul(p, MATMUL).geometry.output_strides[2] = 1),
+        ("rows too far apart", at(MATMUL), STRIDES, |p| mat_mul(p, MATMUL).geometry.output_strides[1] = 8),
+        ("stride that overflows", at(MATMUL), STRIDES, |p| {
+            mat_mul(p, MATMUL).geometry.output_strides[1] = u32::MAX
+        }),
         ("multiplier 0", at(MATMUL), "multiplier", |p| mat_mul(p, MATMUL).multiplier = 0.0),
         ("multiplier NaN", at(MATMUL), "multiplier", |p| mat_mul(p, MATMUL).multiplier = f32::NAN),
         ("empty range", at(MATMUL), "range", |p| mat_mul(p, MATMUL).range = Some(UNORDERED)),
@@ -467,12 +481,12 @@ fn products_of_two_tensors_that_lie_are_refused() {
     ]);
     check_allowed(&[
         ("a tensor times itself", |p| mat_mul(p, MATMUL).rhs = mat_mul(p, MATMUL).lhs),
-        ("any stride where there is one", |p| mat_mul(p, MATMUL).output_strides[0] = u32::MAX),
-        ("matrices after each other", |p| mat_mul(p, MATMUL).output_strides = [0, 4, 2]),
-        ("heads beside each other", |p| mat_mul(p, MATMUL).output_strides = [0, 2, 4]),
+        ("any stride where there is one", |p| mat_mul(p, MATMUL).geometry.output_strides[0] = u32::MAX),
+        ("matrices after each other", |p| mat_mul(p, MATMUL).geometry.output_strides = [0, 4, 2]),
+        ("heads beside each other", |p| mat_mul(p, MATMUL).geometry.output_strides = [0, 2, 4]),
         ("operands that are broadcast", |p| {
-            mat_mul(p, MATMUL).lhs_strides = [0; 3];
-            mat_mul(p, MATMUL).rhs_strides = [0; 4];
+            mat_mul(p, MATMUL).geometry.lhs_strides = [0; 3];
+            mat_mul(p, MATMUL).geometry.rhs_strides = [0; 4];
         }),
     ]);
 }

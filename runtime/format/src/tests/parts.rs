@@ -184,12 +184,14 @@ impl Parts {
         let conv = Conv {
             input: span(0, 32),
             output: span(64, 12),
-            input_dims: [1, 4, 4, 2],
-            output_dims: [1, 2, 2, 3],
-            kernel: [3, 3],
-            stride: [2, 2],
-            dilation: [1, 1],
-            pad: [1, 1],
+            window: Window {
+                input_dims: [1, 4, 4, 2],
+                output_dims: [1, 2, 2, 3],
+                kernel: [3, 3],
+                stride: [2, 2],
+                dilation: [1, 1],
+                pad: [1, 1],
+            },
             groups: 1,
             input_zero_point: 5,
             weights: constants.weights(54),
@@ -201,8 +203,7 @@ impl Parts {
         };
         let depthwise = Conv {
             output: span(128, 32),
-            output_dims: [1, 4, 4, 2],
-            stride: [1, 1],
+            window: Window { output_dims: [1, 4, 4, 2], stride: [1, 1], ..conv.window },
             groups: 2,
             weights: constants.weights(18),
             bias: constants.ints([7, 8]),
@@ -214,11 +215,14 @@ impl Parts {
         let dense = Conv {
             input: span(64, 12),
             output: span(192, 16),
-            input_dims: [1, 1, 1, 12],
-            output_dims: [1, 1, 1, 4],
-            kernel: [1, 1],
-            stride: [1, 1],
-            pad: [0, 0],
+            window: Window {
+                input_dims: [1, 1, 1, 12],
+                output_dims: [1, 1, 1, 4],
+                kernel: [1, 1],
+                stride: [1, 1],
+                pad: [0, 0],
+                ..conv.window
+            },
             weights: constants.weights(48),
             bias: constants.ints([0, 1, 2, 3]),
             multiplier: constants.floats([0.1, 0.2, 0.3, 0.4]),
@@ -267,16 +271,25 @@ impl Parts {
             op: PoolOp::Max,
             input: span(256, 32),
             output: span(384, 8),
-            input_dims: [1, 4, 4, 2],
-            output_dims: [1, 2, 2, 2],
-            kernel: [2, 2],
-            stride: [2, 2],
-            dilation: [1, 1],
-            pads: [0, 0, 0, 0],
+            window: Window {
+                input_dims: [1, 4, 4, 2],
+                output_dims: [1, 2, 2, 2],
+                kernel: [2, 2],
+                stride: [2, 2],
+                dilation: [1, 1],
+                pad: [0, 0],
+            },
+            pad_after: [0, 0],
         };
         let op =
             PoolOp::Average { input_zero_point: -3, multiplier: 1.5, count_include_pad: true, range: FULL };
-        let average = Pool { op, output: span(448, 8), kernel: [3, 3], pads: [1, 1, 0, 0], ..max };
+        let average = Pool {
+            op,
+            output: span(448, 8),
+            window: Window { kernel: [3, 3], pad: [1, 1], ..max.window },
+            pad_after: [0, 0],
+            ..max
+        };
         std::vec![("max", Op::Pool(max)), ("average", Op::Pool(average))]
     }
 
@@ -330,11 +343,13 @@ impl Parts {
             lhs: span(0, 16),
             rhs: span(16, 16),
             output: span(768, 8),
-            batch: [1, 2],
-            sizes: [2, 4, 2],
-            lhs_strides: [0, 4, 8],
-            rhs_strides: [0, 4, 1, 8],
-            output_strides: [8, 4, 2],
+            geometry: MatMulGeometry {
+                batch: [1, 2],
+                sizes: [2, 4, 2],
+                lhs_strides: [0, 4, 8],
+                rhs_strides: [0, 4, 1, 8],
+                output_strides: [8, 4, 2],
+            },
             lhs_zero_point: 5,
             multiplier: 0.125,
             range: Some(FULL),
@@ -342,10 +357,13 @@ impl Parts {
         let to_f32 = MatMul {
             lhs: span(768, 8),
             output: span(832, 64),
-            sizes: [2, 2, 4],
-            lhs_strides: [0, 4, 2],
-            rhs_strides: [0, 4, 8, 1],
-            output_strides: [0, 4, 8],
+            geometry: MatMulGeometry {
+                sizes: [2, 2, 4],
+                lhs_strides: [0, 4, 2],
+                rhs_strides: [0, 4, 8, 1],
+                output_strides: [0, 4, 8],
+                ..matmul.geometry
+            },
             range: None,
             ..matmul
         };

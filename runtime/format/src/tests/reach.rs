@@ -41,16 +41,23 @@ fn walk(start: u32, sizes: &[u32], strides: &[u32]) -> u128 {
 fn uses(op: &Op) -> Vec<Use> {
     match op {
         Op::Conv(op) => {
-            let [out_n, out_h, out_w, channels] = op.output_dims;
-            assert!(out_n == op.input_dims[0] && out_h > 0 && out_w > 0);
-            assert!(op.stride.iter().chain(&op.dilation).chain(&op.kernel).all(|&size| size > 0));
+            let [out_n, out_h, out_w, channels] = op.window.output_dims;
+            assert!(out_n == op.window.input_dims[0] && out_h > 0 && out_w > 0);
+            assert!(
+                op.window
+                    .stride
+                    .iter()
+                    .chain(&op.window.dilation)
+                    .chain(&op.window.kernel)
+                    .all(|&size| size > 0)
+            );
             assert!(op.groups > 0);
-            assert_eq!((op.input_dims[3] % op.groups, channels % op.groups), (0, 0));
-            let [kernel_h, kernel_w] = op.kernel;
-            let weights = volume(&[channels, kernel_h, kernel_w, op.input_dims[3] / op.groups]);
+            assert_eq!((op.window.input_dims[3] % op.groups, channels % op.groups), (0, 0));
+            let [kernel_h, kernel_w] = op.window.kernel;
+            let weights = volume(&[channels, kernel_h, kernel_w, op.window.input_dims[3] / op.groups]);
             let mut uses = std::vec![
-                used(op.input, volume(&op.input_dims), 1),
-                written(op.output, volume(&op.output_dims), if op.range.is_some() { 1 } else { 4 }),
+                used(op.input, volume(&op.window.input_dims), 1),
+                written(op.output, volume(&op.window.output_dims), if op.range.is_some() { 1 } else { 4 }),
                 constant(op.weights, weights, 1),
                 constant(op.bias, channels as u128, 4),
                 constant(op.multiplier, channels as u128, 4),
@@ -70,7 +77,7 @@ fn uses(op: &Op) -> Vec<Use> {
                     );
                     assert!(product.abs() < (1 << 30) as f32);
                 }
-                uses.push(used(residual.span, volume(&op.output_dims), 1));
+                uses.push(used(residual.span, volume(&op.window.output_dims), 1));
             }
             uses
         }
@@ -94,11 +101,21 @@ fn uses(op: &Op) -> Vec<Use> {
             ]
         }
         Op::Pool(op) => {
-            assert!(op.stride.iter().chain(&op.dilation).chain(&op.kernel).all(|&size| size > 0));
-            assert_eq!((op.input_dims[0], op.input_dims[3]), (op.output_dims[0], op.output_dims[3]));
+            assert!(
+                op.window
+                    .stride
+                    .iter()
+                    .chain(&op.window.dilation)
+                    .chain(&op.window.kernel)
+                    .all(|&size| size > 0)
+            );
+            assert_eq!(
+                (op.window.input_dims[0], op.window.input_dims[3]),
+                (op.window.output_dims[0], op.window.output_dims[3])
+            );
             std::vec![
-                used(op.input, volume(&op.input_dims), 1),
-                written(op.output, volume(&op.output_dims), 1),
+                used(op.input, volume(&op.window.input_dims), 1),
+                written(op.output, volume(&op.window.output_dims), 1),
             ]
         }
         Op::Softmax(op) => {
@@ -178,38 +195,56 @@ fn float_uses(op: &Op) -> Vec<Use> {
                 .collect()
         }
         Op::ConvF32(op) => {
-            let [out_n, out_h, out_w, channels] = op.output_dims;
-            assert!(out_n == op.input_dims[0] && out_h > 0 && out_w > 0);
-            assert!(op.stride.iter().chain(&op.dilation).chain(&op.kernel).all(|&size| size > 0));
-            let terms = volume(&[op.kernel[0], op.kernel[1], op.input_dims[3] / op.groups]);
-            let weights = if op.groups > 1 && op.groups == channels && channels == op.input_dims[3] {
+            let [out_n, out_h, out_w, channels] = op.window.output_dims;
+            assert!(out_n == op.window.input_dims[0] && out_h > 0 && out_w > 0);
+            assert!(
+                op.window
+                    .stride
+                    .iter()
+                    .chain(&op.window.dilation)
+                    .chain(&op.window.kernel)
+                    .all(|&size| size > 0)
+            );
+            let terms =
+                volume(&[op.window.kernel[0], op.window.kernel[1], op.window.input_dims[3] / op.groups]);
+            let weights = if op.groups > 1 && op.groups == channels && channels == op.window.input_dims[3] {
                 terms * channels as u128
             } else {
                 terms * op.groups as u128 * ((channels / op.groups) as u128).div_ceil(16) * 16
             };
             std::vec![
-                used(op.input, volume(&op.input_dims), 4),
-                written(op.output, volume(&op.output_dims), 4),
+                used(op.input, volume(&op.window.input_dims), 4),
+                written(op.output, volume(&op.window.output_dims), 4),
                 constant(op.weights, weights, 4),
                 constant(op.bias, channels as u128, 4),
             ]
         }
         Op::PoolF32(op) => {
-            assert!(op.stride.iter().chain(&op.dilation).chain(&op.kernel).all(|&size| size > 0));
-            assert_eq!((op.input_dims[0], op.input_dims[3]), (op.output_dims[0], op.output_dims[3]));
+            assert!(
+                op.window
+                    .stride
+                    .iter()
+                    .chain(&op.window.dilation)
+                    .chain(&op.window.kernel)
+                    .all(|&size| size > 0)
+            );
+            assert_eq!(
+                (op.window.input_dims[0], op.window.input_dims[3]),
+                (op.window.output_dims[0], op.window.output_dims[3])
+            );
             std::vec![
-                used(op.input, volume(&op.input_dims), 4),
-                written(op.output, volume(&op.output_dims), 4)
+                used(op.input, volume(&op.window.input_dims), 4),
+                written(op.output, volume(&op.window.output_dims), 4)
             ]
         }
         Op::MatMulF32(op) => {
-            let ([b0, b1], [m, k, n]) = (op.batch, op.sizes);
-            let ([x, y, row], [u, v, out_row]) = (op.lhs_strides, op.output_strides);
+            let ([b0, b1], [m, k, n]) = (op.geometry.batch, op.geometry.sizes);
+            let ([x, y, row], [u, v, out_row]) = (op.geometry.lhs_strides, op.geometry.output_strides);
             let last = walk(0, &[b0, b1, m, n], &[u, v, out_row, 1]);
             assert_eq!(last, volume(&[b0, b1, m, n]));
             std::vec![
                 used(op.lhs, walk(0, &[b0, b1, m, k], &[x, y, row, 1]), 4),
-                used(op.rhs, walk(0, &[b0, b1, k, n], &op.rhs_strides), 4),
+                used(op.rhs, walk(0, &[b0, b1, k, n], &op.geometry.rhs_strides), 4),
                 written(op.output, last, 4),
             ]
         }
@@ -264,16 +299,16 @@ fn float_uses(op: &Op) -> Vec<Use> {
 }
 
 fn mat_mul_uses(op: &MatMul) -> Vec<Use> {
-    let [b0, b1] = op.batch;
-    let [m, k, n] = op.sizes;
-    let [x, y, row] = op.lhs_strides;
-    let [u, v, out_row] = op.output_strides;
+    let [b0, b1] = op.geometry.batch;
+    let [m, k, n] = op.geometry.sizes;
+    let [x, y, row] = op.geometry.lhs_strides;
+    let [u, v, out_row] = op.geometry.output_strides;
     // Every element of the output has a place of its own: there are as many as the last one's.
     let last = walk(0, &[b0, b1, m, n], &[u, v, out_row, 1]);
     assert_eq!(last, volume(&[b0, b1, m, n]));
     std::vec![
         used(op.lhs, walk(0, &[b0, b1, m, k], &[x, y, row, 1]), 1),
-        used(op.rhs, walk(0, &[b0, b1, k, n], &op.rhs_strides), 1),
+        used(op.rhs, walk(0, &[b0, b1, k, n], &op.geometry.rhs_strides), 1),
         written(op.output, last, if op.range.is_some() { 1 } else { 4 }),
     ]
 }

@@ -1,6 +1,7 @@
 //! The operations in f32.
 
-use super::ops::{Axis, is_permuted, positive, range};
+use super::geometry::{self, Ends, OVERLAPS_INPUT};
+use super::ops::{positive, range};
 use super::{Bounds, Check, extent, overlap, product, require};
 use crate::plan::{
     ConvF32, Elementwise, F32_PANEL, F32_REGISTERS, Function, Instruction, LayerNormF32, MatMulF32, Operand,
@@ -9,8 +10,6 @@ use crate::plan::{
 
 /// Instructions of a program.
 const MAX_INSTRUCTIONS: usize = 256;
-
-const OVERLAPS_INPUT: &str = "output, which overlaps the input";
 
 pub(super) fn elementwise(op: &Elementwise, bounds: &Bounds<'_>) -> Check {
     let elems = product(&op.dims);
@@ -69,23 +68,10 @@ fn program(op: &Elementwise, bounds: &Bounds<'_>) -> Check {
 }
 
 pub(super) fn conv(op: &ConvF32, bounds: &Bounds<'_>) -> Check {
-    let [in_n, in_h, in_w, in_c] = op.input_dims;
-    let [out_n, out_h, out_w, out_c] = op.output_dims;
-    require(in_n == out_n, "output_dims")?;
-    for axis in 0..2 {
-        let pads = [op.pad[axis], 0];
-        let (input, output) = ([in_h, in_w][axis], [out_h, out_w][axis]);
-        let (kernel, stride, dilation) = (op.kernel[axis], op.stride[axis], op.dilation[axis]);
-        Axis { input, output, kernel, stride, dilation, pads }.check().ok_or("window")?;
-    }
-    let groups = op.groups;
-    require(groups > 0 && in_c % groups == 0 && out_c % groups == 0, "groups")?;
-    bounds.arena(op.input, product(&op.input_dims), 4, "input")?;
-    bounds.arena(op.output, product(&op.output_dims), 4, "output")?;
-    require(!overlap(op.input, op.output), OVERLAPS_INPUT)?;
-    let terms = product(&[op.kernel[0], op.kernel[1], in_c / groups]).ok_or("kernel, which is too large")?;
-    let is_depthwise = groups > 1 && groups == in_c && groups == out_c;
-    let weights = if is_depthwise {
+    let ends = Ends { input: (op.input, 4), output: (op.output, 4) };
+    let terms = geometry::conv(&op.window, op.groups, ends, bounds)?;
+    let (groups, [.., out_c]) = (op.groups, op.window.output_dims);
+    let weights = if geometry::is_depthwise(&op.window, groups) {
         product(&[terms, out_c])
     } else {
         product(&[groups, (out_c / groups).div_ceil(F32_PANEL), terms, F32_PANEL])
@@ -97,22 +83,12 @@ pub(super) fn conv(op: &ConvF32, bounds: &Bounds<'_>) -> Check {
 }
 
 pub(super) fn pool(op: &PoolF32, bounds: &Bounds<'_>) -> Check {
-    let [in_n, in_h, in_w, in_c] = op.input_dims;
-    let [out_n, out_h, out_w, out_c] = op.output_dims;
-    require(in_n == out_n && in_c == out_c, "output_dims")?;
-    for axis in 0..2 {
-        let (input, output) = ([in_h, in_w][axis], [out_h, out_w][axis]);
-        let (kernel, stride, dilation) = (op.kernel[axis], op.stride[axis], op.dilation[axis]);
-        let pads = [op.pads[axis], op.pads[2 + axis]];
-        Axis { input, output, kernel, stride, dilation, pads }.check().ok_or("window")?;
-    }
-    bounds.arena(op.input, product(&op.input_dims), 4, "input")?;
-    bounds.arena(op.output, product(&op.output_dims), 4, "output")?;
-    require(!overlap(op.input, op.output), OVERLAPS_INPUT)?;
+    let ends = Ends { input: (op.input, 4), output: (op.output, 4) };
+    let positions = geometry::pool(&op.window, op.pad_after, ends, bounds)?;
     match op.op {
         // The number of positions, which f32 holds exactly.
         PoolF32Op::Average { .. } => {
-            let positions = product(&op.kernel).filter(|&positions| positions <= 1 << 24);
+            let positions = positions.filter(|&positions| positions <= 1 << 24);
             require(positions.is_some(), "kernel, which is too large")
         }
         PoolF32Op::Max | PoolF32Op::Min | PoolF32Op::Sum => Ok(()),
@@ -120,19 +96,8 @@ pub(super) fn pool(op: &PoolF32, bounds: &Bounds<'_>) -> Check {
 }
 
 pub(super) fn mat_mul(op: &MatMulF32, bounds: &Bounds<'_>, scratch: Span) -> Check {
-    let [b0, b1] = op.batch;
-    let [m, k, n] = op.sizes;
-    require(product(&[b0, b1, m, k]).is_some() && product(&[b0, b1, k, n]).is_some(), "sizes")?;
-    bounds.arena(op.output, product(&[b0, b1, m, n]), 4, "output")?;
-    let reads = |span: Span, needed: Option<u32>, field| {
-        bounds.arena(span, Some(span.bytes / 4), 4, field)?;
-        require(needed.is_some_and(|needed| needed <= span.bytes / 4), field)?;
-        require(!overlap(span, op.output), "output, which overlaps an operand")
-    };
-    let [x, y, row] = op.lhs_strides;
-    reads(op.lhs, extent(0, &[b0, b1, m, k], &[x, y, row, 1]), "lhs")?;
-    reads(op.rhs, extent(0, &[b0, b1, k, n], &op.rhs_strides), "rhs")?;
-    require(is_permuted([b0, b1, m], op.output_strides, n), "output_strides")?;
+    geometry::mat_mul(&op.geometry, [(op.lhs, "lhs"), (op.rhs, "rhs")], 4, (op.output, 4), bounds)?;
+    let [_, k, _] = op.geometry.sizes;
     // A panel of the right operand.
     let needed = product(&[k, F32_PANEL, 4]);
     require(needed.is_some_and(|needed| needed <= scratch.bytes), "scratch, which is too small")

@@ -1,5 +1,6 @@
 //! What must be true of each operation: the preconditions of its kernel.
 
+use super::geometry::{self, Ends, OVERLAPS_INPUT};
 use super::{Bounds, Check, end, extent, float, integers, overlap, product, require};
 use crate::plan::{
     Binary, BinaryOp, Conv, Copy, LayerNorm, Lookup, MatMul, Op, Operand, Pool, PoolOp, Range, Recurrent,
@@ -66,50 +67,12 @@ pub(super) fn positive(value: f32) -> bool {
     value.is_finite() && value > 0.0
 }
 
-/// One axis of a window: the last one starts in the input or in the padding before it. Dilated ones may
-/// still step over the input; then there is nothing but padding in them.
-pub(super) struct Axis {
-    pub input: u32,
-    pub output: u32,
-    pub kernel: u32,
-    pub stride: u32,
-    pub dilation: u32,
-    /// Before and after.
-    pub pads: [u32; 2],
-}
-
-impl Axis {
-    pub fn check(&self) -> Option<()> {
-        let sizes = [self.input, self.output, self.kernel, self.stride, self.dilation];
-        if sizes.contains(&0) || sizes.iter().chain(&self.pads).any(|&size| size > 1 << 24) {
-            return None;
-        }
-        let window = (self.kernel - 1).checked_mul(self.dilation)?.checked_add(1)?;
-        let last = (self.output - 1).checked_mul(self.stride)?;
-        // The last window starts inside the padded input, and before the padding that follows it.
-        let starts_inside = last < self.pads[0].checked_add(self.input)?;
-        (self.pads[0] < window && starts_inside && last.checked_add(window)? <= i32::MAX as u32).then_some(())
-    }
-}
-
 fn conv(conv: &Conv, bounds: &Bounds<'_>) -> Check {
-    let [in_n, in_h, in_w, in_c] = conv.input_dims;
-    let [out_n, out_h, out_w, out_c] = conv.output_dims;
-    require(in_n == out_n, "output_dims")?;
-    for axis in 0..2 {
-        let pads = [conv.pad[axis], 0];
-        let (input, output) = ([in_h, in_w][axis], [out_h, out_w][axis]);
-        let (kernel, stride, dilation) = (conv.kernel[axis], conv.stride[axis], conv.dilation[axis]);
-        Axis { input, output, kernel, stride, dilation, pads }.check().ok_or("window")?;
-    }
-    let groups = conv.groups;
-    require(groups > 0 && in_c % groups == 0 && out_c % groups == 0, "groups")?;
     let elem_bytes = if conv.range.is_some() { 1 } else { 4 };
-    bounds.arena(conv.input, product(&conv.input_dims), 1, "input")?;
-    bounds.arena(conv.output, product(&conv.output_dims), elem_bytes, "output")?;
-    require(!overlap(conv.input, conv.output), "output, which overlaps the input")?;
-    let per_channel = product(&[conv.kernel[0], conv.kernel[1], in_c / groups]);
-    let per_channel = per_channel.filter(|&k| k <= MAX_DOT).ok_or("kernel, which is too large")?;
+    let ends = Ends { input: (conv.input, 1), output: (conv.output, elem_bytes) };
+    let per_channel = geometry::conv(&conv.window, conv.groups, ends, bounds)?;
+    let (groups, [.., out_c]) = (conv.groups, conv.window.output_dims);
+    require(per_channel <= MAX_DOT, "kernel, which is too large")?;
     require(can_be_packed(groups, out_c / groups, per_channel), "kernel, too large to be packed")?;
     let weights = bounds.constant(conv.weights, per_channel.checked_mul(out_c), 1, "weights")?;
     require(!weights.contains(&0x80), "weights, of which one is -128")?;
@@ -117,9 +80,9 @@ fn conv(conv: &Conv, bounds: &Bounds<'_>) -> Check {
     bounds.floats(conv.multiplier, out_c, positive, "multiplier")?;
     conv.range.as_ref().map_or(Ok(()), range)?;
     if let Some(residual) = &conv.residual {
-        let is_depthwise = groups > 1 && (in_c, out_c) == (groups, groups);
+        let is_depthwise = geometry::is_depthwise(&conv.window, groups);
         require(conv.range.is_some() && !is_depthwise, "residual, where there can be none")?;
-        bounds.arena(residual.span, product(&conv.output_dims), 1, "residual")?;
+        bounds.arena(residual.span, product(&conv.window.output_dims), 1, "residual")?;
         let apart = residual.span == conv.output || !overlap(residual.span, conv.output);
         require(apart, "output, which overlaps the residual")?;
         require(is_residual_multiplier(residual.multiplier), "residual's multiplier")?;
@@ -188,30 +151,20 @@ fn lookup(lookup: &Lookup, bounds: &Bounds<'_>) -> Check {
     if lookup.to_f32 {
         bounds.arena(lookup.output, elems, 4, "output")?;
         bounds.floats(lookup.table, 256, f32::is_finite, "table")?;
-        require(!overlap(lookup.input, lookup.output), "output, which overlaps the input")
+        require(!overlap(lookup.input, lookup.output), OVERLAPS_INPUT)
     } else {
         bounds.arena(lookup.output, elems, 1, "output")?;
         bounds.constant(lookup.table, Some(256), 1, "table")?;
         let in_place = lookup.input == lookup.output;
-        require(in_place || !overlap(lookup.input, lookup.output), "output, which overlaps the input")
+        require(in_place || !overlap(lookup.input, lookup.output), OVERLAPS_INPUT)
     }
 }
 
 fn pool(pool: &Pool, bounds: &Bounds<'_>) -> Check {
-    let [in_n, in_h, in_w, in_c] = pool.input_dims;
-    let [out_n, out_h, out_w, out_c] = pool.output_dims;
-    require(in_n == out_n && in_c == out_c, "output_dims")?;
-    for axis in 0..2 {
-        let (input, output) = ([in_h, in_w][axis], [out_h, out_w][axis]);
-        let (kernel, stride, dilation) = (pool.kernel[axis], pool.stride[axis], pool.dilation[axis]);
-        let pads = [pool.pads[axis], pool.pads[2 + axis]];
-        Axis { input, output, kernel, stride, dilation, pads }.check().ok_or("window")?;
-    }
-    bounds.arena(pool.input, product(&pool.input_dims), 1, "input")?;
-    bounds.arena(pool.output, product(&pool.output_dims), 1, "output")?;
-    require(!overlap(pool.input, pool.output), "output, which overlaps the input")?;
+    let ends = Ends { input: (pool.input, 1), output: (pool.output, 1) };
+    let positions = geometry::pool(&pool.window, pool.pad_after, ends, bounds)?;
     // A sum of 256 steps for each position stays within 32 bits.
-    let positions = product(&pool.kernel).filter(|&positions| positions <= 1 << 22);
+    let positions = positions.filter(|&positions| positions <= 1 << 22);
     require(positions.is_some(), "kernel, which is too large")?;
     match &pool.op {
         PoolOp::Max => Ok(()),
@@ -246,7 +199,7 @@ fn softmax(softmax: &Softmax, bounds: &Bounds<'_>) -> Check {
             *output
         }
     };
-    require(!overlap(input, output), "output, which overlaps the input")?;
+    require(!overlap(input, output), OVERLAPS_INPUT)?;
     require(softmax.channels > 0 && elems % softmax.channels == 0, "channels")
 }
 
@@ -263,53 +216,26 @@ fn copy(copy: &Copy, bounds: &Bounds<'_>) -> Check {
         let needed = extent(start, &copy.dims, strides);
         require(needed.is_some_and(|needed| needed <= span.bytes / elem_bytes), field)?;
     }
-    require(!overlap(copy.input, copy.output), "output, which overlaps the input")?;
+    require(!overlap(copy.input, copy.output), OVERLAPS_INPUT)?;
     match copy.table {
         Some(table) => bounds.constant(table, Some(256), 1, "table").map(|_| ()),
         None => Ok(()),
     }
 }
 
-fn mat_mul(product_of: &MatMul, bounds: &Bounds<'_>) -> Check {
-    let [b0, b1] = product_of.batch;
-    let [m, k, n] = product_of.sizes;
-    require(product(&[b0, b1, m, k]).is_some() && product(&[b0, b1, k, n]).is_some(), "sizes")?;
+fn mat_mul(op: &MatMul, bounds: &Bounds<'_>) -> Check {
+    let [_, k, n] = op.geometry.sizes;
+    let elem_bytes = if op.range.is_some() { 1 } else { 4 };
     require(k <= MAX_DOT && can_be_packed(1, n, k), "sizes, too large to be packed")?;
-    let reads = |span: Span, needed: Option<u32>, field| {
-        bounds.arena(span, Some(span.bytes), 1, field)?;
-        require(needed.is_some_and(|needed| needed <= span.bytes), field)?;
-        require(!overlap(span, product_of.output), "output, which overlaps an operand")
-    };
-    let elem_bytes = if product_of.range.is_some() { 1 } else { 4 };
-    bounds.arena(product_of.output, product(&[b0, b1, m, n]), elem_bytes, "output")?;
-    let [x, y, row] = product_of.lhs_strides;
-    reads(product_of.lhs, extent(0, &[b0, b1, m, k], &[x, y, row, 1]), "lhs")?;
-    reads(product_of.rhs, extent(0, &[b0, b1, k, n], &product_of.rhs_strides), "rhs")?;
-    require(is_permuted([b0, b1, m], product_of.output_strides, n), "output_strides")?;
-    require(positive(product_of.multiplier), "multiplier")?;
-    product_of.range.as_ref().map_or(Ok(()), range)
-}
-
-/// Whether these are the strides of a contiguous tensor whose last dimension is `inner`, in whatever
-/// order the others lie: then no two elements share a place.
-pub(super) fn is_permuted(dims: [u32; 3], strides: [u32; 3], inner: u32) -> bool {
-    let mut left = [true; 3];
-    let mut distance = inner;
-    for _ in 0..3 {
-        // Of size 1 any stride will do; else the next dimension outwards is as far apart as all before.
-        let next = (0..3).find(|&i| left[i] && (dims[i] == 1 || strides[i] == distance));
-        let Some(next) = next else { return false };
-        left[next] = false;
-        // The product of all sizes was checked.
-        distance *= dims[next];
-    }
-    true
+    geometry::mat_mul(&op.geometry, [(op.lhs, "lhs"), (op.rhs, "rhs")], 1, (op.output, elem_bytes), bounds)?;
+    require(positive(op.multiplier), "multiplier")?;
+    op.range.as_ref().map_or(Ok(()), range)
 }
 
 fn layer_norm(norm: &LayerNorm, bounds: &Bounds<'_>) -> Check {
     bounds.arena(norm.input, product(&[norm.input.bytes]), 1, "input")?;
     bounds.arena(norm.output, Some(norm.input.bytes), 1, "output")?;
-    require(!overlap(norm.input, norm.output), "output, which overlaps the input")?;
+    require(!overlap(norm.input, norm.output), OVERLAPS_INPUT)?;
     // Sums of more values, and of their squares, would need more than 32 bits.
     let channels = (1..=1 << 16).contains(&norm.channels);
     require(channels && norm.input.bytes.is_multiple_of(norm.channels), "channels")?;
@@ -331,7 +257,7 @@ fn recurrent(op: &Recurrent, bounds: &Bounds<'_>) -> Check {
     bounds.arena(op.input, product(&[op.steps, op.batch, outputs]), 4, "input")?;
     bounds.arena(op.output, product(&[op.steps, op.batch, op.hidden]), 1, "output")?;
     bounds.arena(op.state, states, 4, "state")?;
-    require(!overlap(op.input, op.output), "output, which overlaps the input")?;
+    require(!overlap(op.input, op.output), OVERLAPS_INPUT)?;
     let apart = !overlap(op.state, op.input) && !overlap(op.state, op.output);
     require(apart, "state, which overlaps a tensor")?;
     let weights = bounds.constant(op.weights, op.hidden.checked_mul(outputs), 1, "weights")?;

@@ -21,53 +21,65 @@ pub enum PoolOp {
     },
 }
 
-/// Geometry of a pooling over `[N, H, W, C]`: reductions are such, too.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PoolArgs {
-    /// The operation.
-    pub op: PoolOp,
-    /// N, H, W, C of the input.
-    pub input_dims: [usize; 4],
-    /// N, H, W, C of the output.
-    pub output_dims: [usize; 4],
-    /// Window height and width.
-    pub kernel: [usize; 2],
-    /// Vertical and horizontal stride.
-    pub stride: [usize; 2],
-    /// Vertical and horizontal dilation.
-    pub dilation: [usize; 2],
-    /// Padding above, left, below, right.
-    pub pads: [usize; 4],
+/// A pooling in f32; reductions are such, too.
+pub type PoolArgs = crate::pool::PoolArgs<PoolOp>;
+
+/// One axis of a window.
+struct Axis {
+    input: usize,
+    kernel: usize,
+    stride: usize,
+    dilation: usize,
+    pads: [usize; 2],
 }
 
-impl PoolArgs {
-    /// The position in the input of position `k` of a window along an axis, if it is inside.
+impl Axis {
+    /// The position in the input of position `k` of a window, if it is inside.
     #[inline(always)]
-    fn inside(&self, axis: usize, output: usize, k: usize) -> Option<usize> {
-        let position = (output * self.stride[axis] + k * self.dilation[axis]).checked_sub(self.pads[axis])?;
-        (position < self.input_dims[1 + axis]).then_some(position)
+    fn inside(&self, output: usize, k: usize) -> Option<usize> {
+        let position = (output * self.stride + k * self.dilation).checked_sub(self.pads[0])?;
+        (position < self.input).then_some(position)
     }
 
-    /// Positions of a window along an axis that an average counts.
+    /// Positions of a window that an average counts.
     #[inline(always)]
-    fn counted(&self, axis: usize, output: usize, count_include_pad: bool) -> usize {
-        let padded = self.pads[axis] + self.input_dims[1 + axis] + self.pads[2 + axis];
+    fn counted(&self, output: usize, count_include_pad: bool) -> usize {
+        let padded = self.pads[0] + self.input + self.pads[1];
         let counts = |k: &usize| {
             if count_include_pad {
-                output * self.stride[axis] + k * self.dilation[axis] < padded
+                output * self.stride + k * self.dilation < padded
             } else {
-                self.inside(axis, output, *k).is_some()
+                self.inside(output, *k).is_some()
             }
         };
-        (0..self.kernel[axis]).filter(counts).count()
+        (0..self.kernel).filter(counts).count()
     }
+}
+
+#[inline(always)]
+fn axes(args: &PoolArgs) -> [Axis; 2] {
+    let vertical = Axis {
+        input: args.in_h,
+        kernel: args.kernel_h,
+        stride: args.stride_h,
+        dilation: args.dilation_h,
+        pads: args.pad_h,
+    };
+    let horizontal = Axis {
+        input: args.in_w,
+        kernel: args.kernel_w,
+        stride: args.stride_w,
+        dilation: args.dilation_w,
+        pads: args.pad_w,
+    };
+    [vertical, horizontal]
 }
 
 /// Each output is one chain over the window's rows and columns, in this order.
 #[inline(always)]
 pub fn pool(args: &PoolArgs, input: &[f32], output: &mut [f32]) {
-    let [_, out_h, out_w, channels] = args.output_dims;
-    let [_, in_h, in_w, _] = args.input_dims;
+    let PoolArgs { in_h, in_w, out_h, out_w, channels, .. } = *args;
+    let [vertical, horizontal] = axes(args);
     for (pixel, output) in output.chunks_exact_mut(channels).enumerate() {
         let (line, ox) = (pixel / out_w, pixel % out_w);
         let (image, oy) = (line / out_h, line % out_h);
@@ -78,10 +90,10 @@ pub fn pool(args: &PoolArgs, input: &[f32], output: &mut [f32]) {
                 PoolOp::Sum | PoolOp::Average { .. } => 0.0,
             }; PANEL];
             let held = &mut held[..output.len()];
-            for ky in 0..args.kernel[0] {
-                let Some(y) = args.inside(0, oy, ky) else { continue };
-                for kx in 0..args.kernel[1] {
-                    let Some(x) = args.inside(1, ox, kx) else { continue };
+            for ky in 0..args.kernel_h {
+                let Some(y) = vertical.inside(oy, ky) else { continue };
+                for kx in 0..args.kernel_w {
+                    let Some(x) = horizontal.inside(ox, kx) else { continue };
                     let at = ((image * in_h + y) * in_w + x) * channels + first;
                     let row = &input[at..at + held.len()];
                     let pairs = held.iter_mut().zip(row);
@@ -93,7 +105,8 @@ pub fn pool(args: &PoolArgs, input: &[f32], output: &mut [f32]) {
                 }
             }
             if let PoolOp::Average { count_include_pad } = args.op {
-                let count = args.counted(0, oy, count_include_pad) * args.counted(1, ox, count_include_pad);
+                let count =
+                    vertical.counted(oy, count_include_pad) * horizontal.counted(ox, count_include_pad);
                 let count = count.max(1) as f32;
                 held.iter_mut().for_each(|held| *held /= count);
             }

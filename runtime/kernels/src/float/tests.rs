@@ -258,12 +258,20 @@ fn a_program_of_one_instruction_is_its_function() {
 fn pooling_and_normalization_are_their_formulas() {
     let args = PoolArgs {
         op: PoolOp::Max,
-        input_dims: [2, 6, 5, 19],
-        output_dims: [2, 4, 3, 19],
-        kernel: [3, 2],
-        stride: [2, 2],
-        dilation: [1, 1],
-        pads: [1, 1, 2, 0],
+        batch: 2,
+        in_h: 6,
+        in_w: 5,
+        channels: 19,
+        out_h: 4,
+        out_w: 3,
+        kernel_h: 3,
+        kernel_w: 2,
+        stride_h: 2,
+        stride_w: 2,
+        dilation_h: 1,
+        dilation_w: 1,
+        pad_h: [1, 2],
+        pad_w: [1, 0],
     };
     let input = values(5, 2 * 6 * 5 * 19);
     let mut output = vec![0.0; 2 * 4 * 3 * 19];
