@@ -18,6 +18,7 @@ use crate::lower::Lowered;
 use crate::memory::{MemoryPlan, relocate};
 use crate::node_map::{self, NodeRecord};
 use crate::pack::ArrivedReport;
+use crate::prune::PruneReport;
 
 /// Where a package comes from; it travels in the package as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,6 +57,9 @@ pub struct Provenance {
     /// How the model was quantized when it arrived.
     #[serde(default)]
     pub arrived: Option<ArrivedReport>,
+    /// What was pruned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<PruneReport>,
     /// What became of every node of the model.
     #[serde(default)]
     pub nodes: Vec<NodeRecord>,

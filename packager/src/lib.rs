@@ -33,6 +33,7 @@ pub mod node_map;
 pub mod pack;
 pub mod passes;
 pub mod precision;
+pub mod prune;
 pub mod quantize;
 pub mod strips;
 pub mod unary;

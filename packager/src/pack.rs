@@ -15,6 +15,7 @@ use crate::memory::MemoryPlan;
 use crate::mixed::{self, Fitted, MixedReport};
 use crate::node_map::{self, NodeError};
 use crate::precision::{self, PrecisionOptions};
+use crate::prune::{self, Judges, PruneOptions, PruneReport};
 use crate::quantize::{
     Honoured, Method, Methods, Samples, Scheme, choose_scheme, equalize, insert_casts, reconstruct,
 };
@@ -56,6 +57,8 @@ pub struct PackOptions {
     pub methods: Methods,
     /// What nodes compute with.
     pub precision: PrecisionOptions,
+    /// Which channels go.
+    pub pruning: PruneOptions,
     /// Board that the package is for.
     pub target: Option<String>,
     /// Keys of the layouts that prepacked sections are added for.
@@ -107,6 +110,8 @@ pub struct PackReport {
     pub mixed: Option<MixedReport>,
     /// What to know of it, in sentences.
     pub warnings: Vec<String>,
+    /// What pruning has cost, and saved, where there was some.
+    pub pruned: Option<PruneReport>,
 }
 
 /// What became of a model that arrived quantized.
@@ -138,6 +143,12 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
     let pixels: Vec<Option<PixelSource>> = data.iter().map(|data| pixel_source(data, options)).collect();
     let ranges: Vec<_> = pixels.iter().map(|source| source.as_ref().map(PixelSource::range)).collect();
     let is_fitted = has_samples(&model, options);
+    // A budget is that of the user's model, whatever is pruned.
+    let teacher = options.precision.budget.is_some().then(|| model.graph.clone());
+    let pruned = match options.pruning.is_some() {
+        true => Some(pruned(&mut model, &data, options, progress)?),
+        false => None,
+    };
     if is_fitted && options.methods.has(Method::Equalization) {
         let samples = Samples { count: sample_count(&data), load: &|i| load(&data, i) };
         progress.start("equalizing channels", samples.count as u64);
@@ -157,8 +168,8 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         Ok(emit::executable(&lowered, &placed(&model, &lowered)?))
     };
     let budget = &options.precision.budget;
-    let (graph, scheme, mixed) = if budget.is_some() {
-        let samples = mixed::judge(&model.graph, judges(&model, &data, options)?);
+    let (graph, scheme, mixed) = if let Some(teacher) = teacher {
+        let samples = mixed::judge(&teacher, judges(&model, &data, options)?);
         let plain = insert_casts(&model.graph);
         let lent = Fitted::of(&plain, &fit(&plain, progress)?);
         let candidate = |graph: &Graph| {
@@ -203,6 +214,7 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
     provenance.error_samples = errors.samples;
     progress.start("writing and testing the package", 1);
     provenance.arrived = arrived.clone();
+    provenance.pruned = pruned.clone();
     let is_cut = joined > 0 || lowered.steps.len() != whole_steps;
     let emission = Emission {
         lowered: &lowered,
@@ -240,7 +252,29 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         arrived,
         mixed,
         warnings,
+        pruned,
     })
+}
+
+/// The model without the channels that the user does not want.
+fn pruned(
+    model: &mut Model,
+    data: &[DataSet],
+    options: &PackOptions,
+    progress: &mut dyn Progress,
+) -> Result<PruneReport> {
+    let failed = |reason: &str| Err(PackError::Calibration { reason: reason.into() });
+    if model.arrived.is_some() {
+        return failed("a model that arrived quantized is not pruned: prune the FP32 model that it was made of");
+    }
+    if options.calibration == CalibrationSource::None {
+        return failed("pruning needs samples: give them with --calibration DATA");
+    }
+    let validation = validation(model, options)?;
+    let judged = validation.as_ref().map_or(data, |data| data);
+    let judges = Judges { count: sample_count(judged), load: &|i| labelled(judged, i) };
+    let samples = Samples { count: sample_count(data), load: &|i| load(data, i) };
+    prune::prune(&mut model.graph, &options.pruning, samples, judges, progress)
 }
 
 /// Whether the numbers are to be fitted to samples: random ones tell nothing, and a model that arrived
@@ -336,27 +370,33 @@ fn arrived_report(arrived: &Arrived, honoured: &Honoured) -> ArrivedReport {
 
 /// The samples that mixed precision is judged on: inputs and label of each.
 fn judges(model: &Model, calibration: &[DataSet], options: &PackOptions) -> Result<Vec<mixed::Sample>> {
-    let failed = |error: edgepack_harness::Error| PackError::Calibration { reason: error.to_string() };
-    let validation = match (&options.precision.validation, &model.shapes[..]) {
-        (None, _) => None,
+    let validation = validation(model, options)?;
+    let data = validation.as_ref().map_or(calibration, |data| data);
+    (0..sample_count(data)).map(|i| labelled(data, i)).collect()
+}
+
+/// The samples of `--validation`, where there are some.
+fn validation(model: &Model, options: &PackOptions) -> Result<Option<[DataSet; 1]>> {
+    match (&options.precision.validation, &model.shapes[..]) {
+        (None, _) => Ok(None),
         (Some(path), [(name, dims)]) => {
             let spec = InputSpec { name: name.clone(), dims: dims.clone() };
-            Some([DataSet::open(path, &spec, &options.preprocessing, None).map_err(failed)?])
+            let data = DataSet::open(path, &spec, &options.preprocessing, None);
+            data.map(|data| Some([data])).map_err(|error| PackError::Calibration { reason: error.to_string() })
         }
         (Some(_), _) => {
             let reason = "--validation is for models of one input; without it the calibration data is used";
-            return Err(PackError::Calibration { reason: reason.into() });
+            Err(PackError::Calibration { reason: reason.into() })
         }
-    };
-    let data = validation.as_ref().map_or(calibration, |data| data);
-    let count = data.iter().map(DataSet::len).min().unwrap_or(0);
-    let sample = |i: usize| {
-        let samples = data.iter().map(|data| data.get(i)).collect::<std::result::Result<Vec<_>, _>>();
-        let samples = samples.map_err(failed)?;
-        let label = samples.first().and_then(|sample| sample.label);
-        Ok((samples.into_iter().map(|sample| sample.values).collect(), label))
-    };
-    (0..count).map(sample).collect()
+    }
+}
+
+/// One sample of every input, and its label.
+fn labelled(data: &[DataSet], index: usize) -> Result<mixed::Sample> {
+    let samples = data.iter().map(|data| data.get(index)).collect::<std::result::Result<Vec<_>, _>>();
+    let samples = samples.map_err(|error| PackError::Calibration { reason: error.to_string() })?;
+    let label = samples.first().and_then(|sample| sample.label);
+    Ok((samples.into_iter().map(|sample| sample.values).collect(), label))
 }
 
 /// Places for the buffers of a lowered graph, proved.
@@ -466,6 +506,7 @@ fn provenance(model: &Model, options: &PackOptions, statistics: &Statistics) -> 
         preprocessing: options.preprocessing.clone(),
         target: options.target.clone(),
         arrived: None,
+        pruned: None,
         nodes: Vec::new(),
         error_samples: 0,
     }

@@ -10,6 +10,7 @@ mod nodes;
 mod options;
 mod pack;
 mod progress;
+mod prune;
 mod run;
 mod selftest;
 mod targets;

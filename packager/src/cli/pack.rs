@@ -16,6 +16,7 @@ use edgepack_targets::Board;
 use super::nodes::{RequireArgs, percent};
 use super::options::{Format, PreprocessingArgs, human_bytes, parse_shape, short, table};
 use super::progress::Shown;
+use super::prune::{PruneArgs, print_pruned};
 use super::{Context, Outcome};
 
 /// Outputs with less than this are hardly those of the model.
@@ -80,6 +81,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "KIB")]
     l2_kib: Option<u32>,
     #[command(flatten)]
+    pruning: PruneArgs,
+    #[command(flatten)]
     require: RequireArgs,
     #[command(flatten)]
     preprocessing: PreprocessingArgs,
@@ -130,6 +133,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
             budget: Budget { min_sqnr: args.min_sqnr, max_drop: args.max_drop },
             validation: args.validation.clone(),
         },
+        pruning: args.pruning.get(),
         target: args.target.clone(),
         prepack,
         l2_kib: args.l2_kib.or(board.and_then(|board| board.l2_kib)).unwrap_or(L2_KIB),
@@ -213,6 +217,9 @@ pub(super) fn print(report: &PackReport) {
     }
     for warning in &report.warnings {
         println!("warning: {warning}");
+    }
+    if let Some(pruned) = &report.pruned {
+        print_pruned(pruned);
     }
     if let Some(mixed) = &report.mixed {
         print_mixed(mixed);

@@ -141,7 +141,8 @@ pub fn evaluate_op(
     }
 }
 
-fn take(input: &[f32], dims: &[usize], indices: &[Option<std::sync::Arc<[usize]>>]) -> Vec<f32> {
+/// By axis, the elements at these indices; `None` for all.
+pub fn take(input: &[f32], dims: &[usize], indices: &[Option<std::sync::Arc<[usize]>>]) -> Vec<f32> {
     let mut positions = vec![0];
     for ((stride, &dim), indices) in strides(dims).into_iter().zip(dims).zip(indices) {
         let along = |at: usize| match indices {

@@ -53,6 +53,8 @@ pub struct Abreast<'a> {
     made: Vec<usize>,
     /// By value: the last node that reads it.
     last_use: Vec<usize>,
+    /// Whether what lies beyond a node's bounds on both sides is no error.
+    bounds: bool,
 }
 
 /// What both networks have at a product: the student's input, and what it should make of it.
@@ -82,6 +84,7 @@ impl<'a> Abreast<'a> {
             pairs: Vec::new(),
             made,
             last_use,
+            bounds: false,
         };
         for (index, node) in graph.nodes.iter().enumerate() {
             if let Some(weights) = &scheme.weights[node.output.0] {
@@ -89,6 +92,23 @@ impl<'a> Abreast<'a> {
             }
         }
         abreast
+    }
+
+    /// Both networks before the first node, the student in f32 too: with nodes like the graph's, of other
+    /// constants.
+    pub fn in_f32(graph: &'a Graph, student: Vec<Node>, samples: Samples<'a>) -> Self {
+        Self { student, ..Self::new(graph, &Scheme::exact(graph), samples) }
+    }
+
+    /// Gives the student another node.
+    pub fn set_node(&mut self, index: usize, node: Node) {
+        self.student[index] = node;
+    }
+
+    /// Whether goals are what the student has already, where both lie beyond the same bound of the node, and the
+    /// bound, where only the teacher does.
+    pub fn goals_know_bounds(&mut self, bounds: bool) {
+        self.bounds = bounds;
     }
 
     /// The scheme with the weights that were set.
@@ -200,6 +220,17 @@ impl<'a> Abreast<'a> {
     pub fn seen(&self, index: usize, sample: usize) -> Seen<'_> {
         let (node, pair) = (&self.graph.nodes[index], &self.pairs[sample]);
         let mut target = self.result(node, &pair.teacher, false);
+        if self.bounds {
+            let has = self.result(&self.student[index], &pair.student, false);
+            let Clamp { min, max } = node.clamp;
+            for (target, has) in target.iter_mut().zip(has) {
+                if *target <= min {
+                    *target = has.min(min);
+                } else if *target >= max {
+                    *target = has.max(max);
+                }
+            }
+        }
         // What is added to the product is what the student has of it.
         if let Some(&added) = node.inputs.get(1) {
             let added = self.operand(added, &pair.student);

@@ -17,6 +17,9 @@ mod simulate;
 mod weights;
 
 pub use abreast::Samples;
+pub(crate) use abreast::Abreast;
+pub(crate) use moments::{Moments, moments};
+pub(crate) use rounding::{backward, cholesky, forward, transposed};
 pub use casts::{insert_casts, moves_values};
 pub use equalize::equalize;
 pub use given::{Honoured, Inexact, given_weights, quant_of_constant};
@@ -141,6 +144,12 @@ pub struct Scheme {
 }
 
 impl Scheme {
+    /// Every value as it is.
+    pub fn exact(graph: &Graph) -> Self {
+        let count = graph.values.len();
+        Self { reprs: vec![None; count], weights: vec![None; count], honoured: Honoured::default() }
+    }
+
     /// The scale and zero point of a value of int8.
     pub fn quant(&self, id: ValueId) -> Option<Quant> {
         match self.reprs[id.0] {

@@ -143,7 +143,7 @@ fn rounded(upper: &[f64], z: &[f64], scale: f32, group: &Group<'_>) -> Channel {
 }
 
 /// `L` with `L Lᵀ` the matrix, which is symmetric and positive; by blocks of columns, rows in parallel.
-fn cholesky(mut matrix: Vec<f64>, width: usize) -> Vec<f64> {
+pub(crate) fn cholesky(mut matrix: Vec<f64>, width: usize) -> Vec<f64> {
     for first in (0..width).step_by(BLOCK) {
         let last = (first + BLOCK).min(width);
         let (done, rest) = matrix.split_at_mut(last * width);
@@ -166,7 +166,7 @@ fn cholesky(mut matrix: Vec<f64>, width: usize) -> Vec<f64> {
 }
 
 /// Of the lower triangle alone.
-fn transposed(lower: &[f64], width: usize) -> Vec<f64> {
+pub(crate) fn transposed(lower: &[f64], width: usize) -> Vec<f64> {
     let mut upper = vec![0.0; width * width];
     upper.par_chunks_exact_mut(width).enumerate().for_each(|(i, row)| {
         (i..width).for_each(|j| row[j] = lower[j * width + i]);
@@ -175,7 +175,7 @@ fn transposed(lower: &[f64], width: usize) -> Vec<f64> {
 }
 
 /// `z` with `L z` the goal.
-fn forward(lower: &[f64], width: usize, mut goal: Vec<f64>) -> Vec<f64> {
+pub(crate) fn forward(lower: &[f64], width: usize, mut goal: Vec<f64>) -> Vec<f64> {
     for at in 0..width {
         let row = &lower[at * width..][..width];
         goal[at] = (goal[at] - dot(&row[..at], &goal[..at])) / row[at];
@@ -184,7 +184,7 @@ fn forward(lower: &[f64], width: usize, mut goal: Vec<f64>) -> Vec<f64> {
 }
 
 /// `w` with `R w = z`.
-fn backward(upper: &[f64], z: &[f64]) -> Vec<f64> {
+pub(crate) fn backward(upper: &[f64], z: &[f64]) -> Vec<f64> {
     let width = z.len();
     let mut real = vec![0.0; width];
     for at in (0..width).rev() {

@@ -1,0 +1,123 @@
+//! Options and report of pruning.
+
+use edgepack_packager::prune::{Allocation, Criterion, PruneOptions, PruneQuality, PruneReport};
+
+use super::options::{short, table};
+
+/// Whole channels go, and what is left is fitted to the whole model.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Pruning (--prune-channels 30% makes a smaller, faster model)")]
+pub(super) struct PruneArgs {
+    /// Remove this share of all channels, those that the others make up for best; the rest is fitted to the
+    /// whole model on the calibration data
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    prune_channels: Option<f64>,
+    /// Remove this share of a node's channels (and of those that go with them), whatever the others lose; may be
+    /// repeated
+    #[arg(long, value_name = "NODE=SHARE", value_parser = parse_node)]
+    prune_node: Vec<(String, f64)>,
+    /// Nodes whose channels all stay; separated by commas, may be repeated
+    #[arg(long, value_name = "NODE", value_delimiter = ',')]
+    keep_channels: Vec<String>,
+    /// Channels stay in multiples of this (of less in layers of few), since kernels take several at once
+    #[arg(long, value_name = "N", default_value_t = PruneOptions::default().multiple)]
+    prune_multiple: usize,
+    /// Which channels go first: elimination (the others make up for them best), contribution (they are least
+    /// in what reads them), magnitude (their filters are smallest)
+    #[arg(long, value_name = "NAME", default_value_t)]
+    prune_criterion: Criterion,
+    /// How layers share the channels that go: sensitivity (the outputs lose least) or uniform
+    #[arg(long, value_name = "NAME", default_value_t)]
+    prune_allocation: Allocation,
+    /// Do not fit what is left to the whole model
+    #[arg(long)]
+    no_prune_refit: bool,
+}
+
+impl PruneArgs {
+    pub fn get(&self) -> PruneOptions {
+        let kept = self.keep_channels.iter().map(|name| (name.clone(), 0.0));
+        let nodes = self.prune_node.iter().cloned().chain(kept);
+        PruneOptions {
+            channels: self.prune_channels,
+            nodes: nodes.collect(),
+            multiple: self.prune_multiple,
+            criterion: self.prune_criterion,
+            allocation: self.prune_allocation,
+            refit: !self.no_prune_refit,
+        }
+    }
+}
+
+/// `30%`, or `0.3`.
+fn parse_share(text: &str) -> Result<f64, String> {
+    let (number, of) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
+    match number.trim().parse::<f64>() {
+        Ok(share) if (0.0..of).contains(&share) => Ok(share / of),
+        _ => Err("give a share like 30% or 0.3, less than all".into()),
+    }
+}
+
+/// `NODE=30%`.
+fn parse_node(text: &str) -> Result<(String, f64), String> {
+    let (name, share) = text.rsplit_once('=').ok_or("give NODE=30%")?;
+    Ok((name.to_string(), parse_share(share)?))
+}
+
+/// Layers whose channels stay that are named; all of them are in the JSON form.
+const SHOWN: usize = 5;
+
+pub(super) fn print_pruned(report: &PruneReport) {
+    let change = |[before, after]: [f64; 2], unit: f64, digits: usize| {
+        let percent = 100.0 * (after - before) / before.max(f64::MIN_POSITIVE);
+        format!("{:.digits$} -> {:.digits$} ({percent:+.1} %)", before / unit, after / unit)
+    };
+    println!(
+        "\npruned by {}, shared by {}: {} channels, {} M multiply-adds, {} k weights",
+        report.criterion,
+        report.allocation,
+        change(report.channels.map(|n| n as f64), 1.0, 0),
+        change(report.macs.map(|n| n as f64), 1e6, 2),
+        change(report.parameters.map(|n| n as f64), 1e3, 1),
+    );
+    let quality = |of: &PruneQuality| {
+        let mut says = Vec::new();
+        says.extend(of.top1.map(|[whole, own]| format!("top-1 {:.2} % of {:.2} %", 100.0 * own, 100.0 * whole)));
+        says.extend(of.agreement.map(|share| format!("agreement {:.2} %", 100.0 * share)));
+        says.push(of.sqnr_db.map_or("the same outputs".into(), |db| format!("SQNR {db:.2} dB")));
+        says.join(", ")
+    };
+    println!("in FP32 against the whole model, on {} samples:", report.samples);
+    println!("  channels removed  {}", quality(&report.masked));
+    println!("  the rest fitted   {}", quality(&report.pruned));
+    let mut layers = table(&["layer", "op", "channels", "M multiply-adds", "weights"]);
+    for layer in &report.layers {
+        let pair = |[before, after]: [String; 2]| if before == after { before } else { format!("{before} -> {after}") };
+        layers.add_row([
+            short(&layer.node, 40),
+            layer.op.clone(),
+            pair(layer.channels.map(|n| n.to_string())),
+            pair(layer.macs.map(|n| format!("{:.3}", n as f64 / 1e6))),
+            pair(layer.parameters.map(|n| n.to_string())),
+        ]);
+    }
+    println!("{layers}");
+    for stays in report.stay.iter().take(SHOWN) {
+        println!("`{}` keeps its channels: {}", stays.node, stays.why);
+    }
+    if report.stay.len() > SHOWN {
+        println!("{} more keep theirs: --format json tells why", report.stay.len() - SHOWN);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_parse() {
+        assert_eq!([parse_share("30%"), parse_share("0.3"), parse_share("0")], [Ok(0.3), Ok(0.3), Ok(0.0)]);
+        assert!(["100%", "1", "-1", "x%", "30"].iter().all(|text| parse_share(text).is_err()));
+        assert_eq!(parse_node("a=b=25%"), Ok(("a=b".into(), 0.25)));
+    }
+}
