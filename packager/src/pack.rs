@@ -265,7 +265,9 @@ fn pruned(
 ) -> Result<PruneReport> {
     let failed = |reason: &str| Err(PackError::Calibration { reason: reason.into() });
     if model.arrived.is_some() {
-        return failed("a model that arrived quantized is not pruned: prune the FP32 model that it was made of");
+        return failed(
+            "a model that arrived quantized is not pruned: prune the FP32 model that it was made of",
+        );
     }
     if options.calibration == CalibrationSource::None {
         return failed("pruning needs samples: give them with --calibration DATA");
@@ -382,7 +384,8 @@ fn validation(model: &Model, options: &PackOptions) -> Result<Option<[DataSet; 1
         (Some(path), [(name, dims)]) => {
             let spec = InputSpec { name: name.clone(), dims: dims.clone() };
             let data = DataSet::open(path, &spec, &options.preprocessing, None);
-            data.map(|data| Some([data])).map_err(|error| PackError::Calibration { reason: error.to_string() })
+            data.map(|data| Some([data]))
+                .map_err(|error| PackError::Calibration { reason: error.to_string() })
         }
         (Some(_), _) => {
             let reason = "--validation is for models of one input; without it the calibration data is used";

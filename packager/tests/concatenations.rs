@@ -31,6 +31,7 @@ fn copies(follow: Vec<Node>) -> (usize, Vec<f32>) {
         observer: Default::default(),
         methods: Default::default(),
         precision: Default::default(),
+        pruning: Default::default(),
         target: None,
         prepack: Vec::new(),
         l2_kib: 0,

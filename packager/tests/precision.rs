@@ -33,6 +33,7 @@ fn packed(folder: &Path, precision: PrecisionOptions) -> Result<PackReport, Pack
         observer: Observer::default(),
         methods: Default::default(),
         precision,
+        pruning: Default::default(),
         target: None,
         prepack: vec![],
         l2_kib: 0,

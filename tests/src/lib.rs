@@ -160,6 +160,7 @@ impl Case {
             observer: Observer::default(),
             methods: Default::default(),
             precision,
+            pruning: Default::default(),
             target: None,
             prepack,
             l2_kib: L2_KIB,

@@ -43,6 +43,7 @@ pub fn packages(folder: &Path) -> Vec<(&'static str, PathBuf)> {
             observer: Default::default(),
             methods: Default::default(),
             precision: Default::default(),
+            pruning: Default::default(),
             target: None,
             prepack: Vec::new(),
             l2_kib,

@@ -82,7 +82,9 @@ pub(super) fn print_pruned(report: &PruneReport) {
     );
     let quality = |of: &PruneQuality| {
         let mut says = Vec::new();
-        says.extend(of.top1.map(|[whole, own]| format!("top-1 {:.2} % of {:.2} %", 100.0 * own, 100.0 * whole)));
+        says.extend(
+            of.top1.map(|[whole, own]| format!("top-1 {:.2} % of {:.2} %", 100.0 * own, 100.0 * whole)),
+        );
         says.extend(of.agreement.map(|share| format!("agreement {:.2} %", 100.0 * share)));
         says.push(of.sqnr_db.map_or("the same outputs".into(), |db| format!("SQNR {db:.2} dB")));
         says.join(", ")
@@ -92,7 +94,9 @@ pub(super) fn print_pruned(report: &PruneReport) {
     println!("  the rest fitted   {}", quality(&report.pruned));
     let mut layers = table(&["layer", "op", "channels", "M multiply-adds", "weights"]);
     for layer in &report.layers {
-        let pair = |[before, after]: [String; 2]| if before == after { before } else { format!("{before} -> {after}") };
+        let pair = |[before, after]: [String; 2]| {
+            if before == after { before } else { format!("{before} -> {after}") }
+        };
         layers.add_row([
             short(&layer.node, 40),
             layer.op.clone(),

@@ -165,14 +165,13 @@ struct Elimination {
     lost: f64,
 }
 
-/// So much of its mean is added to the diagonal of the contributions: channels that are nearly the same on
-/// these samples are not on others.
-const RIDGE: f64 = 1e-3;
+/// So much of itself is added to the diagonal of the contributions: channels that are nearly the same on
+/// these samples are not on others. (Of the mean, it would protect channels that are always zero.)
+const RIDGE: f64 = 1e-2;
 
 impl Elimination {
     fn new(reader: &Reader, group: &[usize], invert: bool) -> Option<Self> {
-        let has: Vec<usize> =
-            (0..reader.units.len()).filter(|&i| group.contains(&reader.units[i])).collect();
+        let has: Vec<usize> = (0..reader.units.len()).filter(|&i| group.contains(&reader.units[i])).collect();
         if has.is_empty() {
             return None;
         }
@@ -183,7 +182,8 @@ impl Elimination {
         }
         if invert {
             let mean = (0..width).map(|i| matrix[i * width + i]).sum::<f64>() / width as f64;
-            (0..width).for_each(|i| matrix[i * width + i] += RIDGE * mean + f64::MIN_POSITIVE * 1e20);
+            let least = 1e-9 * mean + f64::MIN_POSITIVE * 1e20;
+            (0..width).for_each(|i| matrix[i * width + i] += RIDGE * matrix[i * width + i] + least);
             inverse(&mut matrix, width);
         }
         let place = has.iter().enumerate().map(|(at, &i)| (reader.units[i], at)).collect();
@@ -280,12 +280,14 @@ fn magnitudes(graph: &Graph, units: &Units, group: &Group) -> HashMap<usize, f64
     let mut magnitudes: HashMap<usize, f64> = group.units.iter().map(|&unit| (unit, 0.0)).collect();
     for &maker in &group.makers {
         let node = &graph.nodes[maker];
-        let (Some((weights, bias)), [Some(rows), _]) = (product_constants(node), units.of_product(graph, node))
+        let (Some((weights, bias)), [Some(rows), _]) =
+            (product_constants(node), units.of_product(graph, node))
         else {
             continue;
         };
         let k = weights.data.len() / bias.len();
-        let norms: Vec<f64> = weights.data.chunks_exact(k).map(|row| row.iter().map(|w| f64::from(w.abs())).sum()).collect();
+        let norms: Vec<f64> =
+            weights.data.chunks_exact(k).map(|row| row.iter().map(|w| f64::from(w.abs())).sum()).collect();
         let mean = norms.iter().sum::<f64>() / norms.len() as f64;
         for (unit, norm) in rows.iter().zip(&norms) {
             if let Some(magnitude) = magnitudes.get_mut(unit) {

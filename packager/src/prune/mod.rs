@@ -82,6 +82,10 @@ pub struct Judges<'a> {
     pub load: &'a LoadLabelled<'a>,
 }
 
+/// How often sensitivities are measured, each time with what was allocated by those before: what is lost by
+/// many channels is more than many times what is lost by few.
+const ROUNDS: usize = 4;
+
 /// Samples that sensitivities are measured on.
 const SENSITIVITY_SAMPLES: usize = 16;
 
@@ -106,15 +110,18 @@ pub fn prune(
     let mut candidates: Vec<Candidate<'_>> = (groups.iter().zip(&orders).zip(shares))
         .map(|((group, order), share)| {
             let channels = channels(graph, &units, group);
-            Candidate { group, order, share, channels, sensitivity: 1.0 }
+            Candidate { group, order, share, channels, sensitivity: 0.0 }
         })
         .collect();
     let share = options.channels.unwrap_or(0.0);
+    let mut counts = allocate(&candidates, share, options.multiple, Allocation::Uniform);
     if options.allocation == Allocation::Sensitivity {
-        let uniform = allocate(&candidates, share.max(0.1), options.multiple, Allocation::Uniform);
-        sensitivities(graph, &units, &mut candidates, &uniform, &readers, samples, progress)?;
+        progress.start("measuring each layer's sensitivity", (ROUNDS * candidates.len()) as u64);
+        for _ in 0..ROUNDS {
+            sensitivities(graph, &units, &mut candidates, &counts, &readers, samples, progress)?;
+            counts = allocate(&candidates, share, options.multiple, Allocation::Sensitivity);
+        }
     }
-    let counts = allocate(&candidates, share, options.multiple, options.allocation);
     let mut gone = vec![false; units.count()];
     for (candidate, &count) in candidates.iter().zip(&counts) {
         candidate.order.units[..count].iter().for_each(|&unit| gone[unit] = true);
@@ -155,7 +162,8 @@ fn shares(
             return Err(wrong(name, &reason));
         }
         let mut found = false;
-        for (group, all) in groups.iter().zip(&mut shares).filter(|(group, _)| group.makers.contains(&index)) {
+        for (group, all) in groups.iter().zip(&mut shares).filter(|(group, _)| group.makers.contains(&index))
+        {
             found = true;
             if let Some(other) = all.filter(|other| other != share) {
                 let reason = format!(
@@ -275,7 +283,6 @@ fn sensitivities(
     samples: Samples<'_>,
     progress: &mut dyn Progress,
 ) -> Result<()> {
-    progress.start("measuring each layer's sensitivity", candidates.len() as u64);
     let count = samples.count.min(SENSITIVITY_SAMPLES);
     let teacher = |sample: usize| {
         let inputs = (samples.load)(sample * samples.count / count)?;
@@ -307,7 +314,9 @@ fn sensitivities(
             })
         });
         let [noise, signal] = noise.reduce(|| [0.0, 0.0], |[a, b], [c, d]| [a + c, b + d]);
-        candidate.sensitivity = noise / signal.max(f64::MIN_POSITIVE) / lost;
+        let measured = noise / signal.max(f64::MIN_POSITIVE) / lost;
+        // The most that was seen, so that rounds come to an end.
+        candidate.sensitivity = candidate.sensitivity.max(measured);
     }
     Ok(())
 }

@@ -14,7 +14,9 @@ use super::remove::mask;
 use super::units::{Units, is_depthwise};
 use crate::error::Result;
 use crate::graph::{Clamp, Graph, Node, Op, Tensor};
-use crate::quantize::{Abreast, Moments, Samples, backward, cholesky, forward, moments, product_constants, transposed};
+use crate::quantize::{
+    Abreast, Moments, Samples, backward, cholesky, forward, moments, product_constants, transposed,
+};
 
 /// Fits with goals that know of bounds, after the first.
 const ROUNDS: usize = 2;
@@ -77,7 +79,8 @@ fn fit(
     let fitted = moments.par_iter().enumerate().map(|(group, moments)| {
         let width = moments.width;
         let reads = |i: usize| depthwise || stays(columns, group * per_group + i / taps);
-        let order: Vec<usize> = std::iter::once(0).chain((0..k).filter(|&i| reads(i)).map(|i| i + 1)).collect();
+        let order: Vec<usize> =
+            std::iter::once(0).chain((0..k).filter(|&i| reads(i)).map(|i| i + 1)).collect();
         let energy = |i: usize| moments.inputs[i * width + i];
         let mean = order[1..].iter().map(|&i| energy(i)).sum::<f64>() / (order.len() - 1).max(1) as f64;
         let independent = samples as f64 * (moments.rows as f64 / samples as f64).sqrt();

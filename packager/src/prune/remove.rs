@@ -108,7 +108,8 @@ pub fn removed(graph: &Graph, units: &Units, gone: &[bool]) -> Graph {
             Op::Take { indices } => {
                 let from = |axis: usize, i: usize| indices[axis].as_ref().map_or(i, |list| list[i]);
                 let moved = moved(graph, input, output, &kept, from);
-                let lists = indices.iter().zip(moved).map(|(list, moved)| list.as_ref().map(|_| moved.into()));
+                let lists =
+                    indices.iter().zip(moved).map(|(list, moved)| list.as_ref().map(|_| moved.into()));
                 *indices = lists.collect();
             }
             _ => {}

@@ -83,12 +83,7 @@ impl PruneQuality {
 
 impl PruneReport {
     /// Of a graph and what is left of it; what it is worth is filled in later.
-    pub(super) fn of(
-        graph: &Graph,
-        pruned: &Graph,
-        stay: &[(usize, Stays)],
-        options: &PruneOptions,
-    ) -> Self {
+    pub(super) fn of(graph: &Graph, pruned: &Graph, stay: &[(usize, Stays)], options: &PruneOptions) -> Self {
         let layer = |(before, after): (&Node, &Node)| {
             let parameters = [before, after].map(|node| {
                 product_constants(node).map_or(0, |(weights, bias)| weights.data.len() + bias.len())
@@ -97,16 +92,16 @@ impl PruneReport {
             Some(LayerReport {
                 node: before.name.clone(),
                 op: before.onnx_op.clone(),
-                channels: [before, after].map(|node| product_constants(node).map_or(0, |(_, bias)| bias.len())),
+                channels: [before, after]
+                    .map(|node| product_constants(node).map_or(0, |(_, bias)| bias.len())),
                 macs: [macs(graph, before), macs(pruned, after)],
                 parameters,
             })
         };
         let layers: Vec<LayerReport> = graph.nodes.iter().zip(&pruned.nodes).filter_map(layer).collect();
-        let stay = stay.iter().map(|(node, why)| StaysReport {
-            node: graph.nodes[*node].name.clone(),
-            why: why.says(graph),
-        });
+        let stay = stay
+            .iter()
+            .map(|(node, why)| StaysReport { node: graph.nodes[*node].name.clone(), why: why.says(graph) });
         Self {
             criterion: options.criterion.to_string(),
             allocation: options.allocation.to_string(),
@@ -127,7 +122,9 @@ impl Stays {
     pub(super) fn says(self, graph: &Graph) -> String {
         match self {
             Self::OfTheModel => "they are an output of the model, or go with one".into(),
-            Self::Unread => "no product with constants reads them, so that nothing could make up for them".into(),
+            Self::Unread => {
+                "no product with constants reads them, so that nothing could make up for them".into()
+            }
             Self::Node(index) => {
                 let node = &graph.nodes[index];
                 let why = match node.op {

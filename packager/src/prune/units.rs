@@ -114,7 +114,8 @@ impl Units {
                 groups.entry(makers).or_default().push(unit);
             }
         }
-        for (index, node) in graph.nodes.iter().enumerate().filter(|(_, n)| channel_axes(graph, n).is_some()) {
+        for (index, node) in graph.nodes.iter().enumerate().filter(|(_, n)| channel_axes(graph, n).is_some())
+        {
             let [rows, _] = self.of_product(graph, node);
             let why = rows.unwrap_or_default().iter().find_map(|&unit| match self.fixed[unit] {
                 Some(None) => Some(Stays::OfTheModel),

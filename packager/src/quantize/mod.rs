@@ -16,15 +16,15 @@ mod rounding;
 mod simulate;
 mod weights;
 
-pub use abreast::Samples;
 pub(crate) use abreast::Abreast;
-pub(crate) use moments::{Moments, moments};
-pub(crate) use rounding::{backward, cholesky, forward, transposed};
+pub use abreast::Samples;
 pub use casts::{insert_casts, moves_values};
 pub use equalize::equalize;
 pub use given::{Honoured, Inexact, given_weights, quant_of_constant};
 pub use methods::{Method, Methods};
+pub(crate) use moments::{Moments, moments};
 pub use reconstruct::reconstruct;
+pub(crate) use rounding::{backward, cholesky, forward, transposed};
 pub use simulate::{Simulation, set_constants};
 pub use weights::{QuantizedWeights, product_constants, quantize_weights};
 

@@ -255,6 +255,7 @@ impl NodeTest {
             observer: Observer::MinMax,
             methods: Default::default(),
             precision: precision.options(),
+            pruning: Default::default(),
             target: None,
             prepack: vec![],
             l2_kib: 0,

@@ -145,6 +145,7 @@ pub fn try_pack(
         observer: Default::default(),
         methods: Default::default(),
         precision: Default::default(),
+        pruning: Default::default(),
         target: None,
         prepack: Vec::new(),
         l2_kib: 0,
