@@ -6,6 +6,9 @@ use super::*;
 use crate::graph::*;
 use crate::unary::Unary;
 
+/// The products that make a group of units, and how many these are.
+type Makers = (Vec<usize>, usize);
+
 /// A graph under construction, with pseudo-random constants.
 struct Build {
     graph: Graph,
@@ -72,7 +75,7 @@ impl Build {
 
     /// Removes the first units of every group, and holds the result against zeros in their place. Gives the
     /// groups' makers and numbers of units, and the shapes of what nodes make then.
-    fn check(mut self, output: ValueId, remove: usize) -> (Vec<(Vec<usize>, usize)>, Vec<Vec<usize>>) {
+    fn check(mut self, output: ValueId, remove: usize) -> (Vec<Makers>, Vec<Vec<usize>>) {
         self.graph.outputs.push(output);
         let graph = &self.graph;
         let units = Units::of(graph);

@@ -265,12 +265,10 @@ impl Units {
                 axes
             }
             Op::Concat { axis } => {
-                for other in 0..axes.len() {
+                for (other, units) in axes.iter_mut().enumerate().filter(|(other, _)| other != axis) {
                     for id in &node.inputs[1..] {
-                        if other != *axis {
-                            let theirs = self.axes[id.0][other].clone();
-                            axes[other] = self.join(&axes[other].clone(), &theirs, index);
-                        }
+                        let theirs = self.axes[id.0][other].clone();
+                        *units = self.join(&units.take(), &theirs, index);
                     }
                 }
                 let mut parts = Vec::new();
