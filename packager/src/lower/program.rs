@@ -10,8 +10,6 @@ use crate::unary::{Comparison, Unary};
 #[derive(Clone, Debug, Default)]
 pub struct Program {
     instructions: Vec<Instruction>,
-    /// Whether it was asked for what there is no instruction for.
-    refused: bool,
 }
 
 /// The most instructions that a package takes.
@@ -62,7 +60,7 @@ impl Program {
     pub fn unary(&mut self, function: &Unary) -> Option<&mut Self> {
         self.function(function, Registers { from: 0, to: 0, free: 1 });
         let fits = |i: &Instruction| i.to < F32_REGISTERS && self.instructions.len() <= MAX_INSTRUCTIONS;
-        if !self.refused && self.instructions.iter().all(fits) { Some(self) } else { None }
+        if self.instructions.iter().all(fits) { Some(self) } else { None }
     }
 
     /// The program's bytes, as a package has them.
@@ -238,15 +236,29 @@ impl Program {
                 self.apply(Mul, to, to, value).apply(Add, to, to, below);
             }
             Unary::Compare { comparison, than } => self.compare(comparison, than, registers),
-            // There is no instruction for them, nor a few that would do.
-            Unary::Asin | Unary::Acos | Unary::Atan => self.refused = true,
-            Unary::Both(kind, ref functions) => {
-                let [left, right] = functions.each_ref();
-                let (a, b) = (if *left == Unary::IDENTITY { from } else { free }, free + 1);
-                if a != from {
-                    self.function(left, Registers { from, to: a, free: free + 1 });
+            Unary::Atan => self.arctangent(registers),
+            Unary::Asin | Unary::Acos => {
+                // The arctangent of x / sqrt((1 - x) (1 + x)).
+                self.apply(Neg, free, from, 0).with(Add, free, free, 1.0).with(Add, free + 1, from, 1.0);
+                self.apply(Mul, free, free, free + 1).apply(Function::Sqrt, free, free, 0);
+                self.apply(Div, to, from, free);
+                self.arctangent(Registers { from: to, ..registers });
+                if *function == Unary::Acos {
+                    self.apply(Neg, to, to, 0).with(Add, to, to, std::f32::consts::FRAC_PI_2);
                 }
-                self.function(right, Registers { from, to: b, free: free + 2 });
+            }
+            Unary::Both(kind, ref functions) => {
+                // The argument is read where it is; the second value may replace what is not needed.
+                let [left, right] = functions.each_ref();
+                let (mut a, mut b, mut free) = (from, from, free);
+                if *left != Unary::IDENTITY {
+                    (a, free) = (free, free + 1);
+                    self.function(left, Registers { from, to: a, free });
+                }
+                if *right != Unary::IDENTITY {
+                    (b, free) = if to == from { (free, free + 1) } else { (to, free) };
+                    self.function(right, Registers { from, to: b, free });
+                }
                 self.apply(binary_function(kind), to, a, b);
             }
             Unary::Chain(ref functions) => {
@@ -260,6 +272,39 @@ impl Program {
 
     fn single(&mut self, function: Function, Registers { from, to, .. }: Registers) {
         self.apply(function, to, from, 0);
+    }
+
+    /// The polynomial of Abramowitz and Stegun, 4.4.49, within 2e-8 over [-1, 1]; beyond, of the reciprocal, taken
+    /// from a right angle.
+    fn arctangent(&mut self, Registers { from, to, free }: Registers) {
+        use Function::{Abs, Add, Div, Greater, Max, Min, Mul, Sub};
+        const COEFFICIENTS: [f32; 9] = [
+            0.002_866_225_7,
+            -0.016_165_737,
+            0.042_909_615,
+            -0.075_289_64,
+            0.106_562_64,
+            -0.142_088_99,
+            0.199_935_51,
+            -0.333_331_45,
+            1.0,
+        ];
+        let (within, magnitude, beyond, sum) = (free, free + 1, free + 2, free + 3);
+        self.with(Max, within, from, -1.0).with(Min, within, within, 1.0).apply(Abs, magnitude, from, 0);
+        self.with(Greater, beyond, magnitude, 1.0).with(Max, magnitude, magnitude, 1.0);
+        self.apply(Div, to, within, magnitude);
+        let square = magnitude;
+        self.apply(Mul, square, to, to).constant(sum, COEFFICIENTS[0]);
+        for coefficient in &COEFFICIENTS[1..] {
+            self.apply(Mul, sum, sum, square).with(Add, sum, sum, *coefficient);
+        }
+        self.apply(Mul, to, to, sum).with(Mul, sum, to, 2.0).with(
+            Mul,
+            within,
+            within,
+            std::f32::consts::FRAC_PI_2,
+        );
+        self.apply(Sub, within, within, sum).apply(Mul, within, within, beyond).apply(Add, to, to, within);
     }
 
     fn compare(&mut self, comparison: Comparison, than: f32, Registers { from, to, free }: Registers) {
@@ -396,7 +441,12 @@ mod tests {
             Unary::Compare { comparison: Comparison::GreaterOrEqual, than: x[500] },
             Unary::Compare { comparison: Comparison::Equal, than: x[500] },
             Unary::Compare { comparison: Comparison::NotEqual, than: x[500] },
+            Unary::Asin,
+            Unary::Acos,
+            Unary::Atan,
+            Unary::Chain(vec![Unary::Affine { scale: -3.0, shift: 1.0 }, Unary::Atan]),
             Unary::Chain(vec![Unary::Exp, silu.clone(), Unary::Sqrt]),
+            written_gelu(),
             silu,
             nested,
         ];
@@ -414,10 +464,24 @@ mod tests {
         }
     }
 
+    /// Gelu by the hyperbolic tangent, as JAX's exporter writes it: `x * (0.5 * (1 + tanh(c * (x + d * x * x * x))))`.
+    fn written_gelu() -> Unary {
+        let both = |kind, left, right| Unary::Both(kind, Box::new([left, right]));
+        let cube =
+            both(BinaryKind::Mul, both(BinaryKind::Mul, Unary::IDENTITY, Unary::IDENTITY), Unary::IDENTITY);
+        let inner =
+            both(BinaryKind::Add, Unary::IDENTITY, cube.then(Unary::Affine { scale: 0.044_715, shift: 0.0 }));
+        let outer = inner
+            .then(Unary::Affine { scale: 0.797_884_6, shift: 0.0 })
+            .then(Unary::Tanh)
+            .then(Unary::Affine { scale: 0.5, shift: 0.5 });
+        both(BinaryKind::Mul, Unary::IDENTITY, outer)
+    }
+
     #[test]
     fn what_needs_more_registers_than_there_are_is_refused() {
         let mut function = Unary::Tanh;
-        for _ in 0..8 {
+        for _ in 0..16 {
             function = Unary::Both(BinaryKind::Add, Box::new([Unary::Exp, function]));
         }
         assert!(Program::default().unary(&function).is_none());
