@@ -187,6 +187,10 @@ fn prepack(lowered: &Lowered, layout: &Layout) -> Vec<u8> {
             plan::Op::Conv(conv) if conv.same_weights_as.is_some() => continue,
             plan::Op::Conv(conv) => [conv.weights, conv.bias, conv.multiplier],
             plan::Op::Recurrent(op) => [op.weights, op.bias, op.multiplier],
+            plan::Op::RecurrentF32(op) => match op.product {
+                plan::RecurrentProduct::Dynamic { sums, multiplier } => [op.weights, sums, multiplier],
+                plan::RecurrentProduct::F32(_) => continue,
+            },
             _ => continue,
         };
         let shape = edgepack_engine::product_shape(&step.op).filter(|shape| !shape.is_depthwise());

@@ -7,7 +7,7 @@ use edgepack_engine::kernels::isa::IsaSet;
 use edgepack_engine::{Model, kernel_name, step_macs};
 use edgepack_packager::emit::{Provenance, provenance};
 use edgepack_packager::memory::arena_spans;
-use edgepack_packager::node_map::{self, Fate, NodeRecord, Truth};
+use edgepack_packager::node_map::{self, Fate, NodeRecord, Truth, constant_bytes};
 use serde::Serialize;
 
 use super::nodes::{self, ProcessorArgs, RequireArgs};
@@ -249,6 +249,14 @@ fn output_line(output: &plan::Output<'_>) -> OutputLine {
     }
 }
 
+fn format_scheme(format: plan::WeightFormat) -> &'static str {
+    match format {
+        plan::WeightFormat::F32 => "f32 · f32 → f32",
+        plan::WeightFormat::F16 => "f32 · f16 → f32",
+        plan::WeightFormat::I8 { .. } => "f32 · int8 per channel → f32",
+    }
+}
+
 fn step_line(step: &plan::Step<'_>, nodes: Vec<String>) -> StepLine {
     let (op, scheme, weight_bytes) = match &step.op {
         plan::Op::Conv(conv) => {
@@ -318,7 +326,16 @@ fn step_line(step: &plan::Step<'_>, nodes: Vec<String>) -> StepLine {
                 (_, 1, 1) if shape.groups == 1 => "fully connected",
                 _ => "conv",
             };
-            (op, "f32 · f32 → f32", conv.weights.bytes + conv.bias.bytes)
+            (op, format_scheme(conv.format), constant_bytes(&step.op) as u32)
+        }
+        plan::Op::QuantizeRows(_) => ("quantize", "f32 → int8 by rows", 0),
+        plan::Op::RecurrentF32(op) => {
+            let name = if op.cell == plan::Cell::Lstm { "lstm" } else { "gru" };
+            let scheme = match op.product {
+                plan::RecurrentProduct::F32(format) => format_scheme(format),
+                plan::RecurrentProduct::Dynamic { .. } => "f32 → int8 by rows · int8 per channel → f32",
+            };
+            (name, scheme, constant_bytes(&step.op) as u32)
         }
         plan::Op::PoolF32(pool) => match pool.op {
             plan::PoolF32Op::Max => ("max pool", "f32 → f32", 0),

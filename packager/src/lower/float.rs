@@ -180,6 +180,7 @@ impl Lowering<'_> {
             window: window(shape),
             groups: shape.groups as u32,
             weights: self.f32_constant(weights),
+            format: plan::WeightFormat::F32,
             bias: self.f32_constant(bias.iter().copied()),
             bounds: [bounds.min, bounds.max],
         };

@@ -120,6 +120,16 @@ fn visit(op: &mut Op, see: &mut impl FnMut(Access, &mut Span)) {
             see(Access::Read, &mut top_k.input);
             see(Access::Write, &mut top_k.output);
         }
+        Op::QuantizeRows(rows) => {
+            see(Access::Read, &mut rows.input);
+            see(Access::Write, &mut rows.output);
+            see(Access::Write, &mut rows.scales);
+        }
+        Op::RecurrentF32(recurrent) => {
+            see(Access::Read, &mut recurrent.input);
+            see(Access::Write, &mut recurrent.output);
+            see(Access::Write, &mut recurrent.state);
+        }
         Op::Convert(convert) => {
             see(Access::Read, &mut convert.input);
             see(Access::Write, &mut convert.output);

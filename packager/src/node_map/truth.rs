@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use edgepack_engine::kernels::isa::IsaSet;
 use edgepack_engine::{kernel_name, step_macs, step_type};
-use edgepack_format::plan::{Op, Operand, SoftmaxInput};
+use edgepack_format::plan::{Op, Operand, RecurrentProduct, SoftmaxInput, Span, WeightFormat};
 use serde::Serialize;
 
 use super::{Fate, MAX_DB, NodeRecord};
@@ -204,6 +204,14 @@ fn reason(op: &Op) -> Option<(&'static str, Option<&'static str>)> {
     })
 }
 
+/// The scales of weights that are multiplied in f32, where they have some.
+fn scales_of(format: WeightFormat) -> Option<Span> {
+    match format {
+        WeightFormat::I8 { scales } => Some(scales),
+        WeightFormat::F32 | WeightFormat::F16 => None,
+    }
+}
+
 /// Bytes of the constants of a step; those that a later strip of a layer shares with the first count once.
 pub fn constant_bytes(op: &Op) -> u64 {
     let spans = match op {
@@ -230,7 +238,14 @@ pub fn constant_bytes(op: &Op) -> u64 {
         Op::Recurrent(op) => {
             vec![op.weights, op.bias, op.multiplier, op.initial_hidden, op.initial_state]
         }
-        Op::ConvF32(conv) => vec![conv.weights, conv.bias],
+        Op::ConvF32(conv) => [conv.weights, conv.bias].into_iter().chain(scales_of(conv.format)).collect(),
+        Op::RecurrentF32(op) => {
+            let others = match op.product {
+                RecurrentProduct::F32(format) => scales_of(format).into_iter().collect(),
+                RecurrentProduct::Dynamic { sums, multiplier } => vec![sums, multiplier],
+            };
+            [op.weights, op.bias, op.initial_hidden, op.initial_state].into_iter().chain(others).collect()
+        }
         Op::LayerNormF32(norm) => vec![norm.gamma, norm.beta],
         Op::Elementwise(op) => {
             let sources = op.sources.iter().flatten().filter_map(|source| match source.operand {
@@ -244,6 +259,7 @@ pub fn constant_bytes(op: &Op) -> u64 {
         | Op::MatMul(_)
         | Op::PoolF32(_)
         | Op::MatMulF32(_)
+        | Op::QuantizeRows(_)
         | Op::Convert(_)
         | Op::Scatter(_)
         | Op::TopK(_) => {

@@ -19,6 +19,7 @@ use edgepack_kernels::variants::BoundVariant;
 use crate::error::BindError;
 use crate::float::FloatOp;
 use crate::integers::Integers;
+use crate::recurrent_f32::RecurrentF32;
 use crate::{conv_shape, mat_mul_shape, product_shape, recurrent_shape};
 
 const _: () = assert!(COPY_RANK == plan::MAX_RANK);
@@ -57,6 +58,7 @@ pub(crate) enum BoundOp<'p> {
     Fill(plan::Fill),
     Copy { args: CopyArgs, input: Span, output: Span, wide: bool, table: Option<&'p [i8; 256]> },
     Recurrent(Recurrent<'p>),
+    RecurrentF32(RecurrentF32<'p>),
     MatMul(BoundProduct),
     LayerNorm { args: LayerNormArgs<'p>, input: Span, output: Span },
     Float(FloatOp<'p>),
@@ -225,9 +227,9 @@ pub fn bind<'p>(
     Ok(())
 }
 
-struct Binder<'p, 'm> {
-    package: Package<'p>,
-    token: IsaToken,
+pub(crate) struct Binder<'p, 'm> {
+    pub package: Package<'p>,
+    pub token: IsaToken,
     sections: Sections<'p>,
     packed: &'m mut [u8],
     used: usize,
@@ -243,7 +245,7 @@ fn sizes<const N: usize>(values: [u32; N]) -> [usize; N] {
 
 impl<'p> Binder<'p, '_> {
     /// Constants as values; the package was validated, so that their alignment is right.
-    fn constants<T: bytemuck::AnyBitPattern>(&self, span: Span) -> &'p [T] {
+    pub fn constants<T: bytemuck::AnyBitPattern>(&self, span: Span) -> &'p [T] {
         try_cast_slice(self.package.constant(span)).unwrap_or(&[])
     }
 
@@ -329,6 +331,7 @@ impl<'p> Binder<'p, '_> {
                 table: copy.table.map(|table| self.table(index, table)).transpose()?,
             },
             Op::Recurrent(recurrent) => BoundOp::Recurrent(self.recurrent(index, step, &recurrent)?),
+            Op::RecurrentF32(ref op) => BoundOp::RecurrentF32(self.recurrent_f32(index, step, op)?),
             Op::MatMul(product) => BoundOp::MatMul(self.product(index, step, &product)?),
             Op::LayerNorm(norm) => BoundOp::LayerNorm {
                 args: LayerNormArgs {
@@ -340,7 +343,12 @@ impl<'p> Binder<'p, '_> {
                 input: norm.input,
                 output: norm.output,
             },
-            Op::Elementwise(_) | Op::ConvF32(_) | Op::PoolF32(_) | Op::MatMulF32(_) | Op::LayerNormF32(_) => {
+            Op::Elementwise(_)
+            | Op::ConvF32(_)
+            | Op::PoolF32(_)
+            | Op::MatMulF32(_)
+            | Op::LayerNormF32(_)
+            | Op::QuantizeRows(_) => {
                 let package = self.package;
                 let bound = crate::float::bind(&step.op, |span| package.constant(span));
                 BoundOp::Float(bound.ok_or(BindError::Scratch { step: index })?)
@@ -452,7 +460,7 @@ impl<'p> Binder<'p, '_> {
         })
     }
 
-    fn canonical(&self, weights: Span, bias: Span, multiplier: Span) -> Weights<'p> {
+    pub fn canonical(&self, weights: Span, bias: Span, multiplier: Span) -> Weights<'p> {
         Weights {
             weights: self.constants(weights),
             bias: self.constants(bias),
@@ -461,7 +469,7 @@ impl<'p> Binder<'p, '_> {
     }
 
     /// The weights of a step as its row wants them: canonical, from the package, or packed here.
-    fn weights(
+    pub fn weights(
         &mut self,
         op: &Op,
         row: &Row,

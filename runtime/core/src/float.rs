@@ -1,14 +1,16 @@
 //! Steps in f32: bound, and run.
 
 use bytemuck::{cast_slice, try_cast_slice, try_cast_slice_mut};
-use edgepack_format::plan::{self, Op, Operand, Span};
+use edgepack_format::plan::{self, Op, Operand, Span, WeightFormat};
 use edgepack_kernels::conv::ConvShape;
 use edgepack_kernels::conv::matmul::MatMulShape;
 use edgepack_kernels::float::elementwise::{ElementwiseArgs, OPERANDS, Sink, Source};
 use edgepack_kernels::float::product::{ConvArgs, MatMulArgs};
 use edgepack_kernels::float::reduce::{LayerNormArgs, PoolArgs, PoolOp};
+use edgepack_kernels::float::weights::{self, Weights};
 use edgepack_kernels::float::{self, BoundVariant};
 use edgepack_kernels::isa::IsaSet;
+use edgepack_kernels::recurrent;
 use edgepack_kernels::requantize::OutputRange;
 
 use crate::bind::{pool_args, range};
@@ -31,6 +33,11 @@ pub(crate) fn kernel_name(op: &Op, isa: IsaSet) -> Option<&'static str> {
         Op::Elementwise(_) => variant.elementwise,
         Op::PoolF32(_) => variant.pool,
         Op::LayerNormF32(_) => variant.layer_norm,
+        Op::QuantizeRows(_) => variant.quantize,
+        Op::RecurrentF32(op) => match op.cell {
+            plan::Cell::Lstm => recurrent::select(isa).lstm,
+            plan::Cell::Gru => recurrent::select(isa).gru,
+        },
         _ => return None,
     })
 }
@@ -42,7 +49,7 @@ pub(crate) enum FloatOp<'p> {
         shape: ConvShape,
         input: Span,
         output: Span,
-        weights: &'p [f32],
+        weights: Weights<'p>,
         bias: &'p [f32],
         bounds: [f32; 2],
     },
@@ -62,6 +69,7 @@ pub(crate) enum FloatOp<'p> {
         input: Span,
         output: Span,
     },
+    QuantizeRows(plan::QuantizeRows),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +118,7 @@ pub(crate) fn bind<'p>(op: &Op, constant: impl Fn(Span) -> &'p [u8]) -> Option<F
             shape: conv_shape(&conv.window, conv.groups),
             input: conv.input,
             output: conv.output,
-            weights: floats(conv.weights),
+            weights: weights_of(conv.weights, conv.format, &constant),
             bias: floats(conv.bias),
             bounds: conv.bounds,
         },
@@ -133,8 +141,25 @@ pub(crate) fn bind<'p>(op: &Op, constant: impl Fn(Span) -> &'p [u8]) -> Option<F
             let args = LayerNormArgs { gamma, beta, epsilon: norm.epsilon };
             FloatOp::LayerNorm { args, input: norm.input, output: norm.output }
         }
+        Op::QuantizeRows(op) => FloatOp::QuantizeRows(op),
         _ => return None,
     })
+}
+
+/// Weights as they lie in the package, which was validated.
+pub(crate) fn weights_of<'p>(
+    span: Span,
+    format: WeightFormat,
+    constant: impl Fn(Span) -> &'p [u8],
+) -> Weights<'p> {
+    let bytes = constant(span);
+    match format {
+        WeightFormat::F32 => Weights::F32(try_cast_slice(bytes).unwrap_or(&[])),
+        WeightFormat::F16 => Weights::F16(try_cast_slice(bytes).unwrap_or(&[])),
+        WeightFormat::I8 { scales } => {
+            Weights::I8 { values: cast_slice(bytes), scales: try_cast_slice(constant(scales)).unwrap_or(&[]) }
+        }
+    }
 }
 
 /// Runs a step; `None` where its spans do not fit the arena, which validation has excluded.
@@ -148,10 +173,17 @@ pub(crate) fn run(
     match *op {
         FloatOp::Elementwise(ref op) => run_elementwise(op, kernels, arena, team)?,
         FloatOp::Conv { shape, input, output, weights, bias, bounds } => {
-            let (input, output) = pair(arena, input, output)?;
-            let args = ConvArgs { shape, input, weights, bias, bounds };
-            let run = |range, output: &mut [f32]| kernels.conv(&args, range, output);
-            team.ranges(shape.macs(), shape.output_pixels(), output, run);
+            let ([input, _], output, scratch) =
+                crate::run::apart_with_scratch(arena, [input; 2], output, scratch)?;
+            let (input, output) = (try_cast_slice(input).ok()?, try_cast_slice_mut(output).ok()?);
+            let scratch = floats(scratch)?;
+            let macs_of_panel = shape.macs() / weights::panels(&shape) as u64;
+            kernels.panels(&shape, &weights, scratch, |panels, weights| {
+                let macs = macs_of_panel * panels.len() as u64;
+                let args = ConvArgs { shape, input, weights, panels, bias, bounds };
+                let run = |range, output: &mut [f32]| kernels.conv(&args, range, output);
+                team.ranges(macs, shape.output_pixels(), output, run);
+            });
         }
         FloatOp::Pool { ref args, input, output } => {
             let (input, output) = pair(arena, input, output)?;
@@ -173,8 +205,23 @@ pub(crate) fn run(
             let (input, output) = pair(arena, input, output)?;
             kernels.layer_norm(args, input, output);
         }
+        FloatOp::QuantizeRows(op) => {
+            let [input, output, scales] =
+                arena.get_disjoint_mut([op.input, op.output, op.scales].map(bounds)).ok()?;
+            let (input, scales) = (try_cast_slice(input).ok()?, try_cast_slice_mut(scales).ok()?);
+            let output = bytemuck::cast_slice_mut(output);
+            kernels.quantize_rows(op.channels as usize, op.zero_point, input, output, scales);
+        }
     }
     Some(())
+}
+
+/// Scratch memory as f32: a plan may give any number of bytes.
+pub(crate) fn floats(scratch: &mut [u8]) -> Option<&mut [f32]> {
+    match scratch.len() / 4 * 4 {
+        0 => Some(&mut []),
+        bytes => try_cast_slice_mut(scratch.get_mut(..bytes)?).ok(),
+    }
 }
 
 fn pair(arena: &mut [u8], read: Span, write: Span) -> Option<(&[f32], &mut [f32])> {

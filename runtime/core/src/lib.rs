@@ -23,6 +23,7 @@ mod float;
 mod integers;
 mod io;
 mod parallel;
+mod recurrent_f32;
 mod run;
 
 pub use bind::{BoundStep, Requirements, bind, requirements};
@@ -31,6 +32,7 @@ pub use edgepack_kernels as kernels;
 pub use error::{BindError, RunError};
 pub use io::{InputData, OutputData};
 pub use parallel::{MAX_THREADS, Parallel, Team};
+pub use recurrent_f32::{recurrent_f32_scratch_bytes, recurrent_f32_shape};
 pub use run::{Observer, Program};
 
 use edgepack_format::plan;
@@ -78,11 +80,15 @@ pub fn recurrent_shape(op: &plan::Recurrent) -> RecurrentShape {
     }
 }
 
-/// The product with constant weights that a step makes, if it is of such a kind.
+/// The product with constant int8 weights that a step makes, if it is of such a kind.
 pub fn product_shape(op: &plan::Op) -> Option<ConvShape> {
     match op {
         plan::Op::Conv(conv) => Some(conv_shape(&conv.window, conv.groups)),
         plan::Op::Recurrent(op) => Some(recurrent_shape(op).conv()),
+        plan::Op::RecurrentF32(op) => match op.product {
+            plan::RecurrentProduct::Dynamic { .. } => Some(recurrent_f32_shape(op).conv()),
+            plan::RecurrentProduct::F32(_) => None,
+        },
         _ => None,
     }
 }
@@ -140,6 +146,7 @@ pub fn step_macs(op: &plan::Op) -> u64 {
         plan::Op::Recurrent(op) => recurrent_shape(op).macs(),
         plan::Op::ConvF32(conv) => conv_shape(&conv.window, conv.groups).macs(),
         plan::Op::MatMulF32(product) => mat_mul_shape(&product.geometry).macs(),
+        plan::Op::RecurrentF32(op) => recurrent_f32_shape(op).macs(),
         _ => 0,
     }
 }
@@ -203,6 +210,12 @@ pub fn step_type(op: &plan::Op) -> &'static str {
                 (false, false) => floats,
             }
         }
+        plan::Op::QuantizeRows(_) => "f32 → int8",
+        // The products are int8, what is quantized for them f32.
+        plan::Op::RecurrentF32(op) => match op.product {
+            plan::RecurrentProduct::Dynamic { .. } => "int8 (f32)",
+            plan::RecurrentProduct::F32(_) => floats,
+        },
         plan::Op::ConvF32(_) | plan::Op::PoolF32(_) | plan::Op::MatMulF32(_) | plan::Op::LayerNormF32(_) => {
             floats
         }

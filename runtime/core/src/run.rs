@@ -180,10 +180,10 @@ pub(crate) fn apart_from_two(arena: &mut [u8], reads: [Span; 2], writes: [Span; 
 }
 
 /// Two pieces of the arena to read, one to write, and the scratch memory, if there is any.
-type WithScratch<'a> = ([&'a [u8]; 2], &'a mut [u8], &'a mut [u8]);
+pub(crate) type WithScratch<'a> = ([&'a [u8]; 2], &'a mut [u8], &'a mut [u8]);
 
 /// The same with one span to write and perhaps scratch memory.
-fn apart_with_scratch(
+pub(crate) fn apart_with_scratch(
     arena: &mut [u8],
     reads: [Span; 2],
     write: Span,
@@ -305,6 +305,7 @@ fn run_step(
         }
         BoundOp::Recurrent(ref recurrent) => run_recurrent(recurrent, step.scratch, packed, arena),
         BoundOp::Integers(ref op) => op.run(arena),
+        BoundOp::RecurrentF32(ref op) => op.run(&step.float_kernels, step.scratch, packed, arena),
         BoundOp::Float(ref op) => crate::float::run(op, &step.float_kernels, step.scratch, arena, team),
     }
 }
@@ -339,7 +340,7 @@ fn run_conv(
     team.conv(&conv.row, args)
 }
 
-fn weights<'a>(bound: BoundWeights<'a>, packed: &'a [u8]) -> Option<WeightSource<'a>> {
+pub(crate) fn weights<'a>(bound: BoundWeights<'a>, packed: &'a [u8]) -> Option<WeightSource<'a>> {
     Some(match bound {
         BoundWeights::Canonical(weights) => WeightSource::Canonical(weights),
         BoundWeights::Section(blob) => WeightSource::Packed(blob),

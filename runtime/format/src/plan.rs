@@ -17,7 +17,8 @@ mod integers;
 pub use elem::ElemType;
 pub use float::{
     ConvF32, Elementwise, F32_OPERANDS, F32_PANEL, F32_REGISTERS, Function, Instruction, LayerNormF32,
-    MatMulF32, PoolF32, PoolF32Op, Quantized, Source,
+    MatMulF32, PoolF32, PoolF32Op, QuantizeRows, Quantized, RecurrentF32, RecurrentProduct, Source,
+    WeightFormat,
 };
 pub use geometry::{MatMulGeometry, Window};
 pub use integers::{Convert, Gather, Scatter, TopK};
@@ -195,6 +196,10 @@ pub enum Op {
     Scatter(Scatter),
     /// Where the greatest or the least values are.
     TopK(TopK),
+    /// f32 to int8 at scales that are found then.
+    QuantizeRows(QuantizeRows),
+    /// LSTM and GRU with hidden states of f32.
+    RecurrentF32(RecurrentF32),
 }
 
 /// Zero point and bounds of an int8 result.

@@ -11,3 +11,4 @@ mod mutations;
 mod parts;
 mod reach;
 mod round_trip;
+mod schemes;

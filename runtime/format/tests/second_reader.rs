@@ -175,7 +175,7 @@ impl Reader<'_> {
 
 #[test]
 fn the_page_is_enough_to_read_heads_inputs_and_outputs() {
-    read("Head", |head| assert_eq!(head.varints(), [1280, 1, 2, 33, 1 << 40]));
+    read("Head", |head| assert_eq!(head.varints(), [1280, 1, 2, 38, 1 << 40]));
     read("image", |input| {
         assert_eq!((input.text().as_str(), input.byte()), ("image", 4));
         assert_eq!((input.varints(), input.varints()), ([1, 2, 4, 4, 1, 1], [0, 32]));
@@ -364,8 +364,8 @@ fn the_page_is_enough_to_read_operations_in_f32() {
         assert_eq!((conv.varints(), conv.varints()), ([128, 128], [256, 48]));
         assert_eq!((conv.varints(), conv.varints()), ([1, 4, 4, 2], [1, 2, 2, 3]));
         assert_eq!((conv.varints(), conv.varint()), ([3, 3, 2, 2, 1, 1, 1, 1], 1));
-        let [weights, bias] = [conv.varints::<2>(), conv.varints::<2>()];
-        assert_eq!((weights[1], bias), (18 * 16 * 4, [weights[0] + 18 * 16 * 4, 12]));
+        let [weights, format, bias] = [conv.varints::<2>(), [conv.varint(), 0], conv.varints::<2>()];
+        assert_eq!((weights[1], format, bias), (18 * 16 * 4, [0, 0], [weights[0] + 18 * 16 * 4, 12]));
         assert_eq!((conv.f32(), conv.f32()), (0.0, f32::INFINITY));
     });
     read_step("average_f32", [0, 0], 12, |pool| {
@@ -422,6 +422,45 @@ fn the_page_is_enough_to_read_operations_on_integers() {
         assert_eq!((top_k.varints(), top_k.varint(), top_k.varints()), ([128, 30], 0, [192, 48]));
         assert_eq!((top_k.varints(), top_k.varint()), ([2, 5, 3], 2));
         assert_eq!([top_k.byte(), top_k.byte()], [1, 0]);
+    });
+}
+
+#[test]
+fn the_page_is_enough_to_read_the_other_schemes() {
+    read_step("conv_f16", [320, 128], 11, |conv| {
+        assert_eq!((conv.varints(), conv.varints()), ([128, 128], [256, 48]));
+        assert_eq!((conv.varints(), conv.varints()), ([1, 4, 4, 2], [1, 2, 2, 3]));
+        assert_eq!((conv.varints(), conv.varint()), ([1, 1, 2, 2, 1, 1, 0, 0], 1));
+        let [weights, format, bias] = [conv.varints::<2>(), [conv.varint(), 0], conv.varints::<2>()];
+        assert_eq!((weights[1], format, bias), (64, [1, 0], [weights[0] + 64, 12]));
+        assert_eq!((conv.f32(), conv.f32()), (0.0, f32::INFINITY));
+    });
+    read_step("depthwise_i8", [384, 72], 11, |conv| {
+        assert_eq!((conv.varints(), conv.varints()), ([128, 128], [256, 128]));
+        assert_eq!((conv.varints(), conv.varints()), ([1, 4, 4, 2], [1, 4, 4, 2]));
+        assert_eq!((conv.varints(), conv.varint()), ([3, 3, 1, 1, 1, 1, 1, 1], 2));
+        assert_eq!((conv.varints::<2>()[1], conv.varint()), (18, 2));
+        assert_eq!((conv.varints::<2>()[1], conv.varints::<2>()[1]), (8, 8));
+        assert_eq!((conv.f32(), conv.f32()), (f32::NEG_INFINITY, 6.0));
+    });
+    read_step("quantize_rows", [0, 0], 19, |rows| {
+        assert_eq!((rows.varints(), rows.varints()), ([128, 128, 0, 32], [256, 16]));
+        assert_eq!((rows.varint(), rows.i8()), (8, -128));
+    });
+    read_step("gru_f32", [960, 64], 20, |gru| {
+        assert_eq!((gru.varint(), gru.varints(), gru.varints()), (1, [768, 96], [896, 32]));
+        assert_eq!((gru.varints(), gru.varints(), gru.byte()), ([928, 16], [2, 2, 2], 1));
+        assert_eq!((gru.varints::<2>()[1], gru.varint(), gru.varint()), (128, 0, 0));
+        let [bias, hidden, state] = std::array::from_fn(|_| gru.varints::<2>());
+        assert_eq!((bias[1], hidden[1], state[1]), (24, 16, 16));
+    });
+    read_step("lstm_dynamic", [960, 192], 20, |lstm| {
+        assert_eq!((lstm.varint(), lstm.varints(), lstm.varints()), (0, [768, 128], [896, 32]));
+        assert_eq!((lstm.varints(), lstm.varints(), lstm.byte()), ([928, 8], [4, 1, 2], 0));
+        assert_eq!((lstm.varints::<2>()[1], lstm.varint()), (16, 1));
+        let [sums, multiplier, bias] = std::array::from_fn(|_| lstm.varints::<2>());
+        assert_eq!((sums[1], multiplier[1], bias[1]), (32, 32, 32));
+        assert_eq!((lstm.varints::<2>()[1], lstm.varints::<2>()[1]), (8, 8));
     });
 }
 

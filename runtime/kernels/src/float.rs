@@ -8,22 +8,32 @@
 //! math          exponential, logarithm, error function, … with their errors
 //! elementwise   a short program over each element; casts from and to int8
 //! product       convolutions, fully connected layers, products of two tensors
+//! weights       weights of half precision and int8, which become f32 by panels
+//! quantize      f32 to int8, by rows, at scales that are found then
+//! recurrent     LSTM and GRU
 //! reduce        pooling, reductions, layer normalization
 //! ```
 
 pub mod elementwise;
 pub mod math;
 pub mod product;
+pub mod quantize;
+pub mod recurrent;
 pub mod reduce;
 #[cfg(test)]
+mod stored_tests;
+#[cfg(test)]
 mod tests;
+pub mod weights;
 
 use core::ops::Range;
 
+use crate::conv::ConvShape;
 use crate::isa::{IsaSet, IsaToken};
 use elementwise::{ElementwiseArgs, Sink};
 use product::{ConvArgs, MatMulArgs};
 use reduce::{LayerNormArgs, PoolArgs};
+use weights::Weights;
 
 /// The steps of f32 as compiled for one instruction set.
 #[derive(Debug)]
@@ -42,6 +52,8 @@ pub struct Variant {
     pub pool: &'static str,
     /// Name of the layer normalization.
     pub layer_norm: &'static str,
+    /// Name of what quantizes rows.
+    pub quantize: &'static str,
     functions: Option<Functions>,
 }
 
@@ -54,6 +66,8 @@ struct Functions {
     elementwise: unsafe fn(&ElementwiseArgs<'_>, Range<usize>, Sink<'_>),
     pool: unsafe fn(&PoolArgs, &[f32], &mut [f32]),
     layer_norm: unsafe fn(&LayerNormArgs<'_>, &[f32], &mut [f32]),
+    quantize_rows: unsafe fn(usize, i8, &[f32], &mut [i8], &mut [f32]),
+    expand: unsafe fn(Weights<'_>, &mut [f32]),
 }
 
 macro_rules! variant {
@@ -66,6 +80,7 @@ macro_rules! variant {
             elementwise: concat!("elementwise_f32_", $suffix),
             pool: concat!("pool_f32_", $suffix),
             layer_norm: concat!("layer_norm_f32_", $suffix),
+            quantize: concat!("quantize_rows_f32_", $suffix),
             functions: $functions,
         }
     };
@@ -84,6 +99,8 @@ const PORTABLE: Functions = Functions {
     elementwise: elementwise::elementwise,
     pool: reduce::pool,
     layer_norm: reduce::layer_norm,
+    quantize_rows: quantize::quantize_rows,
+    expand: weights::expand,
 };
 
 /// The portable code compiled for some target features; poolings and normalizations gain nothing from it.
@@ -108,7 +125,25 @@ macro_rules! compiled_for {
         unsafe fn elementwise(args: &ElementwiseArgs<'_>, range: Range<usize>, sink: Sink<'_>) {
             elementwise::elementwise(args, range, sink);
         }
-        Some(Functions { conv, mat_mul, elementwise, ..PORTABLE })
+        /// # Safety
+        /// The processor has the features.
+        #[target_feature(enable = $features)]
+        unsafe fn quantize_rows(
+            channels: usize,
+            zero_point: i8,
+            input: &[f32],
+            output: &mut [i8],
+            scales: &mut [f32],
+        ) {
+            quantize::quantize_rows(channels, zero_point, input, output, scales);
+        }
+        /// # Safety
+        /// The processor has the features.
+        #[target_feature(enable = $features)]
+        unsafe fn expand(weights: Weights<'_>, output: &mut [f32]) {
+            weights::expand(weights, output);
+        }
+        Some(Functions { conv, mat_mul, elementwise, quantize_rows, expand, ..PORTABLE })
     }};
 }
 
@@ -149,8 +184,8 @@ impl Variant {
     }
 
     /// The names of its kernels.
-    pub fn names(&self) -> [&'static str; 6] {
-        [self.conv, self.depthwise, self.mat_mul, self.elementwise, self.pool, self.layer_norm]
+    pub fn names(&self) -> [&'static str; 7] {
+        [self.conv, self.depthwise, self.mat_mul, self.elementwise, self.pool, self.layer_norm, self.quantize]
     }
 }
 
@@ -197,5 +232,33 @@ impl BoundVariant {
     pub fn layer_norm(&self, args: &LayerNormArgs<'_>, input: &[f32], output: &mut [f32]) {
         // SAFETY: `new` saw a token for the extensions.
         unsafe { (self.0.layer_norm)(args, input, output) }
+    }
+
+    /// [`quantize::quantize_rows`].
+    #[inline]
+    pub fn quantize_rows(
+        &self,
+        channels: usize,
+        zero_point: i8,
+        input: &[f32],
+        output: &mut [i8],
+        scales: &mut [f32],
+    ) {
+        // SAFETY: `new` saw a token for the extensions.
+        unsafe { (self.0.quantize_rows)(channels, zero_point, input, output, scales) }
+    }
+
+    /// Calls `run` with panels of a product's weights, and these in f32: all at once, if they are that, else
+    /// each as it lies in `scratch`, which has [`weights::scratch_elems`].
+    #[inline]
+    pub fn panels(
+        &self,
+        shape: &ConvShape,
+        weights: &Weights<'_>,
+        scratch: &mut [f32],
+        run: impl FnMut(Range<usize>, &[f32]),
+    ) {
+        // SAFETY: `new` saw a token for the extensions.
+        weights.each(shape, scratch, |weights, output| unsafe { (self.0.expand)(weights, output) }, run);
     }
 }

@@ -150,20 +150,7 @@ impl BoundRecurrent {
         }
         args.state.copy_from_slice(args.initial_state);
         for index in 0..shape.steps {
-            let at = |index: usize| if shape.reverse { shape.steps - 1 - index } else { index };
-            let step = at(index);
-            let (hidden, output): (&[i8], &mut [i8]) = if index == 0 {
-                (args.initial_hidden, &mut args.output[step * state_elems..][..state_elems])
-            } else {
-                // The step before lies on one side of this one.
-                let (front, back) = args.output.split_at_mut(step.max(at(index - 1)) * state_elems);
-                let last = front.len() - state_elems;
-                if shape.reverse {
-                    (&back[..state_elems], &mut front[last..])
-                } else {
-                    (&front[last..], &mut back[..state_elems])
-                }
-            };
+            let (step, hidden, output) = time_step(&shape, index, args.initial_hidden, args.output);
             self.row.run(&mut ConvArgs {
                 shape: shape.conv(),
                 input: hidden,
@@ -179,12 +166,33 @@ impl BoundRecurrent {
                 input: &args.input[step * product_elems..][..product_elems],
                 product: args.product,
                 state: args.state,
-                output,
-                hidden_multiplier: args.hidden_multiplier,
-                range: args.range,
+                output: Hidden::I8 { output, multiplier: args.hidden_multiplier, range: args.range },
             });
         }
         Ok(())
+    }
+}
+
+/// The place in time of the step that comes `index`-th, the hidden states before it, and where its own go.
+pub(crate) fn time_step<'a, T>(
+    shape: &RecurrentShape,
+    index: usize,
+    initial: &'a [T],
+    output: &'a mut [T],
+) -> (usize, &'a [T], &'a mut [T]) {
+    let elems = shape.state_elems();
+    let at = |index: usize| if shape.reverse { shape.steps - 1 - index } else { index };
+    let step = at(index);
+    if index == 0 {
+        return (step, initial, &mut output[step * elems..][..elems]);
+    }
+    // The step before lies on one side of this one.
+    let (front, back) = output.split_at_mut(step.max(at(index - 1)) * elems);
+    let last = front.len() - elems;
+    if shape.reverse {
+        (step, &back[..elems], &mut front[last..])
+    } else {
+        (step, &front[last..], &mut back[..elems])
     }
 }
 
@@ -202,11 +210,38 @@ pub struct GatesArgs<'a> {
     /// `[B, H]`.
     pub state: &'a mut [f32],
     /// `[B, H]`.
-    pub output: &'a mut [i8],
-    /// 1 / output scale.
-    pub hidden_multiplier: f32,
-    /// Where the output lies.
-    pub range: OutputRange,
+    pub output: Hidden<'a>,
+}
+
+/// Where hidden states go.
+#[derive(Debug)]
+pub enum Hidden<'a> {
+    /// To int8, as `y * multiplier`.
+    I8 {
+        /// The results.
+        output: &'a mut [i8],
+        /// 1 / output scale.
+        multiplier: f32,
+        /// Where the output lies.
+        range: OutputRange,
+    },
+    /// As they are.
+    F32(&'a mut [f32]),
+}
+
+impl Hidden<'_> {
+    /// Stores the values of units from `at` on.
+    #[inline(always)]
+    fn store(&mut self, at: usize, y: &[f32]) {
+        match self {
+            Self::I8 { output, multiplier, range } => {
+                for (q, y) in output[at..at + y.len()].iter_mut().zip(y) {
+                    *q = range.quantize(y * *multiplier);
+                }
+            }
+            Self::F32(output) => output[at..at + y.len()].copy_from_slice(y),
+        }
+    }
 }
 
 /// Units that are computed together: what a compiler makes vectors of.
@@ -230,27 +265,24 @@ fn blocks<const G: usize>(
     args: &mut GatesArgs<'_>,
     cell: impl Fn(&[Lanes; G], &[Lanes; G], &mut Lanes) -> Lanes,
 ) {
-    let (hidden, multiplier, range) = (args.hidden, args.hidden_multiplier, args.range);
-    let compute = |x: &[Lanes; G], p: &[Lanes; G], state: &mut Lanes| {
-        cell(x, p, state).map(|y| range.quantize(y * multiplier))
-    };
+    let hidden = args.hidden;
     let rows = args.input.chunks_exact(G * hidden).zip(args.product.chunks_exact(G * hidden));
-    let results = args.state.chunks_exact_mut(hidden).zip(args.output.chunks_exact_mut(hidden));
-    for ((input, product), (state, output)) in rows.zip(results) {
+    for (row, ((input, product), state)) in rows.zip(args.state.chunks_exact_mut(hidden)).enumerate() {
         let x = gates_of::<G>(input, hidden);
         let p = gates_of::<G>(product, hidden);
         let (states, last_state) = state.as_chunks_mut::<LANES>();
-        let (outputs, last_output) = output.as_chunks_mut::<LANES>();
-        for (block, (state, output)) in states.iter_mut().zip(outputs).enumerate() {
+        let mut at = row * hidden;
+        for (block, state) in states.iter_mut().enumerate() {
             let (x, p) = (x.map(|(whole, _)| whole[block]), p.map(|(whole, _)| whole[block]));
-            *output = compute(&x, &p, state);
+            args.output.store(at, &cell(&x, &p, state));
+            at += LANES;
         }
         if !last_state.is_empty() {
             let (x, p) = (x.map(|(_, last)| padded(last)), p.map(|(_, last)| padded(last)));
             let mut held = padded(last_state);
-            let quantized = compute(&x, &p, &mut held);
+            let y = cell(&x, &p, &mut held);
             last_state.copy_from_slice(&held[..last_state.len()]);
-            last_output.copy_from_slice(&quantized[..last_output.len()]);
+            args.output.store(at, &y[..last_state.len()]);
         }
     }
 }

@@ -5,15 +5,15 @@
 mod detect;
 
 use edgepack_core::format::plan::{
-    Dims, ElemType, Head, Input, Op, Output, Quant, Range, SoftmaxOutput, Span, Step,
+    Dims, ElemType, Head, Input, Op, Output, Quant, Range, SoftmaxOutput, Span, Step, WeightFormat,
 };
 use edgepack_core::format::writer::{GoldenSample, PackageWriter, encode_golden, encode_plan};
 use edgepack_core::format::{Hash, Package, SectionKind, SeededBytes};
 use edgepack_core::kernels::conv::{matmul, rows};
 use edgepack_core::kernels::isa::{IsaSet, IsaToken};
 use edgepack_core::{
-    InputData, OutputData, Parallel, Program, Team, bind, mat_mul_shape, product_shape, recurrent_shape,
-    requirements,
+    InputData, OutputData, Parallel, Program, Team, bind, conv_shape, mat_mul_shape, product_shape,
+    recurrent_f32_scratch_bytes, recurrent_f32_shape, recurrent_shape, requirements,
 };
 
 /// What guards memory on both sides.
@@ -138,6 +138,8 @@ pub fn written(op: &Op) -> Span {
         Op::Gather(op) => op.output,
         Op::Scatter(op) => op.output,
         Op::TopK(op) => op.output,
+        Op::QuantizeRows(op) => op.output,
+        Op::RecurrentF32(op) => op.output,
     }
 }
 
@@ -148,6 +150,16 @@ pub fn scratch_bytes(op: &Op) -> usize {
     }
     if let Op::MatMulF32(product) = op {
         return 4 * edgepack_core::kernels::float::product::scratch_elems(&mat_mul_shape(&product.geometry));
+    }
+    if let Op::ConvF32(conv) = op {
+        let elems =
+            edgepack_core::kernels::float::weights::scratch_elems(&conv_shape(&conv.window, conv.groups));
+        return if conv.format == WeightFormat::F32 { 0 } else { 4 * elems };
+    }
+    if let Op::RecurrentF32(op) = op {
+        let shape = recurrent_f32_shape(op).conv();
+        let rows = rows().iter().filter(|row| row.accepts(&shape)).map(|row| row.scratch_bytes(&shape));
+        return recurrent_f32_scratch_bytes(op, rows.max().unwrap_or(0));
     }
     let Some(shape) = product_shape(op) else { return 0 };
     let rows = rows().iter().filter(|row| row.accepts(&shape));
@@ -165,6 +177,8 @@ pub fn assert_only_written(steps: &[Step<'_>], before: &[u8], after: &[u8]) {
         .flat_map(|step| {
             let state = match &step.op {
                 Op::Recurrent(op) => op.state,
+                Op::RecurrentF32(op) => op.state,
+                Op::QuantizeRows(op) => op.scales,
                 _ => span(0, 0),
             };
             [written(&step.op), state, step.scratch]

@@ -2,20 +2,107 @@
 
 use edgepack_core::format::plan::{
     ConvF32, Elementwise, F32_PANEL, Instruction, LayerNormF32, MatMulF32, Op, Operand, PoolF32, PoolF32Op,
-    Quant, Quantized, Source, Span, Window,
+    Quant, QuantizeRows, Quantized, Recurrent, RecurrentF32, RecurrentProduct, Source, Span, WeightFormat,
+    Window,
 };
 
 use super::{PROGRAMS, RandomPlan, contiguous, elems, reach, span};
 
 impl RandomPlan {
     pub(super) fn float_step(&mut self) -> Op {
-        match self.rng.between(0, 6) {
+        match self.rng.between(0, 9) {
             0 | 1 => Op::Elementwise(self.elementwise()),
             2 | 3 => Op::ConvF32(self.conv_f32()),
             4 => Op::PoolF32(self.pool_f32()),
             5 => Op::MatMulF32(self.mat_mul_f32()),
-            _ => Op::LayerNormF32(self.layer_norm_f32()),
+            6 => Op::LayerNormF32(self.layer_norm_f32()),
+            7 => Op::QuantizeRows(self.quantize_rows()),
+            _ => Op::RecurrentF32(self.recurrent_f32()),
         }
+    }
+
+    /// As much as the step needs, or nearly.
+    pub(super) fn float_scratch(&mut self, op: &Op) -> Span {
+        let tensors = match op {
+            Op::ConvF32(op) if op.groups != 0 => [op.input, op.output, op.output],
+            Op::RecurrentF32(op) => [op.input, op.output, op.state],
+            _ => return span(0, 0),
+        };
+        let dims = match op {
+            Op::ConvF32(op) => {
+                let of = &op.window;
+                [of.input_dims[3], of.output_dims[3], of.kernel[0], of.kernel[1]]
+            }
+            Op::RecurrentF32(op) => [op.hidden, op.batch, op.steps, 1],
+            _ => [1; 4],
+        };
+        if dims.iter().any(|&dim| dim == 0 || dim > 64) {
+            return span(0, 0);
+        }
+        let needed = super::scratch_bytes(op) as u32 + self.rng.pick(&[0, 0, 1, 7]);
+        self.apart(needed, 64, &tensors)
+    }
+
+    fn quantize_rows(&mut self) -> QuantizeRows {
+        let [channels, rows] = [self.rng.between(1, 40), self.rng.between(1, 6)];
+        let input = self.anywhere(4 * channels * rows, 4);
+        let output = self.apart(channels * rows, 1, &[input]);
+        QuantizeRows {
+            input,
+            output,
+            scales: self.apart(4 * rows, 4, &[input, output]),
+            channels: self.number(channels),
+            zero_point: self.rng.pick(&[0, 0, 0, -128, -3, 5]),
+        }
+    }
+
+    fn recurrent_f32(&mut self) -> RecurrentF32 {
+        let Recurrent { cell, input, state, steps, batch, hidden, reverse, .. } = self.recurrent();
+        let small = |size: u32| size.clamp(1, 17);
+        let outputs = cell.gates() * small(hidden);
+        let states = small(batch) * small(hidden);
+        let (weights, product) = match self.rng.between(0, 3) {
+            0 => (
+                self.many_floats(outputs.div_ceil(16) * 16 * small(hidden)),
+                RecurrentProduct::F32(WeightFormat::F32),
+            ),
+            1 => {
+                let (weights, format) = self.stored(outputs.div_ceil(16) * 16 * small(hidden), outputs);
+                (weights, RecurrentProduct::F32(format))
+            }
+            _ => {
+                let sums = self.bytes(4 * outputs, 4);
+                let multiplier = self.floats(outputs);
+                (self.bytes(outputs * small(hidden), 1), RecurrentProduct::Dynamic { sums, multiplier })
+            }
+        };
+        RecurrentF32 {
+            cell,
+            input,
+            output: self.apart(4 * small(steps) * states, 4, &[input, state]),
+            state,
+            steps,
+            batch,
+            hidden,
+            reverse,
+            weights,
+            product,
+            bias: self.floats(outputs),
+            initial_hidden: self.floats(states),
+            initial_state: self.floats(states),
+        }
+    }
+
+    /// Weights of fewer bytes, of so many output channels.
+    fn stored(&mut self, elems: u32, outputs: u32) -> (Span, WeightFormat) {
+        if self.rng.one_in(2) {
+            let bytes = elems.wrapping_mul(2);
+            let start = self.rng.between(0, super::HALVES.saturating_sub(bytes) / 2) * 2;
+            let [offset, bytes] = self.numbers([super::FLOATS + super::BYTES + start, bytes]);
+            return (span(offset, bytes), WeightFormat::F16);
+        }
+        let scales = self.floats(outputs);
+        (self.bytes(elems, 1), WeightFormat::I8 { scales })
     }
 
     /// Programs of random instructions: most read what was not written, and are refused.
@@ -90,6 +177,10 @@ impl RandomPlan {
         } else {
             terms.wrapping_mul(groups * (out_channels / groups).div_ceil(F32_PANEL) * F32_PANEL)
         };
+        let (stored, format) = match self.rng.one_in(2) {
+            true => (self.many_floats(weights), WeightFormat::F32),
+            false => self.stored(weights, out_channels),
+        };
         let bounds =
             self.rng.pick(&[[f32::NEG_INFINITY, f32::INFINITY], [0.0, 6.0], [1.0, 0.0], [f32::NAN; 2]]);
         ConvF32 {
@@ -104,7 +195,8 @@ impl RandomPlan {
                 pad: [vertical[5], horizontal[5]],
             },
             groups: self.number(groups),
-            weights: self.many_floats(weights),
+            weights: stored,
+            format,
             bias: self.floats(out_channels),
             bounds,
         }

@@ -17,10 +17,11 @@ mod float;
 #[path = "random_integers.rs"]
 mod integers;
 
-/// Bytes of the constants: 256 f32 in (0, 1], then int8 that are never -128, then more f32 as before, then
-/// the programs.
+/// Bytes of the constants: 256 f32 in (0, 1], then int8 that are never -128, then finite numbers of half
+/// precision, then more f32 as before, then the programs.
 const FLOATS: u32 = 1024;
 const BYTES: u32 = 4096;
+const HALVES: u32 = 8192;
 const MANY_FLOATS: u32 = 16384;
 
 /// Start and bytes of programs among the random instructions behind them: those that a plan has begin with
@@ -84,7 +85,7 @@ impl RandomPlan {
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng(seed);
         let arena_bytes = rng.between(300, 5000);
-        Self { rng, arena_bytes, programs: FLOATS + BYTES + MANY_FLOATS }
+        Self { rng, arena_bytes, programs: FLOATS + BYTES + HALVES + MANY_FLOATS }
     }
 
     /// A package with right hashes around the plan.
@@ -95,6 +96,8 @@ impl RandomPlan {
         let mut model = Model { arena_bytes: self.arena_bytes, ..Model::default() };
         model.f32s(&(0..256).map(|i| 1.0 / (1 + i % 61) as f32).collect::<Vec<_>>());
         model.i8s(&values(1, BYTES as usize).iter().map(|&x| x.max(-127)).collect::<Vec<_>>());
+        let half = |i: u32| (i * 40_503 % 0x7c00) as u16 | ((i % 3 == 0) as u16) << 15;
+        model.u16s(&(0..HALVES / 2).map(half).collect::<Vec<_>>());
         let many = (0..MANY_FLOATS / 4).map(|i| if i % 3 == 0 { -0.25 } else { 1.0 / (1 + i % 61) as f32 });
         model.f32s(&many.collect::<Vec<f32>>());
         let mut program = self.program();
@@ -242,6 +245,7 @@ impl RandomPlan {
                 self.apart(product.geometry.sizes[1] * 64, 64, &[product.lhs, product.rhs, product.output])
             }
             Op::Recurrent(recurrent) => self.recurrent_scratch(recurrent),
+            Op::ConvF32(_) | Op::RecurrentF32(_) => self.float_scratch(&op),
             _ if self.rng.one_in(4) => self.anywhere(64, 64),
             _ => span(0, 0),
         };

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{MatMulGeometry, Operand, Quant, Range, Span, Window};
+use super::{Cell, MatMulGeometry, Operand, Quant, Range, Span, Window};
 
 /// Channels of a panel of f32 weights.
 pub const F32_PANEL: u32 = 16;
@@ -169,6 +169,31 @@ impl Function {
     }
 }
 
+/// How weights that are multiplied in f32 lie in the package.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WeightFormat {
+    /// f32, finite.
+    F32,
+    /// IEEE 754 half precision, finite; the number that it is.
+    F16,
+    /// int8, times the scale of its output channel, rounded once.
+    I8 {
+        /// f32 constants, `[out_channels]`, finite.
+        scales: Span,
+    },
+}
+
+impl WeightFormat {
+    /// Bytes of a weight.
+    pub const fn elem_bytes(self) -> u32 {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+            Self::I8 { .. } => 1,
+        }
+    }
+}
+
 /// Convolution in f32 over `[N, H, W, C]`. Where `groups == in_channels == out_channels > 1` (depthwise)
 /// the weights are `[kh, kw, C]`, else `[groups][panels][kh * kw * in_channels / groups][16]`, a panel having
 /// [`F32_PANEL`] output channels of a group, and zeros beyond the last.
@@ -182,8 +207,10 @@ pub struct ConvF32 {
     pub window: Window,
     /// Groups.
     pub groups: u32,
-    /// f32 constants, finite.
+    /// Constants in panels.
     pub weights: Span,
+    /// What they are; other than f32 they become that in scratch memory, a panel at a time.
+    pub format: WeightFormat,
     /// f32 constants, `[out_channels]`, finite.
     pub bias: Span,
     /// Least and largest result; infinite where there is none.
@@ -249,4 +276,67 @@ pub struct LayerNormF32 {
     pub beta: Span,
     /// Finite and not negative.
     pub epsilon: f32,
+}
+
+/// f32 to int8, each row at a scale of its own, which its largest magnitude m gives:
+/// `scale = m / (127 - zero_point)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuantizeRows {
+    /// f32 in the arena.
+    pub input: Span,
+    /// int8 in the arena.
+    pub output: Span,
+    /// f32 in the arena: one for each row.
+    pub scales: Span,
+    /// Values of a row.
+    pub channels: u32,
+    /// In [-128, 0]: 0 for rows of either sign, -128 for those that are never negative.
+    pub zero_point: i8,
+}
+
+/// What the hidden states of a [`RecurrentF32`] are multiplied by, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RecurrentProduct {
+    /// In f32: weights in panels, as of a [`ConvF32`] of 1 × 1 from H to G * H channels.
+    F32(WeightFormat),
+    /// In int8, `[G * H, H]` in [-127, 127]: the hidden states are quantized in every time step as
+    /// [`QuantizeRows`] does with zero point 0.
+    Dynamic {
+        /// i32 constants, `[G * H]`, added to the sums; usually 0.
+        sums: Span,
+        /// f32 constants, `[G * H]`, finite and positive.
+        multiplier: Span,
+    },
+}
+
+/// A recurrent layer over a whole sequence, in one direction, after the product of its input, with hidden
+/// states of f32.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecurrentF32 {
+    /// The cell.
+    pub cell: Cell,
+    /// In the arena: f32 `[T, B, G * H]`, what the input contributes to each gate.
+    pub input: Span,
+    /// In the arena: f32 `[T, B, H]`, the hidden states.
+    pub output: Span,
+    /// In the arena: f32 `[B, H]`, the state after the last step: c of an LSTM, h of a GRU.
+    pub state: Span,
+    /// T: time steps.
+    pub steps: u32,
+    /// B: sequences side by side.
+    pub batch: u32,
+    /// H: hidden units.
+    pub hidden: u32,
+    /// Whether time runs from the last step to the first.
+    pub reverse: bool,
+    /// Constants.
+    pub weights: Span,
+    /// What they are.
+    pub product: RecurrentProduct,
+    /// f32 constants, `[G * H]`, finite.
+    pub bias: Span,
+    /// f32 constants of magnitude at most 2²⁰, `[B, H]`: the hidden state before the first step.
+    pub initial_hidden: Span,
+    /// f32 constants of magnitude at most 2²⁰, `[B, H]`: the state before the first step.
+    pub initial_state: Span,
 }

@@ -11,7 +11,7 @@ const fn at(step: usize) -> Place {
     Place::Step(step as u32)
 }
 
-const OVERLAPS_INPUT: &str = "output, which overlaps the input";
+pub(super) const OVERLAPS_INPUT: &str = "output, which overlaps the input";
 const OVERLAPS_SOURCE: &str = "output, which overlaps a source";
 const OVERLAPS_OPERAND: &str = "output, which overlaps an operand";
 
@@ -63,6 +63,7 @@ impl Parts {
             },
             groups: 1,
             weights: constants.floats((0..288).map(|i| if i % 16 < 3 { i as f32 / 64.0 } else { 0.0 })),
+            format: WeightFormat::F32,
             bias: constants.floats([0.5, -1.0, 2.0]),
             bounds: [0.0, f32::INFINITY],
         };
@@ -139,7 +140,7 @@ fn source(parts: &mut Parts, index: usize) -> &mut Source {
     elementwise(parts, ELEMENTWISE).sources[index].as_mut().unwrap()
 }
 
-fn write(parts: &mut Parts, span: Span, value: f32) {
+pub(super) fn write(parts: &mut Parts, span: Span, value: f32) {
     parts.weights[span.offset as usize..][..4].copy_from_slice(&value.to_le_bytes());
 }
 

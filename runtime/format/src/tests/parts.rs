@@ -41,6 +41,11 @@ pub(super) const GATHER: usize = 29;
 pub(super) const EMBED: usize = 30;
 pub(super) const SCATTER: usize = 31;
 pub(super) const TOP_K: usize = 32;
+pub(super) const CONV_F16: usize = 33;
+pub(super) const DEPTHWISE_I8: usize = 34;
+pub(super) const QUANTIZE_ROWS: usize = 35;
+pub(super) const GRU_F32: usize = 36;
+pub(super) const LSTM_DYNAMIC: usize = 37;
 
 /// What a package is made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -144,7 +149,8 @@ impl Parts {
             .chain(Self::moves(&mut constants))
             .chain(Self::recurrent(&mut constants))
             .chain(Self::floats(&mut constants))
-            .chain(Self::integers(&mut constants));
+            .chain(Self::integers(&mut constants))
+            .chain(Self::schemes(&mut constants));
         let steps: Vec<Step<'_>> = steps
             .map(|(name, op)| {
                 let scratch = match name {
@@ -153,6 +159,10 @@ impl Parts {
                     "lstm" => span(1152, 128),
                     "gru" => span(1216, 64),
                     "matmul_f32" => span(1024, 256),
+                    "conv_f16" => span(320, 128),
+                    "depthwise_i8" => span(384, 72),
+                    "gru_f32" => span(960, 64),
+                    "lstm_dynamic" => span(960, 192),
                     _ => span(0, 0),
                 };
                 Step { name, scratch, op }
@@ -478,3 +488,5 @@ operation!(convert, Convert);
 operation!(gather, Gather);
 operation!(scatter, Scatter);
 operation!(top_k, TopK);
+operation!(quantize_rows, QuantizeRows);
+operation!(recurrent_f32, RecurrentF32);

@@ -215,7 +215,8 @@ fn float_uses(op: &Op) -> Vec<Use> {
             std::vec![
                 used(op.input, volume(&op.window.input_dims), 4),
                 written(op.output, volume(&op.window.output_dims), 4),
-                constant(op.weights, weights, 4),
+                stored(op.weights, weights, op.format),
+                scales(op.format, channels as u128),
                 constant(op.bias, channels as u128, 4),
             ]
         }
@@ -294,7 +295,60 @@ fn float_uses(op: &Op) -> Vec<Use> {
                 written(op.output, volume(&[outer, op.k, inner]), 4),
             ]
         }
+        Op::QuantizeRows(op) => {
+            let (elems, channels) = (op.output.bytes as u128, op.channels as u128);
+            assert!(channels > 0 && elems % channels == 0 && op.zero_point <= 0);
+            std::vec![
+                used(op.input, elems, 4),
+                written(op.output, elems, 1),
+                written(op.scales, elems / channels, 4),
+            ]
+        }
+        Op::RecurrentF32(op) => {
+            let gates = if op.cell == Cell::Lstm { 4 } else { 3 };
+            let (steps, batch, hidden) = (op.steps as u128, op.batch as u128, op.hidden as u128);
+            assert!(steps > 0 && batch > 0 && hidden > 0);
+            let mut uses = std::vec![
+                used(op.input, steps * batch * gates * hidden, 4),
+                written(op.output, steps * batch * hidden, 4),
+                written(op.state, batch * hidden, 4),
+                constant(op.bias, gates * hidden, 4),
+                constant(op.initial_hidden, batch * hidden, 4),
+                constant(op.initial_state, batch * hidden, 4),
+            ];
+            uses.extend(match op.product {
+                RecurrentProduct::F32(format) => [
+                    stored(op.weights, (gates * hidden).div_ceil(16) * 16 * hidden, format),
+                    scales(format, gates * hidden),
+                    constant(op.bias, 1, 4),
+                ],
+                RecurrentProduct::Dynamic { sums, multiplier } => [
+                    constant(op.weights, gates * hidden * hidden, 1),
+                    constant(sums, gates * hidden, 4),
+                    constant(multiplier, gates * hidden, 4),
+                ],
+            });
+            uses
+        }
         other => panic!("{other:?} is neither of f32 nor of integers"),
+    }
+}
+
+/// Weights that are multiplied in f32.
+fn stored(span: Span, elems: u128, format: WeightFormat) -> Use {
+    let elem_bytes = match format {
+        WeightFormat::F32 => 4,
+        WeightFormat::F16 => 2,
+        WeightFormat::I8 { .. } => 1,
+    };
+    constant(span, elems, elem_bytes)
+}
+
+/// The scales of such weights, or nothing of them.
+fn scales(format: WeightFormat, channels: u128) -> Use {
+    match format {
+        WeightFormat::I8 { scales } => constant(scales, channels, 4),
+        _ => constant(Span { offset: 0, bytes: 4 }, 1, 4),
     }
 }
 
@@ -370,7 +424,15 @@ pub(super) fn check(package: &Package<'_>) {
             assert!(overlapping <= in_place(&step.op) as usize, "{:?}", step.op);
         }
         if scratch.bytes > 0
-            && matches!(step.op, Op::Conv(_) | Op::MatMul(_) | Op::Recurrent(_) | Op::MatMulF32(_))
+            && matches!(
+                step.op,
+                Op::Conv(_)
+                    | Op::MatMul(_)
+                    | Op::Recurrent(_)
+                    | Op::MatMulF32(_)
+                    | Op::ConvF32(_)
+                    | Op::RecurrentF32(_)
+            )
         {
             let arena = uses.iter().filter(|one| !one.constant);
             assert!(arena.into_iter().all(|one| !overlap(one.span, scratch)));

@@ -127,6 +127,6 @@ fn the_bytes_of_every_operation_are_those_of_format_5() {
     assert!(include_str!("../../FORMAT.md").contains(&vectors), "FORMAT.md should have:\n{vectors}");
     let package = parts.package();
     let hash = blake3::hash(&package).to_hex();
-    let expected = "3010b3642bc80893787c3b96296baca642de25656b142dda3347370ba522a0f9";
-    assert_eq!((package.len(), hash.as_str()), (6479, expected));
+    let expected = "dfbe55d60ee3361551550e7d59f1585136eb93a3ccc4b30f3d37f89d29a2348f";
+    assert_eq!((package.len(), hash.as_str()), (7183, expected));
 }

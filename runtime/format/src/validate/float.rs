@@ -1,11 +1,11 @@
 //! The operations in f32.
 
 use super::geometry::{self, Ends, OVERLAPS_INPUT};
-use super::ops::{positive, range};
+use super::ops::{MAX_STATE, RecurrentTensors, TOO_LITTLE_SCRATCH, aligned, int8_matrix, positive, range};
 use super::{Bounds, Check, extent, overlap, product, require};
 use crate::plan::{
     ConvF32, Elementwise, F32_PANEL, F32_REGISTERS, Function, Instruction, LayerNormF32, MatMulF32, Operand,
-    PoolF32, PoolF32Op, Span,
+    PoolF32, PoolF32Op, QuantizeRows, RecurrentF32, RecurrentProduct, Span, WeightFormat,
 };
 
 /// Instructions of a program.
@@ -67,19 +67,93 @@ fn program(op: &Elementwise, bounds: &Bounds<'_>) -> Check {
     Ok(())
 }
 
-pub(super) fn conv(op: &ConvF32, bounds: &Bounds<'_>) -> Check {
+pub(super) fn conv(op: &ConvF32, bounds: &Bounds<'_>, scratch: Span) -> Check {
     let ends = Ends { input: (op.input, 4), output: (op.output, 4) };
     let terms = geometry::conv(&op.window, op.groups, ends, bounds)?;
     let (groups, [.., out_c]) = (op.groups, op.window.output_dims);
-    let weights = if geometry::is_depthwise(&op.window, groups) {
-        product(&[terms, out_c])
+    let is_depthwise = geometry::is_depthwise(&op.window, groups);
+    let panels = if is_depthwise {
+        1
     } else {
-        product(&[groups, (out_c / groups).div_ceil(F32_PANEL), terms, F32_PANEL])
+        product(&[groups, (out_c / groups).div_ceil(F32_PANEL)]).ok_or("groups")?
     };
-    bounds.floats(op.weights, weights.ok_or("weights")?, f32::is_finite, "weights")?;
+    let panel = product(&[terms, if is_depthwise { out_c } else { F32_PANEL }]).ok_or("weights")?;
+    self::weights(op.weights, op.format, [panels, panel, out_c], bounds)?;
+    let needed = scratch_of_panel(op.format, panel);
+    require(needed.is_some_and(|needed| needed <= scratch.bytes), TOO_LITTLE_SCRATCH)?;
     bounds.floats(op.bias, out_c, f32::is_finite, "bias")?;
     // Comparisons that are false for what is not a number.
     require(op.bounds[0] <= op.bounds[1], "bounds")
+}
+
+/// Weights in so many panels of so many elements, of so many output channels.
+fn weights(
+    span: Span,
+    format: WeightFormat,
+    [panels, panel, outputs]: [u32; 3],
+    bounds: &Bounds<'_>,
+) -> Check {
+    const FIELD: &str = "weights";
+    let elems = product(&[panels, panel]).ok_or(FIELD)?;
+    match format {
+        WeightFormat::F32 => bounds.floats(span, elems, f32::is_finite, FIELD),
+        WeightFormat::F16 => {
+            let bytes = bounds.constant(span, Some(elems), 2, FIELD)?;
+            let (values, _) = bytes.as_chunks::<2>();
+            require(values.iter().all(|&[_, high]| high & 0x7c != 0x7c), FIELD)
+        }
+        WeightFormat::I8 { scales } => {
+            bounds.constant(span, Some(elems), 1, FIELD)?;
+            bounds.floats(scales, outputs, f32::is_finite, "scales")
+        }
+    }
+}
+
+/// Bytes in which a panel becomes f32.
+fn scratch_of_panel(format: WeightFormat, elems: u32) -> Option<u32> {
+    if format == WeightFormat::F32 { Some(0) } else { elems.checked_mul(4) }
+}
+
+pub(super) fn quantize_rows(op: &QuantizeRows, bounds: &Bounds<'_>) -> Check {
+    let elems = product(&[op.output.bytes]);
+    bounds.arena(op.input, elems, 4, "input")?;
+    bounds.arena(op.output, elems, 1, "output")?;
+    let rows = elems.and_then(|elems| {
+        let whole = op.channels > 0 && elems % op.channels == 0;
+        whole.then(|| elems / op.channels)
+    });
+    bounds.arena(op.scales, Some(rows.ok_or("channels")?), 4, "scales")?;
+    require(!overlap(op.input, op.output), OVERLAPS_INPUT)?;
+    let apart = !overlap(op.scales, op.input) && !overlap(op.scales, op.output);
+    require(apart, "scales, which overlap a tensor")?;
+    require(op.zero_point <= 0, "zero_point")
+}
+
+pub(super) fn recurrent(op: &RecurrentF32, bounds: &Bounds<'_>, scratch: Span) -> Check {
+    let &RecurrentF32 { steps, batch, hidden, .. } = op;
+    let spans = [op.input, op.output, op.state];
+    let tensors = RecurrentTensors { steps, batch, hidden, gates: op.cell.gates(), spans, hidden_bytes: 4 };
+    let [outputs, states] = tensors.check(bounds)?;
+    let needed = match op.product {
+        RecurrentProduct::F32(format) => {
+            let panel = product(&[hidden, F32_PANEL]).ok_or("hidden")?;
+            weights(op.weights, format, [outputs.div_ceil(F32_PANEL), panel, outputs], bounds)?;
+            scratch_of_panel(format, panel)
+        }
+        RecurrentProduct::Dynamic { sums, multiplier } => {
+            int8_matrix([op.weights, sums, multiplier], [outputs, hidden], "sums", bounds)?;
+            let (quantized, scales) = (aligned(Some(states)), aligned(batch.checked_mul(4)));
+            quantized.zip(scales).and_then(|(quantized, scales)| quantized.checked_add(scales))
+        }
+    };
+    // A step's product lies before that; rows may ask for more.
+    let product = aligned(product(&[batch, outputs, 4]));
+    let needed = product.zip(needed).and_then(|(product, needed)| product.checked_add(needed));
+    require(needed.is_some_and(|needed| needed <= scratch.bytes), TOO_LITTLE_SCRATCH)?;
+    bounds.floats(op.bias, outputs, f32::is_finite, "bias")?;
+    let bounded = |value: f32| value.abs() <= MAX_STATE;
+    bounds.floats(op.initial_hidden, states, bounded, "initial_hidden")?;
+    bounds.floats(op.initial_state, states, bounded, "initial_state")
 }
 
 pub(super) fn pool(op: &PoolF32, bounds: &Bounds<'_>) -> Check {
@@ -100,7 +174,7 @@ pub(super) fn mat_mul(op: &MatMulF32, bounds: &Bounds<'_>, scratch: Span) -> Che
     let [_, k, _] = op.geometry.sizes;
     // A panel of the right operand.
     let needed = product(&[k, F32_PANEL, 4]);
-    require(needed.is_some_and(|needed| needed <= scratch.bytes), "scratch, which is too small")
+    require(needed.is_some_and(|needed| needed <= scratch.bytes), TOO_LITTLE_SCRATCH)
 }
 
 pub(super) fn layer_norm(op: &LayerNormF32, bounds: &Bounds<'_>) -> Check {

@@ -7,6 +7,13 @@ use crate::plan::{
     Softmax, SoftmaxInput, SoftmaxOutput, Span, Step,
 };
 
+pub(super) const TOO_LITTLE_SCRATCH: &str = "scratch, which is too small";
+
+/// Bytes with those after them that lead to a multiple of 64.
+pub(super) fn aligned(bytes: Option<u32>) -> Option<u32> {
+    bytes.and_then(|bytes| bytes.checked_next_multiple_of(64))
+}
+
 /// A row of weights may not be longer: a dot product of int8 with int8 in [-127, 127] then stays
 /// within 32 bits.
 const MAX_DOT: u32 = i32::MAX as u32 / (128 * 127);
@@ -40,12 +47,14 @@ pub(super) fn step(step: &Step<'_>, bounds: &Bounds<'_>) -> Check {
             apart(op.output)?;
             apart(op.state)?;
             // A step's product, in f32, lies there on every processor; rows may ask for more.
-            let product = product(&[op.batch, op.cell.gates(), op.hidden, 4]);
-            let needed = product.and_then(|bytes| bytes.checked_next_multiple_of(64));
-            require(needed.is_some_and(|needed| needed <= scratch.bytes), "scratch, which is too small")
+            let needed = aligned(product(&[op.batch, op.cell.gates(), op.hidden, 4]));
+            require(needed.is_some_and(|needed| needed <= scratch.bytes), TOO_LITTLE_SCRATCH)
         }
         Op::Elementwise(op) => float::elementwise(op, bounds),
-        Op::ConvF32(op) => float::conv(op, bounds),
+        Op::ConvF32(op) => {
+            float::conv(op, bounds, scratch)?;
+            [op.input, op.output].into_iter().try_for_each(apart)
+        }
         Op::PoolF32(op) => float::pool(op, bounds),
         Op::MatMulF32(op) => {
             float::mat_mul(op, bounds, scratch)?;
@@ -56,6 +65,11 @@ pub(super) fn step(step: &Step<'_>, bounds: &Bounds<'_>) -> Check {
         Op::Gather(op) => integers::gather(op, bounds),
         Op::Scatter(op) => integers::scatter(op, bounds),
         Op::TopK(op) => integers::top_k(op, bounds),
+        Op::QuantizeRows(op) => float::quantize_rows(op, bounds),
+        Op::RecurrentF32(op) => {
+            float::recurrent(op, bounds, scratch)?;
+            [op.input, op.output, op.state].into_iter().try_for_each(apart)
+        }
     }
 }
 
@@ -246,27 +260,64 @@ fn layer_norm(norm: &LayerNorm, bounds: &Bounds<'_>) -> Check {
 }
 
 /// States are at most this at first. An LSTM's grows by at most 1 a step, so that it stays finite.
-const MAX_STATE: f32 = (1 << 20) as f32;
+pub(super) const MAX_STATE: f32 = (1 << 20) as f32;
 
 fn recurrent(op: &Recurrent, bounds: &Bounds<'_>) -> Check {
-    // As the width of the convolution that a step's product is.
-    require(op.batch <= 1 << 24, "batch")?;
-    let outputs = product(&[op.cell.gates(), op.hidden]).ok_or("hidden")?;
-    require(op.hidden <= MAX_DOT && can_be_packed(1, outputs, op.hidden), "hidden, which is too large")?;
-    let states = product(&[op.batch, op.hidden]);
-    bounds.arena(op.input, product(&[op.steps, op.batch, outputs]), 4, "input")?;
-    bounds.arena(op.output, product(&[op.steps, op.batch, op.hidden]), 1, "output")?;
-    bounds.arena(op.state, states, 4, "state")?;
-    require(!overlap(op.input, op.output), OVERLAPS_INPUT)?;
-    let apart = !overlap(op.state, op.input) && !overlap(op.state, op.output);
-    require(apart, "state, which overlaps a tensor")?;
-    let weights = bounds.constant(op.weights, op.hidden.checked_mul(outputs), 1, "weights")?;
-    require(!weights.contains(&0x80), "weights, of which one is -128")?;
-    bounds.constant(op.bias, Some(outputs), 4, "bias")?;
-    bounds.floats(op.multiplier, outputs, positive, "multiplier")?;
-    bounds.constant(op.initial_hidden, states, 1, "initial_hidden")?;
-    let states = states.ok_or("hidden")?;
+    let tensors = RecurrentTensors {
+        steps: op.steps,
+        batch: op.batch,
+        hidden: op.hidden,
+        gates: op.cell.gates(),
+        spans: [op.input, op.output, op.state],
+        hidden_bytes: 1,
+    };
+    let [outputs, states] = tensors.check(bounds)?;
+    int8_matrix([op.weights, op.bias, op.multiplier], [outputs, op.hidden], "bias", bounds)?;
+    bounds.constant(op.initial_hidden, Some(states), 1, "initial_hidden")?;
     bounds.floats(op.initial_state, states, |state| state.abs() <= MAX_STATE, "initial_state")?;
     require(positive(op.hidden_multiplier), "hidden_multiplier")?;
     range(&op.range)
+}
+
+/// What a recurrent layer reads and writes.
+pub(super) struct RecurrentTensors {
+    pub steps: u32,
+    pub batch: u32,
+    pub hidden: u32,
+    pub gates: u32,
+    /// Input, output, state.
+    pub spans: [Span; 3],
+    /// Bytes of an element of the output.
+    pub hidden_bytes: u32,
+}
+
+impl RecurrentTensors {
+    /// The rows of the weights, and the elements of a state.
+    pub fn check(&self, bounds: &Bounds<'_>) -> Result<[u32; 2], &'static str> {
+        let &Self { steps, batch, hidden, gates, spans: [input, output, state], hidden_bytes } = self;
+        // As the width of the convolution that a step's product is.
+        require(batch <= 1 << 24, "batch")?;
+        let outputs = product(&[gates, hidden]).ok_or("hidden")?;
+        require(hidden <= MAX_DOT && can_be_packed(1, outputs, hidden), "hidden, which is too large")?;
+        let states = product(&[batch, hidden]);
+        bounds.arena(input, product(&[steps, batch, outputs]), 4, "input")?;
+        bounds.arena(output, product(&[steps, batch, hidden]), hidden_bytes, "output")?;
+        bounds.arena(state, states, 4, "state")?;
+        require(!overlap(input, output), OVERLAPS_INPUT)?;
+        require(!overlap(state, input) && !overlap(state, output), "state, which overlaps a tensor")?;
+        Ok([outputs, states.ok_or("hidden")?])
+    }
+}
+
+/// Weights `[outputs, k]` of int8, what is added to the sums, and the multipliers.
+pub(super) fn int8_matrix(
+    [weights, sums, multiplier]: [Span; 3],
+    [outputs, k]: [u32; 2],
+    sums_field: &'static str,
+    bounds: &Bounds<'_>,
+) -> Check {
+    let weights = bounds.constant(weights, k.checked_mul(outputs), 1, "weights")?;
+    require(!weights.contains(&0x80), "weights, of which one is -128")?;
+    bounds.constant(sums, Some(outputs), 4, sums_field)?;
+    bounds.floats(multiplier, outputs, positive, "multiplier")
 }

@@ -13,6 +13,7 @@
 use core::ops::Range;
 
 use super::math::canonical;
+use super::weights::panel_channels;
 use crate::conv::ConvShape;
 use crate::conv::matmul::MatMulShape;
 
@@ -28,14 +29,16 @@ const DEPTH: usize = 64;
 static ZEROS: [f32; DEPTH] = [0.0; DEPTH];
 
 /// Everything about a run but the output.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ConvArgs<'a> {
     /// Geometry.
     pub shape: ConvShape,
     /// `[N, H, W, C]`.
     pub input: &'a [f32],
-    /// [`weight_elems`] of them.
+    /// Those of the panels: of all of them [`weight_elems`].
     pub weights: &'a [f32],
+    /// The panels whose channels are computed, counted over the groups; depthwise convolutions have one.
+    pub panels: Range<usize>,
     /// `[out_channels]`.
     pub bias: &'a [f32],
     /// The results' least and largest; infinite where there is none.
@@ -59,28 +62,20 @@ pub fn conv(args: &ConvArgs<'_>, range: Range<usize>, output: &mut [f32]) {
         return depthwise(args, range, output);
     }
     let shape = &args.shape;
-    let (k, n) = (shape.group_in_channels(), shape.group_out_channels());
-    let panels = n.div_ceil(PANEL);
-    let terms = shape.taps() * k;
+    let k = shape.group_in_channels();
     let (weights, _) = args.weights.as_chunks::<PANEL>();
-    for group in 0..shape.groups {
-        for panel in 0..panels {
-            let tile = Tile {
-                args,
-                weights: &weights[(group * panels + panel) * terms..][..terms],
-                channel: group * n + panel * PANEL,
-                channels: (n - panel * PANEL).min(PANEL),
-                first_input: group * k,
-            };
-            let mut at = range.start;
-            while at + TILE <= range.end {
-                tile.run::<TILE>(at, &mut output[(at - range.start) * shape.out_channels..]);
-                at += TILE;
-            }
-            while at < range.end {
-                tile.run::<1>(at, &mut output[(at - range.start) * shape.out_channels..]);
-                at += 1;
-            }
+    for (panel, weights) in args.panels.clone().zip(weights.chunks_exact(shape.taps() * k)) {
+        let channels = panel_channels(shape, panel);
+        let first_input = channels.start / shape.group_out_channels() * k;
+        let tile = Tile { args, weights, channels, first_input };
+        let mut at = range.start;
+        while at + TILE <= range.end {
+            tile.run::<TILE>(at, &mut output[(at - range.start) * shape.out_channels..]);
+            at += TILE;
+        }
+        while at < range.end {
+            tile.run::<1>(at, &mut output[(at - range.start) * shape.out_channels..]);
+            at += 1;
         }
     }
 }
@@ -90,8 +85,8 @@ struct Tile<'a> {
     args: &'a ConvArgs<'a>,
     /// The panel's.
     weights: &'a [Lanes],
-    channel: usize,
-    channels: usize,
+    /// Of the output.
+    channels: Range<usize>,
     /// The first input channel of the group.
     first_input: usize,
 }
@@ -101,7 +96,7 @@ impl Tile<'_> {
     #[inline(always)]
     fn run<const P: usize>(&self, pixel: usize, output: &mut [f32]) {
         let (shape, k) = (&self.args.shape, self.args.shape.group_in_channels());
-        let bias = padded(&self.args.bias[self.channel..self.channel + self.channels]);
+        let bias = padded(&self.args.bias[self.channels.clone()]);
         let mut sums = [bias; P];
         let places: [[usize; 3]; P] = core::array::from_fn(|p| place(shape, pixel + p));
         // Taps beside each other read what lies in a row, where none of them is in the padding.
@@ -124,7 +119,7 @@ impl Tile<'_> {
         }
         let [min, max] = self.args.bounds;
         for (sums, output) in sums.iter().zip(output.chunks_mut(shape.out_channels)) {
-            let output = &mut output[self.channel..self.channel + self.channels];
+            let output = &mut output[self.channels.clone()];
             for (y, &sum) in output.iter_mut().zip(sums) {
                 *y = clamp(sum, min, max);
             }

@@ -13,7 +13,7 @@ use crate::conv::matmul::MatMulShape;
 use crate::requantize::OutputRange;
 
 /// The variants that this processor runs.
-fn bound() -> Vec<BoundVariant> {
+pub(super) fn bound() -> Vec<BoundVariant> {
     let runs = |variant: &&Variant| variant.is_compiled() && token().set().contains(variant.isa);
     let bound: Vec<_> = variants().iter().filter(runs).collect();
     println!("ran {} of {} variants", bound.len(), VARIANTS.len());
@@ -21,7 +21,7 @@ fn bound() -> Vec<BoundVariant> {
 }
 
 /// Pseudo-random numbers of several magnitudes.
-fn values(seed: u64, count: usize) -> Vec<f32> {
+pub(super) fn values(seed: u64, count: usize) -> Vec<f32> {
     let mut state = seed;
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -31,7 +31,7 @@ fn values(seed: u64, count: usize) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
-fn bits(values: &[f32]) -> Vec<u32> {
+pub(super) fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|x| x.to_bits()).collect()
 }
 
@@ -123,7 +123,9 @@ fn convolutions_are_the_formula_bit_by_bit() {
         let packed = panels(shape, &weights);
         for bounds in [[f32::NEG_INFINITY, f32::INFINITY], [0.0, 6.0]] {
             let wanted = reference(shape, &input, &weights, &bias, bounds);
-            let args = ConvArgs { shape: *shape, input: &input, weights: &packed, bias: &bias, bounds };
+            let panels = 0..weights::panels(shape);
+            let args =
+                ConvArgs { shape: *shape, input: &input, weights: &packed, panels, bias: &bias, bounds };
             for variant in bound() {
                 let mut output = vec![f32::NAN; wanted.len()];
                 variant.conv(&args, 0..shape.output_pixels(), &mut output);

@@ -213,9 +213,7 @@ fn gates_over_every_exponent_equal_the_plain_functions() {
             input: &input,
             product: &product,
             state: &mut state,
-            output: &mut output,
-            hidden_multiplier: 127.0,
-            range: OutputRange::full(0),
+            output: Hidden::I8 { output: &mut output, multiplier: 127.0, range: OutputRange::full(0) },
         });
         for (unit, &x) in values.iter().enumerate() {
             let c = sigmoid(x + 0.25) * 0.75 + sigmoid(0.25) * tanh(0.25);
