@@ -352,6 +352,7 @@ fn step_line(step: &plan::Step<'_>, nodes: Vec<String>) -> StepLine {
         },
         plan::Op::Scatter(_) => ("scatter", "integers → rows", 0),
         op @ plan::Op::TopK(_) => ("top k", edgepack_engine::step_type(op), 0),
+        plan::Op::Island(_) => ("island", "by tract", 0),
     };
     let spans = arena_spans(&step.op);
     let of = |read: bool| {

@@ -130,6 +130,12 @@ fn visit(op: &mut Op, see: &mut impl FnMut(Access, &mut Span)) {
             see(Access::Write, &mut recurrent.output);
             see(Access::Write, &mut recurrent.state);
         }
+        Op::Island(island) => {
+            if island.input.bytes > 0 {
+                see(Access::Read, &mut island.input);
+            }
+            see(Access::Write, &mut island.output);
+        }
         Op::Convert(convert) => {
             see(Access::Read, &mut convert.input);
             see(Access::Write, &mut convert.output);

@@ -198,6 +198,11 @@ fn reason(op: &Op) -> Option<(&'static str, Option<&'static str>)> {
         Op::Recurrent(_) => {
             ("int8 products; gates and cell state stay f32, for errors in them add up over time", None)
         }
+        Op::Island(_) => (
+            "there are no steps of edgepack's own for it: tract runs it, which allocates, is slower, and gives other \
+             bits on other processors",
+            Some("replace it by operations that `edgepack pack --help` lists"),
+        ),
         Op::Convert(_) | Op::TopK(_) => ("integers, which are exact numbers of f32 inside the plan", None),
         Op::Gather(_) | Op::Scatter(_) => ("it moves rows by indices, which are exact numbers of f32", None),
         _ => ("it moves or computes f32 values, without multiply-adds", None),
@@ -262,7 +267,8 @@ pub fn constant_bytes(op: &Op) -> u64 {
         | Op::QuantizeRows(_)
         | Op::Convert(_)
         | Op::Scatter(_)
-        | Op::TopK(_) => {
+        | Op::TopK(_)
+        | Op::Island(_) => {
             vec![]
         }
     };

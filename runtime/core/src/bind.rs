@@ -19,6 +19,7 @@ use edgepack_kernels::variants::BoundVariant;
 use crate::error::BindError;
 use crate::float::FloatOp;
 use crate::integers::Integers;
+use crate::island::{BoundIsland, Islands};
 use crate::recurrent_f32::RecurrentF32;
 use crate::{conv_shape, mat_mul_shape, product_shape, recurrent_shape};
 
@@ -63,6 +64,7 @@ pub(crate) enum BoundOp<'p> {
     LayerNorm { args: LayerNormArgs<'p>, input: Span, output: Span },
     Float(FloatOp<'p>),
     Integers(Integers<'p>),
+    Island(BoundIsland<'p>),
 }
 
 /// A product of two tensors.
@@ -200,12 +202,26 @@ pub fn requirements(package: &Package<'_>, token: IsaToken) -> Requirements {
 /// [`Requirements::packed_bytes`] from a multiple of 64 on.
 ///
 /// # Errors
-/// [`BindError`], where the memory is too small or the plan is older than the kernels.
+/// [`BindError`], where the memory is too small, the plan is older than the kernels, or a step is an island.
 pub fn bind<'p>(
     package: &Package<'p>,
     token: IsaToken,
     steps: &mut [Option<BoundStep<'p>>],
     packed: &mut [u8],
+) -> Result<(), BindError> {
+    bind_with_islands(package, token, steps, packed, None)
+}
+
+/// As [`bind`], for a package of which some steps may be islands, if there is somebody who runs them.
+///
+/// # Errors
+/// As [`bind`].
+pub fn bind_with_islands<'p>(
+    package: &Package<'p>,
+    token: IsaToken,
+    steps: &mut [Option<BoundStep<'p>>],
+    packed: &mut [u8],
+    islands: Option<&'p dyn Islands>,
 ) -> Result<(), BindError> {
     let Requirements { packed_bytes, steps: needed, .. } = requirements(package, token);
     let given = steps.len();
@@ -218,7 +234,8 @@ pub fn bind<'p>(
     }
     // A program runs every step that it finds: those of a package that was here before must go.
     unused.fill(None);
-    let mut binder = Binder { package: *package, token, sections: Sections::new(package), packed, used: 0 };
+    let sections = Sections::new(package);
+    let mut binder = Binder { package: *package, token, sections, packed, used: 0, islands };
     let (kernels, float_kernels) = (BoundVariant::new(token), float::BoundVariant::new(token));
     for (index, step) in package.steps().take(steps.len()).enumerate() {
         let op = binder.op(index, &step, steps)?;
@@ -233,6 +250,7 @@ pub(crate) struct Binder<'p, 'm> {
     sections: Sections<'p>,
     packed: &'m mut [u8],
     used: usize,
+    islands: Option<&'p dyn Islands>,
 }
 
 pub(crate) fn range(range: &plan::Range) -> OutputRange {
@@ -356,6 +374,10 @@ impl<'p> Binder<'p, '_> {
             Op::Convert(_) | Op::Gather(_) | Op::Scatter(_) | Op::TopK(_) => {
                 let bound = Integers::new(&step.op, &self.package);
                 BoundOp::Integers(bound.ok_or(BindError::Scratch { step: index })?)
+            }
+            Op::Island(island) => {
+                let islands = self.islands.ok_or(BindError::Island { step: index })?;
+                BoundOp::Island(BoundIsland { islands, island })
             }
         })
     }

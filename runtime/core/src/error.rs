@@ -30,6 +30,11 @@ pub enum BindError {
         /// The step.
         step: usize,
     },
+    /// A step is an island, and there is nobody to run those.
+    Island {
+        /// The step.
+        step: usize,
+    },
     /// A step is to have the packed weights of another one, which has none that fit.
     SameWeights {
         /// The step.
@@ -84,6 +89,11 @@ pub enum RunError {
         /// The greatest that is taken.
         greatest: i64,
     },
+    /// An island failed.
+    Island {
+        /// The step.
+        step: usize,
+    },
     /// A step does not fit its arena: the package was not validated.
     Step {
         /// The step.
@@ -102,6 +112,11 @@ impl fmt::Display for BindError {
             Self::Scratch { step } => write!(
                 f,
                 "step {step} has too little scratch memory for this build's kernel: pack the model again"
+            ),
+            Self::Island { step } => write!(
+                f,
+                "step {step} is an island, which this build does not run: build with `--features tract`, or \
+                 pack with --islands never"
             ),
             Self::SameWeights { step } => write!(
                 f,
@@ -130,6 +145,7 @@ impl fmt::Display for RunError {
             Self::Value { index, least, greatest } => {
                 write!(f, "element {index} is no integer from {least} to {greatest}, which the package takes")
             }
+            Self::Island { step } => write!(f, "step {step}, an island, does not take these values"),
             Self::Step { step } => write!(f, "step {step} does not fit the arena"),
         }
     }

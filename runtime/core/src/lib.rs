@@ -7,7 +7,7 @@
 //! ```
 //!
 //! **Architecture invariant:** after [`bind`] has succeeded, [`Program::run`] cannot fail on an arena
-//! of the right size and alignment.
+//! of the right size and alignment. Islands alone, which [`bind_with_islands`] takes, may fail and allocate.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -22,15 +22,17 @@ mod error;
 mod float;
 mod integers;
 mod io;
+mod island;
 mod parallel;
 mod recurrent_f32;
 mod run;
 
-pub use bind::{BoundStep, Requirements, bind, requirements};
+pub use bind::{BoundStep, Requirements, bind, bind_with_islands, requirements};
 pub use edgepack_format as format;
 pub use edgepack_kernels as kernels;
 pub use error::{BindError, RunError};
 pub use io::{InputData, OutputData};
+pub use island::Islands;
 pub use parallel::{MAX_THREADS, Parallel, Team};
 pub use recurrent_f32::{recurrent_f32_scratch_bytes, recurrent_f32_shape};
 pub use run::{Observer, Program};
@@ -131,6 +133,7 @@ pub fn kernel_name(op: &plan::Op, isa: IsaSet) -> &'static str {
         plan::Op::LayerNorm(_) => variants::select(isa).layer_norm,
         plan::Op::Recurrent(plan::Recurrent { cell: plan::Cell::Lstm, .. }) => recurrent::select(isa).lstm,
         plan::Op::Recurrent(_) => recurrent::select(isa).gru,
+        plan::Op::Island(_) => "tract",
         _ => {
             let name = float::kernel_name(op, isa).or(integers::Integers::kernel_name(op));
             name.unwrap_or("none")
@@ -147,6 +150,7 @@ pub fn step_macs(op: &plan::Op) -> u64 {
         plan::Op::ConvF32(conv) => conv_shape(&conv.window, conv.groups).macs(),
         plan::Op::MatMulF32(product) => mat_mul_shape(&product.geometry).macs(),
         plan::Op::RecurrentF32(op) => recurrent_f32_shape(op).macs(),
+        plan::Op::Island(island) => island.macs,
         _ => 0,
     }
 }
@@ -182,6 +186,7 @@ pub fn step_type(op: &plan::Op) -> &'static str {
         plan::Op::TopK(_) => "f32 → integers",
         // What they copy has the type of what they copy it from.
         plan::Op::Gather(_) | plan::Op::Scatter(_) => "any",
+        plan::Op::Island(_) => "island",
         // The products are int8, the gates f32 whatever the ends are.
         plan::Op::Recurrent(_) => "int8 (f32)",
         plan::Op::Copy(copy) => {

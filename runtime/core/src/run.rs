@@ -51,7 +51,7 @@ impl Program<'_, '_> {
     /// Runs every step. Inputs must have been set since the last run: their memory is used again.
     ///
     /// # Errors
-    /// [`RunError::Arena`], [`RunError::Alignment`].
+    /// [`RunError::Arena`], [`RunError::Alignment`]; [`RunError::Island`] where a step is one.
     pub fn run(&self, arena: &mut [u8]) -> Result<(), RunError> {
         self.run_with(arena, &mut (), &mut Team::new(&mut (), &mut [], 0))
     }
@@ -69,7 +69,10 @@ impl Program<'_, '_> {
         self.check_arena(arena)?;
         for (index, step) in self.steps.iter().flatten().enumerate() {
             observer.before(index);
-            run_step(step, self.packed, arena, team).ok_or(RunError::Step { step: index })?;
+            run_step(step, self.packed, arena, team).ok_or(match step.op {
+                BoundOp::Island(_) => RunError::Island { step: index },
+                _ => RunError::Step { step: index },
+            })?;
             observer.after(index);
             observer.look(index, arena);
         }
@@ -87,7 +90,7 @@ impl Program<'_, '_> {
         Ok(())
     }
 
-    /// Runs a golden sample; gives the hash of the outputs, which must be the sample's.
+    /// Runs a golden sample; gives the hash of the outputs that are exact, which must be the sample's.
     ///
     /// # Errors
     /// As [`Program::run`].
@@ -132,7 +135,7 @@ impl Program<'_, '_> {
         }
         self.run_with(arena, &mut (), team)?;
         let mut hasher = blake3::Hasher::new();
-        for output in self.package.outputs() {
+        for output in self.package.outputs().filter(|output| output.exact) {
             hasher.update(arena.get(bounds(output.buffer)).unwrap_or(&[]));
         }
         Ok(*hasher.finalize().as_bytes())
@@ -306,6 +309,7 @@ fn run_step(
         BoundOp::Recurrent(ref recurrent) => run_recurrent(recurrent, step.scratch, packed, arena),
         BoundOp::Integers(ref op) => op.run(arena),
         BoundOp::RecurrentF32(ref op) => op.run(&step.float_kernels, step.scratch, packed, arena),
+        BoundOp::Island(ref island) => island.run(arena),
         BoundOp::Float(ref op) => crate::float::run(op, &step.float_kernels, step.scratch, arena, team),
     }
 }

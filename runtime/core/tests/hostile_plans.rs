@@ -61,6 +61,7 @@ fn kind(op: &Op) -> &'static str {
         Op::TopK(_) => "top k",
         Op::QuantizeRows(_) => "quantize rows",
         Op::RecurrentF32(_) => "recurrent f32",
+        Op::Island(_) => "island",
     }
 }
 

@@ -49,6 +49,35 @@ pub enum Error {
     /// The system gave no more threads.
     #[error("the system starts no more threads ({0}); pass --threads 1")]
     Spawn(std::io::Error),
+    /// A step is an island, and this build runs none.
+    #[error(
+        "{}: step `{step}` is an island, which tract runs: this build has none; build with `--features tract`, or \
+         pack the model with --islands never", path.display()
+    )]
+    NoIslands {
+        /// The file, or what stands for it.
+        path: PathBuf,
+        /// The first such step.
+        step: String,
+    },
+    /// An island that tract does not load.
+    #[error("{}: island {index}: {reason}", path.display())]
+    Island {
+        /// The file, or what stands for it.
+        path: PathBuf,
+        /// Which of the package's islands.
+        index: usize,
+        /// What tract said.
+        reason: String,
+    },
+    /// An island that tract could not run on these values.
+    #[error("island `{step}`: {reason}")]
+    IslandRun {
+        /// The step.
+        step: String,
+        /// What tract said.
+        reason: String,
+    },
     /// A golden sample gave other outputs than it must.
     #[error(
         "golden sample {index}: the outputs differ from those of the workstation, on {isa}: \

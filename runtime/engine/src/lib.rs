@@ -15,12 +15,16 @@
 //! # }
 //! ```
 //!
-//! **Architecture invariant:** a session allocates nothing after it was made.
+//! **Architecture invariant:** a session allocates nothing after it was made, but for islands: with the feature
+//! `tract` a package may have steps that tract runs, which allocate and give other bits on other processors.
+//! Without it such packages are refused when they are loaded.
 
 mod aligned;
 mod bench;
 mod error;
 pub mod isa;
+#[cfg(feature = "tract")]
+pub mod islands;
 mod model;
 mod pool;
 mod profile;

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::path::Path;
 
 use edgepack_core::format::Package;
+#[cfg(not(feature = "tract"))]
+use edgepack_core::format::plan::Op;
 use memmap2::Mmap;
 
 use crate::{AlignedBytes, Error, Session, SessionOptions};
@@ -12,6 +14,8 @@ use crate::{AlignedBytes, Error, Session, SessionOptions};
 #[derive(Debug)]
 pub struct Model {
     bytes: Bytes,
+    #[cfg(feature = "tract")]
+    islands: crate::islands::Islands,
 }
 
 #[derive(Debug)]
@@ -34,7 +38,8 @@ impl Model {
     /// deploy a new version by renaming it into place, which leaves the old one mapped.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Package`].
+    /// [`Error::Io`], [`Error::Package`]; [`Error::NoIslands`] or [`Error::Island`] where it has islands that
+    /// this build does not run.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let io = |source| Error::Io { path: path.into(), source };
@@ -56,16 +61,25 @@ impl Model {
     /// Copies a package and validates all of it.
     ///
     /// # Errors
-    /// [`Error::Package`].
+    /// As [`Model::open`], but for the file's.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         Self::validated(Path::new("package in memory"), Bytes::Owned(AlignedBytes::copy_of(bytes)))
     }
 
     fn validated(path: &Path, bytes: Bytes) -> Result<Self, Error> {
-        match Package::parse(bytes.as_slice()) {
-            Ok(_) => Ok(Self { bytes }),
-            Err(source) => Err(Error::Package { path: path.into(), source }),
+        let package = Package::parse(bytes.as_slice())
+            .map_err(|source| Error::Package { path: path.into(), source })?;
+        #[cfg(feature = "tract")]
+        let islands = crate::islands::Islands::load(path, &package)?;
+        #[cfg(not(feature = "tract"))]
+        if let Some(step) = package.steps().find(|step| matches!(step.op, Op::Island(_))) {
+            return Err(Error::NoIslands { path: path.into(), step: step.name.into() });
         }
+        Ok(Self {
+            bytes,
+            #[cfg(feature = "tract")]
+            islands,
+        })
     }
 
     /// The package.
@@ -78,6 +92,10 @@ impl Model {
     /// # Errors
     /// [`Error::Isa`], [`Error::Threads`], [`Error::Spawn`], [`Error::Bind`].
     pub fn session(&self, options: &SessionOptions) -> Result<Session<'_>, Error> {
-        Session::new(self.package(), options)
+        #[cfg(feature = "tract")]
+        let islands: Option<&dyn edgepack_core::Islands> = Some(&self.islands);
+        #[cfg(not(feature = "tract"))]
+        let islands = None;
+        Session::new(self.package(), options, islands)
     }
 }

@@ -5,7 +5,8 @@ use std::time::Instant;
 use edgepack_core::format::{GoldenInput, Hash, Package};
 use edgepack_core::kernels::isa::{IsaSet, IsaToken};
 use edgepack_core::{
-    BoundStep, InputData, MAX_THREADS, Observer, OutputData, Parallel, Program, Team, bind, requirements,
+    BoundStep, InputData, Islands, MAX_THREADS, Observer, OutputData, Parallel, Program, RunError, Team,
+    bind_with_islands, requirements,
 };
 
 use crate::pool::Pool;
@@ -31,7 +32,7 @@ pub fn check_threads(threads: usize) -> Result<(), Error> {
 }
 
 /// Everything that running a package needs: memory, and threads where there are several. Nothing is
-/// allocated after [`crate::Model::session`].
+/// allocated after [`crate::Model::session`], but by islands.
 #[derive(Debug)]
 pub struct Session<'m> {
     package: Package<'m>,
@@ -46,7 +47,11 @@ pub struct Session<'m> {
 }
 
 impl<'m> Session<'m> {
-    pub(crate) fn new(package: Package<'m>, options: &SessionOptions) -> Result<Self, Error> {
+    pub(crate) fn new(
+        package: Package<'m>,
+        options: &SessionOptions,
+        islands: Option<&'m dyn Islands>,
+    ) -> Result<Self, Error> {
         let threads = options.threads.max(1);
         if threads > MAX_THREADS {
             return Err(Error::Threads { threads, most: MAX_THREADS });
@@ -58,7 +63,7 @@ impl<'m> Session<'m> {
         let needed = requirements(&package, token);
         let mut packed = AlignedBytes::zeroed(needed.packed_bytes);
         let mut steps = vec![None; needed.steps];
-        bind(&package, token, &mut steps, packed.as_mut_slice())?;
+        bind_with_islands(&package, token, &mut steps, packed.as_mut_slice(), islands)?;
         Ok(Self {
             package,
             token,
@@ -96,6 +101,16 @@ impl<'m> Session<'m> {
         self.packed.as_slice().len()
     }
 
+    /// What came of a run, with what tract said of an island that failed.
+    fn ran<T>(&self, done: Result<T, RunError>) -> Result<T, Error> {
+        #[cfg(feature = "tract")]
+        if let Err(RunError::Island { step }) = done {
+            let step = self.package.steps().nth(step).map_or(String::new(), |step| step.name.into());
+            return Err(Error::IslandRun { step, reason: crate::islands::last_error() });
+        }
+        Ok(done?)
+    }
+
     fn parts(&mut self) -> (Program<'m, '_>, &mut [u8], Team<'_, Pool>) {
         let program = Program { package: self.package, steps: &self.steps, packed: self.packed.as_slice() };
         let team = Team::new(&mut self.pool, self.scratch.as_mut_slice(), self.thread_scratch_bytes);
@@ -114,16 +129,17 @@ impl<'m> Session<'m> {
     /// Runs the package.
     ///
     /// # Errors
-    /// None on a validated package.
+    /// None on a validated package; [`Error::IslandRun`] where an island does not take these values.
     pub fn run(&mut self) -> Result<(), Error> {
         let (program, arena, mut team) = self.parts();
-        Ok(program.run_with(arena, &mut (), &mut team)?)
+        let done = program.run_with(arena, &mut (), &mut team);
+        self.ran(done)
     }
 
     /// Runs the package and writes each step's time to `nanoseconds`, which has one place a step.
     ///
     /// # Errors
-    /// None on a validated package.
+    /// None on a validated package; [`Error::IslandRun`] where an island does not take these values.
     pub fn run_profiled(&mut self, nanoseconds: &mut [u64]) -> Result<(), Error> {
         struct Clock<'a> {
             nanoseconds: &'a mut [u64],
@@ -140,14 +156,15 @@ impl<'m> Session<'m> {
             }
         }
         let (program, arena, mut team) = self.parts();
-        Ok(program.run_with(arena, &mut Clock { nanoseconds, start: Instant::now() }, &mut team)?)
+        let done = program.run_with(arena, &mut Clock { nanoseconds, start: Instant::now() }, &mut team);
+        self.ran(done)
     }
 
     /// Runs the package and shows `look` the arena after every step, with the step's number: what each has
     /// computed, for those who hold it against a reference.
     ///
     /// # Errors
-    /// None on a validated package.
+    /// None on a validated package; [`Error::IslandRun`] where an island does not take these values.
     pub fn run_observed(&mut self, look: impl FnMut(usize, &[u8])) -> Result<(), Error> {
         struct Look<F>(F);
         impl<F: FnMut(usize, &[u8])> Observer for Look<F> {
@@ -158,7 +175,8 @@ impl<'m> Session<'m> {
             }
         }
         let (program, arena, mut team) = self.parts();
-        Ok(program.run_with(arena, &mut Look(look), &mut team)?)
+        let done = program.run_with(arena, &mut Look(look), &mut team);
+        self.ran(done)
     }
 
     /// An output of the last run.
@@ -178,13 +196,14 @@ impl<'m> Session<'m> {
         self.arena.as_slice().get(bounds).unwrap_or(&[])
     }
 
-    /// Runs a sample in its int8 form; gives the BLAKE3 hash of all outputs.
+    /// Runs a sample in its int8 form; gives the BLAKE3 hash of all outputs that are exact.
     ///
     /// # Errors
     /// A stored sample of another length.
     pub fn run_golden(&mut self, input: GoldenInput<'_>) -> Result<Hash, Error> {
         let (program, arena, mut team) = self.parts();
-        Ok(program.run_golden_with(input, arena, &mut team)?)
+        let done = program.run_golden_with(input, arena, &mut team);
+        self.ran(done)
     }
 
     /// Runs the golden samples and compares the hashes of their outputs; gives the number of samples.

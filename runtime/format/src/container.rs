@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Place};
 use crate::golden::{self, Golden};
+use crate::island::Island;
 use crate::plan::{Head, Input, Output, Span, Step};
 use crate::validate;
 
@@ -34,11 +35,13 @@ pub enum SectionKind {
     Golden = 4,
     /// JSON about where the package comes from; devices do not read it.
     Provenance = 5,
+    /// A part of the model that tract runs: [`crate::Island`].
+    Island = 6,
 }
 
 impl SectionKind {
     fn new(kind: u32) -> Option<Self> {
-        [Self::Plan, Self::Weights, Self::Prepacked, Self::Golden, Self::Provenance]
+        [Self::Plan, Self::Weights, Self::Prepacked, Self::Golden, Self::Provenance, Self::Island]
             .into_iter()
             .find(|known| *known as u32 == kind)
     }
@@ -51,6 +54,7 @@ impl SectionKind {
             Self::Prepacked => "prepacked",
             Self::Golden => "golden",
             Self::Provenance => "provenance",
+            Self::Island => "island",
         }
     }
 }
@@ -199,7 +203,7 @@ impl<'a> Package<'a> {
                 SectionKind::Plan => &mut plan,
                 SectionKind::Weights => &mut weights,
                 SectionKind::Golden => &mut self.golden,
-                SectionKind::Prepacked => continue,
+                SectionKind::Prepacked | SectionKind::Island => continue,
                 SectionKind::Provenance => {
                     self.provenance =
                         core::str::from_utf8(section.bytes).map_err(|_| malformed("its text"))?;
@@ -308,6 +312,13 @@ impl<'a> Package<'a> {
         self.sections()
             .find(|section| section.kind == SectionKind::Prepacked && section.key == key)
             .map(|section| section.bytes)
+    }
+
+    /// An island section, by its place among them; `None` where there is none, or it is no island, which
+    /// validation excludes for those that steps name.
+    pub fn island(&self, index: u32) -> Option<Island<'a>> {
+        let mut islands = self.sections().filter(|section| section.kind == SectionKind::Island);
+        islands.nth(index as usize).and_then(|section| Island::parse(section.bytes))
     }
 
     /// The golden samples.

@@ -14,6 +14,7 @@ extern crate std;
 mod container;
 mod error;
 mod golden;
+mod island;
 pub mod plan;
 #[cfg(test)]
 mod tests;
@@ -26,3 +27,4 @@ pub use container::{
 };
 pub use error::{Error, Place};
 pub use golden::{Golden, GoldenInput, SeededBytes};
+pub use island::{ISLAND_ALIGN, Island};

@@ -13,6 +13,7 @@ mod elem;
 mod float;
 mod geometry;
 mod integers;
+mod island;
 
 pub use elem::ElemType;
 pub use float::{
@@ -22,6 +23,7 @@ pub use float::{
 };
 pub use geometry::{MatMulGeometry, Window};
 pub use integers::{Convert, Gather, Scatter, TopK};
+pub use island::{Island, IslandTensor};
 use serde::{Deserialize, Serialize};
 
 /// The most dimensions that a tensor of the model may have.
@@ -200,6 +202,8 @@ pub enum Op {
     QuantizeRows(QuantizeRows),
     /// LSTM and GRU with hidden states of f32.
     RecurrentF32(RecurrentF32),
+    /// A part of the model that tract runs.
+    Island(Island),
 }
 
 /// Zero point and bounds of an int8 result.

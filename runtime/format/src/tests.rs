@@ -6,6 +6,7 @@ mod golden;
 mod hostile;
 mod hostile_ops;
 mod integers;
+mod islands;
 mod messages;
 mod mutations;
 mod parts;

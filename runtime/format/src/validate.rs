@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::container::Package;
 use crate::error::{Error, Place};
-use crate::plan::{Conv, Dims, ElemType, Head, Input, MAX_RANK, Op, Output, Quant, Span, Step};
+use crate::plan::{Conv, Dims, ElemType, Head, Input, Island, MAX_RANK, Op, Output, Quant, Span, Step};
 
 /// Postcard values after each other.
 #[derive(Clone, Copy)]
@@ -92,6 +92,9 @@ pub(crate) fn plan(package: &Package<'_>) -> Result<Head, Error> {
         let place = Place::Step(index);
         let value: Step<'_> = stream.next().ok_or(malformed(place, "its encoding"))?;
         ops::step(&value, &bounds).map_err(|field| malformed(place, field))?;
+        if let Op::Island(op) = &value.op {
+            island(op, package, &bounds).map_err(|field| malformed(place, field))?;
+        }
         if let Op::Conv(Conv { same_weights_as: Some(earlier), .. }) = value.op
             && earlier >= index
         {
@@ -200,6 +203,14 @@ fn output(output: &Output<'_>, bounds: &Bounds<'_>) -> Check {
         (None, dtype) if dtype != ElemType::I8 => Ok(()),
         _ => Err("quant"),
     }
+}
+
+/// An island reads and gives what its section says; what is in its graph, tract has to see.
+fn island(op: &Island, package: &Package<'_>, bounds: &Bounds<'_>) -> Check {
+    let section = package.island(op.section).ok_or("section")?;
+    bounds.arena(op.input, Some(section.input_bytes()), 1, "input")?;
+    bounds.arena(op.output, Some(section.output_bytes()), 1, "output")?;
+    require(!overlap(op.input, op.output), "output, which overlaps the input")
 }
 
 /// Elements that a strided walk reaches, from the first of the tensor on.

@@ -12,7 +12,7 @@ use crate::container::{
     hash_header,
 };
 use crate::golden::{Entry, EntryInput};
-use crate::plan::{Head, Input, Output, Span, Step};
+use crate::plan::{Head, Input, IslandTensor, Output, Span, Step};
 
 /// Encodes a plan. The counts of `head` are taken from the slices.
 pub fn encode_plan(head: Head, inputs: &[Input<'_>], outputs: &[Output<'_>], steps: &[Step<'_>]) -> Vec<u8> {
@@ -32,6 +32,14 @@ pub fn encode_plan(head: Head, inputs: &[Input<'_>], outputs: &[Output<'_>], ste
 fn encode(value: &impl Serialize) -> Vec<u8> {
     // Writing to a vector cannot fail, and the plan's types have no maps or unsized sequences.
     postcard::to_stdvec(value).expect("the plan's types can be encoded")
+}
+
+/// Encodes the section of an island: what it reads and gives, and its graph, as [`crate::Island`] has them.
+pub fn encode_island(inputs: &[IslandTensor], outputs: &[IslandTensor], graph: &[u8]) -> Vec<u8> {
+    let mut bytes = encode(&(inputs.len() as u32, outputs.len() as u32));
+    inputs.iter().chain(outputs).for_each(|tensor| bytes.extend(encode(tensor)));
+    bytes.extend_from_slice(graph);
+    bytes
 }
 
 /// The input of a golden sample to be written.

@@ -140,6 +140,7 @@ pub fn written(op: &Op) -> Span {
         Op::TopK(op) => op.output,
         Op::QuantizeRows(op) => op.output,
         Op::RecurrentF32(op) => op.output,
+        Op::Island(op) => op.output,
     }
 }
 
@@ -200,6 +201,8 @@ pub struct Model {
     pub steps: Vec<Step<'static>>,
     pub golden: Vec<(GoldenSample, Hash)>,
     pub prepacked: Vec<(&'static str, Vec<u8>)>,
+    /// Sections.
+    pub islands: Vec<Vec<u8>>,
 }
 
 impl Model {
@@ -291,6 +294,9 @@ impl Model {
         );
         for (key, blob) in &self.prepacked {
             writer = writer.section(SectionKind::Prepacked, key, blob.clone());
+        }
+        for island in &self.islands {
+            writer = writer.section(SectionKind::Island, "", island.clone());
         }
         if !self.golden.is_empty() {
             writer = writer.section(SectionKind::Golden, "", encode_golden(&self.golden));

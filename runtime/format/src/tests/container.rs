@@ -154,7 +154,7 @@ fn headers_and_tables_that_lie_are_refused_though_their_hash_is_right() {
         ("one section too few", 24, u32s(4), section(0), "the space before it"),
         ("no section", 24, u32s(0), HEADER, "what follows the last section"),
         ("kind 0", first, u32s(0), section(0), "its entry"),
-        ("a kind of the future", last, u32s(6), section(4), "its entry"),
+        ("a kind of the future", last, u32s(7), section(4), "its entry"),
         ("reserved of an entry", first + 4, u32s(1), section(0), "its entry"),
         ("a second plan", second, u32s(1), section(1), "its kind, a second time"),
         ("second weights", last, u32s(2), section(4), "its kind, a second time"),
