@@ -13,7 +13,8 @@ Usage:
   edgepack-agent bench PACKAGE [--input FILE --form FORM] [--warmup N] [--runs N | --seconds S]
                        [--threads N] [--profile]
   edgepack-agent selftest PACKAGE
-  edgepack-agent info PACKAGE
+  edgepack-agent info [PACKAGE]
+  edgepack-agent hash FILE
 
   --input FILE   samples one after the other, raw, little-endian
   --form FORM    f32: preprocessed values in the model's shape (default); u8: raw pixels [H, W, C], RGB;
@@ -27,11 +28,13 @@ Exit codes: 0 done, 1 the self-test failed, 2 usage or error.
 
 Example: edgepack-agent bench mobilenet.epk --runs 500";
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     Run,
     Bench,
     Selftest,
     Info,
+    Hash,
 }
 
 /// How samples lie in the input file.
@@ -62,7 +65,8 @@ impl Form {
 
 pub struct Args {
     pub command: Command,
-    pub package: PathBuf,
+    /// The package, or another file for `hash`; `info` can do without.
+    pub package: Option<PathBuf>,
     pub input: Option<PathBuf>,
     pub output: Option<PathBuf>,
     pub form: Form,
@@ -103,10 +107,12 @@ impl Args {
                         "bench" => Command::Bench,
                         "selftest" => Command::Selftest,
                         "info" => Command::Info,
+                        "hash" => Command::Hash,
                         other => {
-                            return Err(
-                                format!("`{other}`: give run, bench, selftest or info (--help)").into()
-                            );
+                            return Err(format!(
+                                "`{other}`: give run, bench, selftest, info or hash (--help)"
+                            )
+                            .into());
                         }
                     });
                 }
@@ -115,7 +121,9 @@ impl Args {
             }
         }
         let Some(command) = command else { return Ok(None) };
-        let package = package.ok_or("no package given (--help)")?;
+        if package.is_none() && command != Command::Info {
+            return Err("no package given (--help)".into());
+        }
         Ok(Some(Args { command, package, input, output, form, threads, bench }))
     }
 }

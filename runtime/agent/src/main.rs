@@ -12,8 +12,11 @@ use std::process::ExitCode;
 
 use args::{Args, Command, Form};
 use edgepack_engine::format::{Package, SeededBytes};
-use edgepack_engine::{Error, InputData, Model, Session, SessionOptions};
+use edgepack_engine::{Error, InputData, Model, Session, SessionOptions, isa};
 use serde::Serialize;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const ARCH: &str = std::env::consts::ARCH;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -41,8 +44,13 @@ struct Info {
     version: &'static str,
     arch: &'static str,
     isa: String,
-    arena_bytes: usize,
-    packed_bytes: usize,
+    arena_bytes: Option<usize>,
+    packed_bytes: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Hashed {
+    blake3: String,
 }
 
 #[derive(Serialize)]
@@ -63,23 +71,46 @@ struct Selftest {
 fn run(args: &Args) -> Result<bool, Failure> {
     edgepack_engine::check_threads(args.threads)?;
     let options = SessionOptions { isa: None, threads: args.threads };
-    let model = Model::open(&args.package)?;
+    let Some(path) = &args.package else {
+        let isa = isa::detect()?.set().to_string();
+        json::print(&Info { version: VERSION, arch: ARCH, isa, arena_bytes: None, packed_bytes: None })?;
+        return Ok(true);
+    };
+    if args.command == Command::Hash {
+        json::print(&Hashed { blake3: hash(path)? })?;
+        return Ok(true);
+    }
+    let model = Model::open(path)?;
     match args.command {
+        Command::Hash => {}
         Command::Run => run_samples(args, &mut model.session(&options)?)?,
-        Command::Bench => bench(args, &model.package(), &options)?,
+        Command::Bench => bench(args, path, &model.package(), &options)?,
         Command::Selftest => return selftest(&mut model.session(&options)?),
         Command::Info => {
             let session = model.session(&options)?;
             json::print(&Info {
-                version: env!("CARGO_PKG_VERSION"),
-                arch: std::env::consts::ARCH,
+                version: VERSION,
+                arch: ARCH,
                 isa: session.isa().to_string(),
-                arena_bytes: session.arena_bytes(),
-                packed_bytes: session.packed_bytes(),
+                arena_bytes: Some(session.arena_bytes()),
+                packed_bytes: Some(session.packed_bytes()),
             })?;
         }
     }
     Ok(true)
+}
+
+/// BLAKE3 of a file, in hexadecimal: whether what arrived is what was sent.
+fn hash(path: &Path) -> Result<String, Failure> {
+    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+    let mut file = std::fs::File::open(path).map_err(failed)?;
+    let (mut hasher, mut chunk) = (blake3::Hasher::new(), vec![0; 1 << 16]);
+    loop {
+        match file.read(&mut chunk).map_err(failed)? {
+            0 => return Ok(hasher.finalize().to_string()),
+            read => hasher.update(&chunk[..read]),
+        };
+    }
 }
 
 /// One sample's bytes in the given form.
@@ -129,7 +160,7 @@ fn write_outputs(session: &Session<'_>, file: &mut impl Write) -> Result<(), Fai
     Ok(())
 }
 
-fn bench(args: &Args, package: &Package<'_>, options: &SessionOptions) -> Result<(), Failure> {
+fn bench(args: &Args, path: &Path, package: &Package<'_>, options: &SessionOptions) -> Result<(), Failure> {
     let size = sample_bytes(package, args.form);
     let takes_pixels = package.inputs().next().is_some_and(|input| input.pixels.is_some());
     let (form, mut buffer);
@@ -148,7 +179,7 @@ fn bench(args: &Args, package: &Package<'_>, options: &SessionOptions) -> Result
             buffer.bytes().iter_mut().zip(SeededBytes::new(0)).for_each(|(byte, random)| *byte = random);
         }
     }
-    let bench = edgepack_engine::bench(&args.package, options, buffer.data(), &args.bench)?;
+    let bench = edgepack_engine::bench(path, options, buffer.data(), &args.bench)?;
     if let Some(profile) = &bench.profile {
         println!("{profile}");
     }
