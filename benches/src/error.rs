@@ -203,6 +203,9 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// A device was not reached.
+    #[error(transparent)]
+    Transport(#[from] edgepack_targets::transport::Error),
     /// A device failed.
     #[error("device {device}: {reason}")]
     Device {

@@ -10,7 +10,7 @@ use std::path::Path;
 use edgepack_engine::isa;
 use edgepack_engine::kernels::isa::IsaSet;
 use edgepack_harness::Sample;
-use edgepack_harness::device::{Device, Local, Qemu};
+use edgepack_harness::device::{Device, Local, Remote};
 use edgepack_packager::graph::Precision;
 use edgepack_packager::precision::PrecisionOptions;
 use edgepack_targets::Board;
@@ -46,7 +46,7 @@ fn sets() -> Vec<IsaSet> {
 }
 
 /// The agent on an emulated board; `None` where there is no QEMU or agent.
-fn board(name: &str, package: &Path, threads: usize) -> Option<Qemu> {
+fn board(name: &str, package: &Path, threads: usize) -> Option<Remote> {
     let board = Board::find(name).unwrap();
     let agent = std::env::var_os(board.agent_variable())
         .map_or_else(|| root().join(board.agent_path()), std::path::PathBuf::from);
@@ -54,7 +54,7 @@ fn board(name: &str, package: &Path, threads: usize) -> Option<Qemu> {
         skip(&format!("qemu:{name}"), &format!("there is no agent at {}", agent.display()));
         return None;
     }
-    match Qemu::with_agent(board, package, threads, agent) {
+    match Remote::emulated(board, package, threads, agent) {
         Ok(device) => Some(device),
         Err(error) if error.to_string().contains("not installed") => {
             skip(&format!("qemu:{name}"), &error.to_string());

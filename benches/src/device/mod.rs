@@ -1,18 +1,20 @@
-//! What runs a package: this process, or a board under QEMU.
+//! What runs a package: this process, or the agent on a device that is reached by ssh or adb, or emulated.
 
+mod arch;
+mod connection;
 mod local;
-mod qemu;
+mod remote;
 #[cfg(test)]
 mod testing;
 
 use std::path::Path;
 
-use edgepack_targets::Board;
 use serde::Serialize;
 
 use crate::{Bench, BenchOptions, Error, Sample};
+pub use connection::{Connection, Reached, reach};
 pub use local::Local;
-pub use qemu::Qemu;
+pub use remote::Remote;
 
 /// A device with a package loaded.
 pub trait Device {
@@ -32,20 +34,15 @@ pub trait Device {
     fn selftest(&mut self) -> Result<Selftest, Error>;
 }
 
-/// Opens `package` on the device of this name: `local`, or `qemu:BOARD`.
+/// Opens `package` on the device of this name: `local`, `qemu:BOARD`, `ssh://[user@]host[:port]` or
+/// `adb:SERIAL`.
 ///
 /// # Errors
-/// There is no such device or board, what it needs is not installed, or the package is not one that
-/// it runs.
+/// There is no such device, what it needs is not there, or the package is not one that it runs.
 pub fn open(name: &str, package: &Path, threads: usize) -> Result<Box<dyn Device>, Error> {
-    let refused = |reason: String| Error::Device { device: name.into(), reason };
-    match name.split_once(':') {
-        None if name == "local" => Ok(Box::new(Local::open(package, threads, None)?)),
-        Some(("qemu", board)) => {
-            let board = Board::find(board).map_err(|error| refused(error.to_string()))?;
-            Ok(Box::new(Qemu::open(board, package, threads)?))
-        }
-        _ => Err(refused("give local, or qemu:BOARD with a board of `edgepack targets`".into())),
+    match name {
+        "local" => Ok(Box::new(Local::open(package, threads, None)?)),
+        _ => Ok(Box::new(Remote::open(Connection::new(reach(name)?)?, package, threads)?)),
     }
 }
 
@@ -63,7 +60,7 @@ pub struct Selftest {
 /// What a device is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeviceInfo {
-    /// `local`, or the board.
+    /// As its user names it: `local`, `qemu:rpi4`, `ssh://pi@kitchen`.
     pub name: String,
     /// The architecture, such as `x86_64` or `aarch64`.
     pub arch: String,

@@ -32,7 +32,7 @@ pub(super) struct Args {
     /// Samples, as for `pack --calibration`; with labels, top-1 and top-5 are counted
     #[arg(long, value_name = "DATA")]
     data: PathBuf,
-    /// Where the package runs: local, or qemu:BOARD
+    /// Where the package runs: local, qemu:BOARD, ssh://[user@]host[:port] or adb:SERIAL
     #[arg(long, value_name = "DEVICE", default_value = "local")]
     device: String,
     /// Use at most so many samples
@@ -76,9 +76,9 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
     let data = DataSet::open_all(&args.data, &facts.inputs(), &preprocessing, args.limit)?;
     let mut baseline = baseline::open(&args.baseline, &facts.inputs(), 1)?;
     let mut device = device::open(&args.device, &args.package, 1)?;
-    let local = !device.info().emulated;
     // What the device's bytes must be: those of this machine's kernels, and theirs must be those of
     // the scalar ones.
+    let local = args.device == "local";
     let mut reference = Local::open(&args.package, 1, local.then_some(IsaSet::SCALAR))?;
     let options = CompareOptions {
         bench: (!args.no_latency).then(|| args.length.get()),

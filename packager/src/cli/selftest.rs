@@ -7,11 +7,11 @@ use super::{Context, Outcome};
 
 /// Run the golden inputs of a package and compare the hashes of its outputs.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Example:\n  edgepack selftest mobilenet.epk --device qemu:rpi4")]
+#[command(after_help = "Example:\n  edgepack selftest mobilenet.epk --device ssh://pi@kitchen")]
 pub(super) struct Args {
     /// The package
     package: PathBuf,
-    /// Where: local, or qemu:BOARD
+    /// Where: local, qemu:BOARD, ssh://[user@]host[:port] or adb:SERIAL
     #[arg(long, value_name = "DEVICE", default_value = "local")]
     device: String,
 }

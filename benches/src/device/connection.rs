@@ -1,0 +1,370 @@
+//! A device with the agent on it. Devices differ in how they are reached ([`Transport`]) and in nothing else.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use edgepack_engine::isa;
+use edgepack_targets::Board;
+use edgepack_targets::transport::{Adb, Host, Output, SHORT, Ssh, Transport, quote};
+
+use super::arch::{Arch, machine_of};
+use super::{Device, Local, Selftest};
+use crate::Error;
+
+/// The environment variable with the folder of the device that holds the agent.
+const FOLDER: &str = "EDGEPACK_DEVICE_FOLDER";
+
+/// The environment variable with the time for a run on the device, in seconds.
+const SECONDS: &str = "EDGEPACK_DEVICE_SECONDS";
+
+/// A device that was reached, and has nothing of ours yet.
+#[derive(Debug)]
+pub struct Reached {
+    pub(super) transport: Box<dyn Transport>,
+    /// The board that is emulated, with the agent's binary for it where that was given.
+    pub(super) emulated: Option<Board>,
+    pub(super) agent: Option<PathBuf>,
+}
+
+/// Reaches the device of this name: `local`, `qemu:BOARD`, `ssh://[user@]host[:port]` or `adb:SERIAL`.
+///
+/// # Errors
+/// There is no such device or board, it does not let this user in, or a program that is needed here is not
+/// installed.
+pub fn reach(name: &str) -> Result<Reached, Error> {
+    let reached = |transport| Reached { transport, emulated: None, agent: None };
+    if let Some(address) = name.strip_prefix("ssh://") {
+        return Ok(reached(Box::new(Ssh::connect(address)?)));
+    }
+    match name.split_once(':') {
+        None if name == "local" => Ok(reached(Box::new(Host::local()))),
+        None if name == "adb" => Ok(reached(Box::new(Adb::connect("")?))),
+        Some(("adb", serial)) => Ok(reached(Box::new(Adb::connect(serial)?))),
+        Some(("qemu", board)) => {
+            let board = Board::find(board)
+                .map_err(|error| Error::Device { device: name.into(), reason: error.to_string() })?;
+            Reached::emulating(board, None)
+        }
+        _ => Err(Error::Device {
+            device: name.into(),
+            reason: "give local, qemu:BOARD with a board of `edgepack targets`, ssh://[user@]host[:port], \
+                     or adb:SERIAL with a serial of `adb devices`"
+                .into(),
+        }),
+    }
+}
+
+impl Reached {
+    /// A board under QEMU, with the agent's binary at `agent`, or where it is looked for.
+    pub(super) fn emulating(board: Board, agent: Option<PathBuf>) -> Result<Reached, Error> {
+        let transport = Box::new(Host::emulating(&board)?);
+        Ok(Reached { transport, emulated: Some(board), agent })
+    }
+
+    fn is_local(&self) -> bool {
+        self.emulated.is_none() && self.transport.shares_files()
+    }
+}
+
+/// A device with the agent on it, and a folder for what is sent there, which goes with this value.
+#[derive(Debug)]
+pub struct Connection {
+    transport: Box<dyn Transport>,
+    arch: String,
+    isa: String,
+    emulated: bool,
+    /// The words that start the agent, for a shell; without it, the engine of this process does its work.
+    agent: Option<String>,
+    folder: String,
+}
+
+impl Connection {
+    /// Looks what the device is, and brings the agent for it where it is not there yet: once, under the
+    /// name of its hash.
+    ///
+    /// # Errors
+    /// No agent runs on such a device, there is none here, or it cannot be written there.
+    pub fn new(reached: Reached) -> Result<Connection, Error> {
+        let is_local = reached.is_local();
+        let Reached { transport, emulated, agent } = reached;
+        let probe = Probe::of(&*transport)?;
+        let mut connection = Connection {
+            arch: emulated.as_ref().map_or(probe.machine.clone(), |board| board.arch.clone()),
+            isa: String::new(),
+            emulated: emulated.is_some(),
+            agent: None,
+            folder: probe.session,
+            transport,
+        };
+        if is_local {
+            connection.arch = std::env::consts::ARCH.into();
+            connection.isa =
+                isa::detect().map_err(|error| connection.failed(error.to_string()))?.set().to_string();
+            return Ok(connection);
+        }
+        let arch = match &emulated {
+            Some(board) => Arch::of_board(board),
+            None => Arch::of_machine(&probe.machine).map_err(|reason| connection.failed(reason))?,
+        };
+        connection.arch = arch.name.into();
+        let file = arch.agent(agent).map_err(|reason| connection.failed(reason))?;
+        connection.bring_agent(&file, &probe.folder)?;
+        let told = connection.json(&["info"], SHORT)?;
+        connection.isa = told["isa"].as_str().unwrap_or_default().into();
+        Ok(connection)
+    }
+
+    fn bring_agent(&mut self, file: &Path, folder: &str) -> Result<(), Error> {
+        if self.transport.shares_files() {
+            let file = std::path::absolute(file).map_err(Error::io(file))?;
+            self.agent = Some(self.launched(&file.display().to_string()));
+            return Ok(());
+        }
+        let bytes = std::fs::read(file).map_err(Error::io(file))?;
+        let hash = blake3::hash(&bytes).to_string();
+        let path = format!("{folder}/agent-{}", &hash[..16]);
+        self.agent = Some(self.launched(&path));
+        if self.script(&format!("[ -x {} ]", quote(&path)))?.succeeded() {
+            return Ok(());
+        }
+        let temporary = format!("{}/agent", self.folder);
+        self.transport.push(&bytes, &temporary)?;
+        let executable = self.script(&format!("chmod 755 {}", quote(&temporary)))?;
+        if !executable.succeeded() {
+            return Err(self.failed(executable.stderr));
+        }
+        // It looks at itself before it has its name.
+        let agent = self.agent.replace(self.launched(&temporary));
+        let arrived = self.hash(&temporary)?;
+        self.agent = agent;
+        if arrived.as_deref() != Some(&hash) {
+            return Err(self.failed("the agent arrived damaged; do the same again".into()));
+        }
+        self.must(&format!("exec mv -f {} {}", quote(&temporary), quote(&path)))
+    }
+
+    /// The command line that starts this program of the device.
+    fn launched(&self, program: &str) -> String {
+        let words = self.transport.launcher().iter().map(String::as_str).chain([program]);
+        words.map(quote).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The device's name.
+    pub fn name(&self) -> &str {
+        self.transport.name()
+    }
+
+    /// Its architecture, such as `aarch64`.
+    pub fn arch(&self) -> &str {
+        &self.arch
+    }
+
+    /// The instruction sets that kernels may use there.
+    pub fn isa(&self) -> &str {
+        &self.isa
+    }
+
+    /// Whether it is emulated.
+    pub fn is_emulated(&self) -> bool {
+        self.emulated
+    }
+
+    /// An error of this device.
+    pub(super) fn failed(&self, reason: String) -> Error {
+        Error::Device { device: self.name().into(), reason }
+    }
+
+    /// Puts a file into this connection's folder, under `name`; gives its path there.
+    pub(super) fn bring(&self, file: &Path, name: &str) -> Result<String, Error> {
+        if self.transport.shares_files() {
+            return Ok(std::path::absolute(file).map_err(Error::io(file))?.display().to_string());
+        }
+        self.write(&std::fs::read(file).map_err(Error::io(file))?, name)
+    }
+
+    /// Writes a file of this connection's folder; gives its path there.
+    pub(super) fn write(&self, bytes: &[u8], name: &str) -> Result<String, Error> {
+        let path = self.path(name);
+        self.transport.push(bytes, &path)?;
+        Ok(path)
+    }
+
+    /// The path of a file of this connection's folder.
+    pub(super) fn path(&self, name: &str) -> String {
+        format!("{}/{name}", self.folder)
+    }
+
+    /// Reads a file of the device, of about so many bytes.
+    pub(super) fn read(&self, path: &str, bytes: usize) -> Result<Vec<u8>, Error> {
+        Ok(self.transport.pull(path, bytes)?)
+    }
+
+    /// Writes a file of the device.
+    pub(super) fn push(&self, bytes: &[u8], path: &str) -> Result<(), Error> {
+        Ok(self.transport.push(bytes, path)?)
+    }
+
+    /// Runs a shell script on the device.
+    pub(super) fn script(&self, script: &str) -> Result<Output, Error> {
+        Ok(self.transport.run(script, &[], SHORT)?)
+    }
+
+    /// Runs a script that must succeed.
+    pub(super) fn must(&self, script: &str) -> Result<(), Error> {
+        let output = self.script(script)?;
+        match output.succeeded() {
+            true => Ok(()),
+            false => Err(self.failed(output.stderr.trim().into())),
+        }
+    }
+
+    /// Runs the agent; its exit codes 0 and 1 are answers.
+    pub(super) fn agent(&self, arguments: &[&str], limit: Duration) -> Result<Output, Error> {
+        let Some(agent) = &self.agent else {
+            return Err(self.failed("this process is its own agent".into()));
+        };
+        let words: Vec<String> = arguments.iter().map(|word| quote(word)).collect();
+        let output = self.transport.run(&format!("exec {agent} {}", words.join(" ")), &[], limit)?;
+        match output.status {
+            0 | 1 => Ok(output),
+            status => Err(self.failed(self.ending(status, &output.stderr))),
+        }
+    }
+
+    /// As `agent`, for what must succeed; gives the last line as JSON.
+    pub(super) fn json(&self, arguments: &[&str], limit: Duration) -> Result<serde_json::Value, Error> {
+        let output = self.agent(arguments, limit)?;
+        if output.status != 0 {
+            return Err(self.failed(self.ending(output.status, &output.stderr)));
+        }
+        self.last_line(&output)
+    }
+
+    pub(super) fn last_line(&self, output: &Output) -> Result<serde_json::Value, Error> {
+        let text = output.text();
+        let line = text.lines().last().unwrap_or_default();
+        serde_json::from_str(line).map_err(|error| {
+            self.failed(format!("the agent printed `{line}`: {error}; is it of this version?"))
+        })
+    }
+
+    /// What an exit code that is no answer means, and what to do.
+    fn ending(&self, status: i32, stderr: &str) -> String {
+        let said = stderr.trim().trim_start_matches("error: ");
+        let because = if said.is_empty() { String::new() } else { format!(" ({said})") };
+        if said.contains("memory allocation of") {
+            return format!(
+                "too little memory{because}; end other programs there, or pack a smaller model \
+                 (`edgepack doctor --package` tells what is needed)"
+            );
+        }
+        match status {
+            2 if !said.is_empty() => said.into(),
+            126 | 127 => format!(
+                "the agent does not start{because}: it is not for this device, or its folder forbids programs \
+                 (mount option noexec); see `edgepack doctor`, and {FOLDER} for another folder"
+            ),
+            132 => format!(
+                "the agent used an instruction that this processor lacks{because}; build it for an older one: \
+                 without `-C target-cpu`"
+            ),
+            137 => format!(
+                "the device ended the agent{because}, as it does when memory runs out: see its `dmesg`"
+            ),
+            _ => format!("the agent ended with {status}{because}"),
+        }
+    }
+
+    /// BLAKE3 of a file of the device, by the agent there; `None` where there is no such file.
+    pub(super) fn hash(&self, path: &str) -> Result<Option<String>, Error> {
+        if self.agent.is_none() {
+            return match std::fs::read(path) {
+                Ok(bytes) => Ok(Some(blake3::hash(&bytes).to_string())),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(source) => Err(Error::Io { path: path.into(), source }),
+            };
+        }
+        if !self.script(&format!("[ -e {} ]", quote(path)))?.succeeded() {
+            return Ok(None);
+        }
+        let told = self.json(&["hash", path], run_limit())?;
+        Ok(told["blake3"].as_str().map(str::to_string))
+    }
+
+    /// Runs the golden samples of a package that is on the device.
+    pub(super) fn selftest(&self, path: &str) -> Result<Selftest, Error> {
+        if self.agent.is_none() {
+            return Local::open(Path::new(path), 1, None)?.selftest();
+        }
+        let output = self.agent(&["selftest", path], run_limit())?;
+        // A package that is refused ends with 2; 1 is a self-test that failed.
+        let told = self.last_line(&output)?;
+        Ok(Selftest {
+            passed: output.succeeded() && told["passed"] == true,
+            samples: told["samples"].as_u64().unwrap_or(0) as usize,
+            message: told["message"].as_str().unwrap_or_default().to_string(),
+        })
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // What could not be removed now, the next connection removes when it is a day old.
+        let _ = self.script(&format!("rm -rf {}", quote(&self.folder)));
+    }
+}
+
+/// Time for what a package computes on the device.
+pub(super) fn run_limit() -> Duration {
+    let seconds = std::env::var(SECONDS).ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(1800))
+}
+
+/// What must be known before anything is sent.
+struct Probe {
+    /// As `uname -m` says.
+    machine: String,
+    /// Where the agent lies.
+    folder: String,
+    /// A folder in it for this connection.
+    session: String,
+}
+
+impl Probe {
+    fn of(transport: &dyn Transport) -> Result<Probe, Error> {
+        let failed = |reason: String| Error::Device { device: transport.name().into(), reason };
+        let wish = std::env::var(FOLDER).unwrap_or_default();
+        let output = transport.run(&probe_script(&wish), &[], SHORT)?;
+        let text = output.text();
+        let value = |key: &str| {
+            let line = text.lines().find_map(|line| line.trim().strip_prefix(key));
+            line.and_then(|line| line.strip_prefix('=')).unwrap_or_default().to_string()
+        };
+        let (folder, session) = (value("edgepack-folder"), value("edgepack-session"));
+        if folder.is_empty() || session.is_empty() {
+            return Err(failed(format!(
+                "there is no folder that programs can be written to ({}); name one in {FOLDER}",
+                output.stderr.trim().lines().last().unwrap_or("none of them is writable")
+            )));
+        }
+        Ok(Probe { machine: machine_of(&value("edgepack-machine")), folder, session })
+    }
+}
+
+/// The first folder that is this user's own and can be written to, and a new one in it. A folder below /tmp is
+/// taken only where nobody else made it.
+fn probe_script(wish: &str) -> String {
+    format!(
+        "umask 077; echo edgepack-machine=$(uname -m)
+for d in {wish} ${{XDG_CACHE_HOME:+\"$XDG_CACHE_HOME/edgepack\"}} ${{HOME:+\"$HOME/.cache/edgepack\"}} \
+/data/local/tmp/edgepack /tmp/edgepack-$(id -u); do
+  mkdir -p \"$d\" && [ -O \"$d\" ] && [ -w \"$d\" ] || continue
+  find \"$d\" -name 'session-*' -mmin +1440 -exec rm -rf {{}} + 2>/dev/null
+  s=\"$d/session-$$-$(date +%s)\"
+  mkdir \"$s\" || continue
+  echo \"edgepack-folder=$d\"; echo \"edgepack-session=$s\"; exit 0
+done
+exit 1",
+        wish = if wish.is_empty() { String::new() } else { quote(wish) },
+    )
+}

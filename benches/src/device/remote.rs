@@ -1,0 +1,141 @@
+//! A package on a device that is not this process: the agent there runs it.
+
+use std::path::{Path, PathBuf};
+
+use edgepack_targets::Board;
+
+use super::connection::{Connection, Reached, run_limit};
+use super::{Device, DeviceInfo, Outcome, OutputInfo, Selftest};
+use crate::package::Form;
+use crate::{Bench, BenchOptions, Error, PackageFacts, Sample, Until};
+
+/// A package on a board, real or emulated. Outputs of an emulated one are exact; its times say nothing and are
+/// left out.
+#[derive(Debug)]
+pub struct Remote {
+    connection: Connection,
+    /// Where the package lies on the device.
+    package: String,
+    facts: PackageFacts,
+    outputs: Vec<OutputInfo>,
+    info: DeviceInfo,
+}
+
+impl Remote {
+    /// Brings the package to the device.
+    ///
+    /// # Errors
+    /// It cannot be written there, or is not one that the agent runs.
+    pub fn open(connection: Connection, package: &Path, threads: usize) -> Result<Remote, Error> {
+        let facts = PackageFacts::read(package)?;
+        if !facts.more_inputs.is_empty() {
+            return Err(connection.failed(format!(
+                "the package has {} inputs; the agent is given one: use --device local",
+                facts.more_inputs.len() + 1
+            )));
+        }
+        let outputs = facts.outputs.iter().map(|output| output.info.clone()).collect();
+        let package = connection.bring(package, "package.epk")?;
+        let told = connection.json(&["info", &package], run_limit())?;
+        let info = DeviceInfo {
+            name: connection.name().into(),
+            arch: connection.arch().into(),
+            isa: told["isa"].as_str().unwrap_or_default().into(),
+            emulated: connection.is_emulated(),
+            threads: threads.max(1),
+        };
+        Ok(Remote { connection, package, facts, outputs, info })
+    }
+
+    /// On a board under QEMU, by the agent's binary at `agent`.
+    ///
+    /// # Errors
+    /// As [`Remote::open`]; or the board is not emulated, or QEMU or the agent is not there.
+    pub fn emulated(board: Board, package: &Path, threads: usize, agent: PathBuf) -> Result<Remote, Error> {
+        Remote::open(Connection::new(Reached::emulating(board, Some(agent))?)?, package, threads)
+    }
+
+    /// Writes the samples as the agent reads them; gives its arguments.
+    fn write_input(&self, samples: &[Sample]) -> Result<Vec<String>, Error> {
+        let mut bytes = Vec::new();
+        let mut name = "f32";
+        for sample in samples {
+            match self.facts.form(sample) {
+                Form::Pixels(pixels) => {
+                    bytes.extend_from_slice(pixels);
+                    name = "u8";
+                }
+                Form::Values(values) => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+            }
+        }
+        let path = self.connection.write(&bytes, "input.bin")?;
+        let threads = self.info.threads.to_string();
+        Ok(["--input".into(), path, "--form".into(), name.into(), "--threads".into(), threads].into())
+    }
+
+    fn call(&self, command: &str, more: &[String]) -> Result<serde_json::Value, Error> {
+        let arguments: Vec<&str> =
+            [command, &self.package].into_iter().chain(more.iter().map(String::as_str)).collect();
+        self.connection.json(&arguments, run_limit())
+    }
+}
+
+impl Device for Remote {
+    fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    fn outputs(&self) -> &[OutputInfo] {
+        &self.outputs
+    }
+
+    fn run(&mut self, samples: &[Sample]) -> Result<Vec<Outcome>, Error> {
+        if samples.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut arguments = self.write_input(samples)?;
+        let path = self.connection.path("output.bin");
+        arguments.extend(["--output".into(), path.clone()]);
+        self.call("run", &arguments)?;
+        let of_a_sample: usize = self.facts.outputs.iter().map(|output| output.bytes()).sum();
+        let bytes = self.connection.read(&path, of_a_sample * samples.len())?;
+        if bytes.len() != of_a_sample * samples.len() {
+            return Err(self.connection.failed(format!(
+                "{} bytes of outputs instead of {}; is the agent of this version?",
+                bytes.len(),
+                of_a_sample * samples.len()
+            )));
+        }
+        bytes
+            .chunks(of_a_sample)
+            .map(|mut rest| {
+                let outputs = self.facts.outputs.iter().map(|output| {
+                    let (bytes, after) = rest.split_at(output.bytes());
+                    rest = after;
+                    bytes.to_vec()
+                });
+                self.facts.outcome(outputs.collect())
+            })
+            .collect()
+    }
+
+    fn bench(&mut self, sample: &Sample, options: &BenchOptions) -> Result<Bench, Error> {
+        let mut arguments = self.write_input(std::slice::from_ref(sample))?;
+        let until = match options.until {
+            Until::Runs(runs) => ["--runs".into(), runs.to_string()],
+            Until::Seconds(seconds) => ["--seconds".into(), seconds.to_string()],
+        };
+        arguments.extend(until);
+        arguments.extend(["--warmup".into(), options.warmup.to_string()]);
+        if options.profile {
+            arguments.push("--profile".into());
+        }
+        let bench: Bench = serde_json::from_value(self.call("bench", &arguments)?)
+            .map_err(|error| self.connection.failed(format!("the agent's measurement: {error}")))?;
+        Ok(if self.info.emulated { bench.without_times() } else { bench })
+    }
+
+    fn selftest(&mut self) -> Result<Selftest, Error> {
+        self.connection.selftest(&self.package)
+    }
+}
