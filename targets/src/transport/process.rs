@@ -36,26 +36,44 @@ const REST: Duration = Duration::from_secs(5);
 
 /// Runs `command` with `input`, no longer than `limit`.
 pub(super) fn run(command: &mut Command, input: &[u8], limit: Duration) -> Result<Output, Failure> {
-    let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
+    let (stdin, sink) = match input.is_empty() {
+        true => (Stdio::null(), None),
+        false => feed().map(|(stdin, sink)| (stdin, Some(sink))).map_err(Failure::System)?,
+    };
     let child = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    // This process's copy of what the child reads from.
+    command.stdin(Stdio::null());
     let mut child = child.map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => Failure::Missing,
         _ => Failure::System(error),
     })?;
     let stdout = Collected::from(child.stdout.take());
     let stderr = Collected::from(child.stderr.take());
-    let stdin = child.stdin.take();
     let status = thread::scope(|scope| {
-        // A pipe and not the file itself: when this program is killed, the pipe ends early, and the device
-        // knows that what it has is not whole.
-        if let Some(mut stdin) = stdin {
+        if let Some(mut sink) = sink {
             // A program that does not read to the end says why by its exit code.
-            scope.spawn(move || stdin.write_all(input).and_then(|()| stdin.flush()));
+            scope.spawn(move || sink.write_all(input));
         }
         wait(&mut child, limit)
     })?;
     let stderr = String::from_utf8_lossy(&stderr.bytes()).into_owned();
     Ok(Output { status: code(status), stdout: stdout.bytes(), stderr })
+}
+
+/// Both ends of a program's input. Not the file itself that is sent: when this program is killed, the input ends
+/// early, and the device knows that what it has is not whole. And a pair of sockets, not a pipe: writing to a program
+/// that has ended is an error then, where a pipe would end this program by SIGPIPE.
+#[cfg(unix)]
+fn feed() -> std::io::Result<(Stdio, impl Write + Send)> {
+    let (theirs, ours) = std::os::unix::net::UnixStream::pair()?;
+    Ok((Stdio::from(std::os::fd::OwnedFd::from(theirs)), ours))
+}
+
+/// Both ends of a program's input.
+#[cfg(not(unix))]
+fn feed() -> std::io::Result<(Stdio, impl Write + Send)> {
+    let (theirs, ours) = std::io::pipe()?;
+    Ok((Stdio::from(theirs), ours))
 }
 
 /// Waits for the end; kills it after `limit`.

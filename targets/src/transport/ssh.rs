@@ -234,9 +234,10 @@ impl Transport for Ssh {
     }
 
     fn run(&self, script: &str, input: &[u8], limit: Duration) -> Result<Output, Error> {
-        // The user's shell there may be any; a shell of POSIX runs the script.
+        // The user's shell there may be any; a shell of POSIX runs the script. Its child does, so that a program
+        // that a signal ends gives an exit code: of a signal, the client would say 255, as of its own failures.
         let mut command = self.command();
-        command.args(self.destination()).arg(format!("exec sh -c {}", quote(script)));
+        command.args(self.destination()).arg(format!("sh -c {}", quote(&format!("( {script}\n); exit $?"))));
         let output = self.finish(process::run(&mut command, input, limit), limit)?;
         match output.status {
             FAILED => Err(self.failure(&output.stderr, true)),
