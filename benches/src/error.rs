@@ -206,6 +206,14 @@ pub enum Error {
     /// A device was not reached.
     #[error(transparent)]
     Transport(#[from] edgepack_targets::transport::Error),
+    /// A package gives other outputs on a device than on the workstation.
+    #[error("device {device}: self-test: {reason}")]
+    Selftest {
+        /// The device.
+        device: String,
+        /// What differs, and what to do.
+        reason: String,
+    },
     /// A device failed.
     #[error("device {device}: {reason}")]
     Device {

@@ -72,6 +72,7 @@ pub struct Connection {
     transport: Box<dyn Transport>,
     arch: String,
     isa: String,
+    version: Option<String>,
     emulated: bool,
     /// The words that start the agent, for a shell; without it, the engine of this process does its work.
     agent: Option<String>,
@@ -91,6 +92,7 @@ impl Connection {
         let mut connection = Connection {
             arch: emulated.as_ref().map_or(probe.machine.clone(), |board| board.arch.clone()),
             isa: String::new(),
+            version: None,
             emulated: emulated.is_some(),
             agent: None,
             folder: probe.session,
@@ -98,6 +100,7 @@ impl Connection {
         };
         if is_local {
             connection.arch = std::env::consts::ARCH.into();
+            connection.version = Some(env!("CARGO_PKG_VERSION").into());
             connection.isa =
                 isa::detect().map_err(|error| connection.failed(error.to_string()))?.set().to_string();
             return Ok(connection);
@@ -111,6 +114,7 @@ impl Connection {
         connection.bring_agent(&file, &probe.folder)?;
         let told = connection.json(&["info"], SHORT)?;
         connection.isa = told["isa"].as_str().unwrap_or_default().into();
+        connection.version = told["version"].as_str().map(str::to_string);
         Ok(connection)
     }
 
@@ -135,8 +139,17 @@ impl Connection {
         }
         // It looks at itself before it has its name.
         let agent = self.agent.replace(self.launched(&temporary));
-        let arrived = self.hash(&temporary)?;
+        let arrived = self.hash(&temporary);
         self.agent = agent;
+        let arrived = arrived.map_err(|error| match error {
+            Error::Device { reason, .. } => self.failed(format!(
+                "the agent {} does not start there: {reason}; see that it is for {}, and that the device runs programs \
+                 of its folder ({FOLDER} names another)",
+                file.display(),
+                self.arch
+            )),
+            other => other,
+        })?;
         if arrived.as_deref() != Some(&hash) {
             return Err(self.failed("the agent arrived damaged; do the same again".into()));
         }
@@ -162,6 +175,11 @@ impl Connection {
     /// The instruction sets that kernels may use there.
     pub fn isa(&self) -> &str {
         &self.isa
+    }
+
+    /// The version of the agent there.
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
     }
 
     /// Whether it is emulated.

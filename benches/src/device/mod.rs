@@ -2,6 +2,9 @@
 
 mod arch;
 mod connection;
+mod deploy;
+mod doctor;
+mod facts;
 mod local;
 mod remote;
 #[cfg(test)]
@@ -13,6 +16,9 @@ use serde::Serialize;
 
 use crate::{Bench, BenchOptions, Error, Sample};
 pub use connection::{Connection, Reached, reach};
+pub use deploy::{Deployed, deploy, roll_back};
+pub use doctor::{Checkup, Finding, Needs, PackageNeeds, Severity, examine};
+pub use facts::DeviceFacts;
 pub use local::Local;
 pub use remote::Remote;
 
