@@ -22,7 +22,10 @@ const COMPARE: [&str; 8] =
 #[test]
 fn every_command_has_an_example() {
     let bench = Bench::new();
-    for command in ["pack", "inspect", "run", "compare", "bench", "selftest", "kernels", "targets", "demo"] {
+    for command in [
+        "pack", "inspect", "run", "compare", "bench", "selftest", "doctor", "deploy", "kernels", "targets",
+        "demo",
+    ] {
         let help = bench.ok(&[command, "--help"]);
         assert!(help.contains(&format!("Example:\n  edgepack {command}")), "{command}: {help}");
     }

@@ -4,6 +4,8 @@ mod bench;
 mod check;
 mod compare;
 mod demo;
+mod deploy;
+mod doctor;
 mod inspect;
 mod kernels;
 mod nodes;
@@ -53,6 +55,10 @@ enum Command {
     Bench(bench::Args),
     /// Run the golden inputs of a package and compare the hashes of its outputs
     Selftest(selftest::Args),
+    /// Examine a device: what it is, and whether a package would run there
+    Doctor(doctor::Args),
+    /// Put a package onto a device, in one step or not at all
+    Deploy(deploy::Args),
     /// List the kernels, and which of them a board or this machine uses
     Kernels(kernels::Args),
     /// List the boards
@@ -98,6 +104,8 @@ fn execute(command: Command, context: Context) -> anyhow::Result<Outcome> {
         Command::Compare(args) => compare::run(&args, context),
         Command::Bench(args) => bench::run(&args, context),
         Command::Selftest(args) => selftest::run(&args, context),
+        Command::Doctor(args) => doctor::run(&args, context),
+        Command::Deploy(args) => deploy::run(&args, context),
         Command::Kernels(args) => kernels::run(&args, context),
         Command::Targets(args) => targets::run(&args, context),
         Command::Demo(args) => demo::run(&args, context),
