@@ -14,6 +14,7 @@
 //! reduce        pooling, reductions, layer normalization
 //! ```
 
+mod depthwise;
 pub mod elementwise;
 pub mod math;
 pub mod product;
@@ -94,8 +95,8 @@ static VARIANTS: &[Variant] = &[
 ];
 
 const PORTABLE: Functions = Functions {
-    conv: product::conv,
-    mat_mul: product::mat_mul,
+    conv: product::conv::<4, 1>,
+    mat_mul: product::mat_mul::<4>,
     elementwise: elementwise::elementwise,
     pool: reduce::pool,
     layer_norm: reduce::layer_norm,
@@ -106,18 +107,18 @@ const PORTABLE: Functions = Functions {
 /// The portable code compiled for some target features; poolings and normalizations gain nothing from it.
 #[cfg(target_arch = "x86_64")]
 macro_rules! compiled_for {
-    ($features:literal) => {{
+    ($features:literal, $pixels:literal, $panels:literal) => {{
         /// # Safety
         /// The processor has the features.
         #[target_feature(enable = $features)]
         unsafe fn conv(args: &ConvArgs<'_>, range: Range<usize>, output: &mut [f32]) {
-            product::conv(args, range, output);
+            product::conv::<$pixels, $panels>(args, range, output);
         }
         /// # Safety
         /// The processor has the features.
         #[target_feature(enable = $features)]
         unsafe fn mat_mul(args: &mut MatMulArgs<'_>) {
-            product::mat_mul(args);
+            product::mat_mul::<$pixels>(args);
         }
         /// # Safety
         /// The processor has the features.
@@ -149,12 +150,12 @@ macro_rules! compiled_for {
 
 #[cfg(target_arch = "x86_64")]
 const fn avx512() -> Option<Functions> {
-    compiled_for!("avx512f,avx512bw,avx512vl")
+    compiled_for!("avx512f,avx512bw,avx512vl", 6, 2)
 }
 
 #[cfg(target_arch = "x86_64")]
 const fn avx2() -> Option<Functions> {
-    compiled_for!("avx2")
+    compiled_for!("avx2", 6, 1)
 }
 
 #[cfg(not(target_arch = "x86_64"))]

@@ -19,14 +19,15 @@ use crate::conv::matmul::MatMulShape;
 
 /// Channels of a panel of weights.
 pub const PANEL: usize = 16;
-type Lanes = [f32; PANEL];
-
-/// Pixels that share a panel's weights while these are in registers.
-const TILE: usize = 4;
+/// One value of each channel of a panel.
+pub(super) type Lanes = [f32; PANEL];
 
 /// Terms between two looks at where the input is.
-const DEPTH: usize = 64;
+const DEPTH: usize = 128;
 static ZEROS: [f32; DEPTH] = [0.0; DEPTH];
+
+/// Elements of the input that stay in a cache while all panels pass over them.
+const CACHED: usize = 1 << 14;
 
 /// Everything about a run but the output.
 #[derive(Clone, Debug)]
@@ -55,48 +56,99 @@ pub fn weight_elems(shape: &ConvShape) -> usize {
     }
 }
 
-/// Computes the output pixels of `range`, counted over the batch: `output` has these.
+/// Computes the output pixels of `range`, counted over the batch: `output` has these. The sums of P pixels and Q
+/// panels are in registers at a time; all panels pass over a block of pixels before the next is begun.
 #[inline(always)]
-pub fn conv(args: &ConvArgs<'_>, range: Range<usize>, output: &mut [f32]) {
-    if args.shape.is_depthwise() {
-        return depthwise(args, range, output);
-    }
+pub fn conv<const P: usize, const Q: usize>(args: &ConvArgs<'_>, range: Range<usize>, output: &mut [f32]) {
     let shape = &args.shape;
+    if shape.is_depthwise() {
+        return super::depthwise::depthwise(args, range, output);
+    }
     let k = shape.group_in_channels();
     let (weights, _) = args.weights.as_chunks::<PANEL>();
-    for (panel, weights) in args.panels.clone().zip(weights.chunks_exact(shape.taps() * k)) {
-        let channels = panel_channels(shape, panel);
-        let first_input = channels.start / shape.group_out_channels() * k;
-        let tile = Tile { args, weights, channels, first_input };
-        let mut at = range.start;
-        while at + TILE <= range.end {
-            tile.run::<TILE>(at, &mut output[(at - range.start) * shape.out_channels..]);
-            at += TILE;
+    let terms = shape.taps() * k;
+    let of_group = shape.group_out_channels().div_ceil(PANEL);
+    let Range { start: first, end: last } = args.panels;
+    let Some(final_panel) = last.checked_sub(1) else { return };
+    let channels = panel_channels(shape, first).start..panel_channels(shape, final_panel).end;
+    let block = (CACHED / k).clamp(P, 64 * P).next_multiple_of(P);
+    let mut start = range.start;
+    while start < range.end {
+        // The last block is not shorter than a tile, unless the whole range is.
+        let end = if range.end - start < block + P { range.end } else { start + block };
+        let output = &mut output[(start - range.start) * shape.out_channels..];
+        let mut panel = first;
+        while panel < last {
+            let weights = &weights[(panel - first) * terms..];
+            if panel + Q <= last && panel % of_group + Q <= of_group {
+                Tile::<Q>::new(args, panel, weights).all::<P>(start..end, output);
+                panel += Q;
+            } else {
+                Tile::<1>::new(args, panel, weights).all::<P>(start..end, output);
+                panel += 1;
+            }
         }
-        while at < range.end {
-            tile.run::<1>(at, &mut output[(at - range.start) * shape.out_channels..]);
-            at += 1;
+        let output = &mut output[..(end - start) * shape.out_channels];
+        if channels.len() == shape.out_channels {
+            clamp(output, args.bounds);
+        } else {
+            for pixel in output.chunks_exact_mut(shape.out_channels) {
+                clamp(&mut pixel[channels.clone()], args.bounds);
+            }
         }
+        start = end;
     }
 }
 
-/// A panel's channels of a few pixels.
-struct Tile<'a> {
+/// Some panels' channels of a few pixels.
+struct Tile<'a, const Q: usize> {
     args: &'a ConvArgs<'a>,
-    /// The panel's.
-    weights: &'a [Lanes],
+    /// The panels'.
+    weights: [&'a [Lanes]; Q],
     /// Of the output.
     channels: Range<usize>,
     /// The first input channel of the group.
     first_input: usize,
 }
 
-impl Tile<'_> {
+impl<'a, const Q: usize> Tile<'a, Q> {
+    /// Panels of one group from `panel` on, where `weights` begin.
+    #[inline(always)]
+    fn new(args: &'a ConvArgs<'a>, panel: usize, weights: &'a [Lanes]) -> Self {
+        let shape = &args.shape;
+        let (k, n) = (shape.group_in_channels(), shape.group_out_channels());
+        let terms = shape.taps() * k;
+        let channels = panel_channels(shape, panel).start..panel_channels(shape, panel + Q - 1).end;
+        let first_input = channels.start / n * k;
+        let weights = core::array::from_fn(|q| &weights[q * terms..][..terms]);
+        Self { args, weights, channels, first_input }
+    }
+
+    /// All pixels of a range, which begins where `output` does.
+    #[inline(always)]
+    fn all<const P: usize>(&self, pixels: Range<usize>, output: &mut [f32]) {
+        let channels = self.args.shape.out_channels;
+        let mut at = pixels.start;
+        if pixels.len() < P {
+            while at < pixels.end {
+                self.run::<1>(at, &mut output[(at - pixels.start) * channels..]);
+                at += 1;
+            }
+            return;
+        }
+        while at < pixels.end {
+            // The last tile may compute some pixels once more.
+            let from = at.min(pixels.end - P);
+            self.run::<P>(from, &mut output[(from - pixels.start) * channels..]);
+            at += P;
+        }
+    }
+
     /// P pixels from `pixel` on, where `output` begins.
     #[inline(always)]
     fn run<const P: usize>(&self, pixel: usize, output: &mut [f32]) {
         let (shape, k) = (&self.args.shape, self.args.shape.group_in_channels());
-        let bias = padded(&self.args.bias[self.channels.clone()]);
+        let bias = lanes::<Q>(&self.args.bias[self.channels.clone()]);
         let mut sums = [bias; P];
         let places: [[usize; 3]; P] = core::array::from_fn(|p| place(shape, pixel + p));
         // Taps beside each other read what lies in a row, where none of them is in the padding.
@@ -114,22 +166,18 @@ impl Tile<'_> {
                     })
                 });
                 let tap = ky * shape.kernel_w + kx;
-                accumulate(&mut sums, rows, &self.weights[tap * k..][..width * k]);
+                accumulate(&mut sums, rows, self.weights.map(|weights| &weights[tap * k..][..width * k]));
             }
         }
-        let [min, max] = self.args.bounds;
         for (sums, output) in sums.iter().zip(output.chunks_mut(shape.out_channels)) {
-            let output = &mut output[self.channels.clone()];
-            for (y, &sum) in output.iter_mut().zip(sums) {
-                *y = clamp(sum, min, max);
-            }
+            store(sums, &mut output[self.channels.clone()]);
         }
     }
 }
 
 /// Image, row and column of an output pixel.
 #[inline(always)]
-fn place(shape: &ConvShape, pixel: usize) -> [usize; 3] {
+pub(super) fn place(shape: &ConvShape, pixel: usize) -> [usize; 3] {
     let line = pixel / shape.out_w;
     [line / shape.out_h, line % shape.out_h, pixel % shape.out_w]
 }
@@ -141,68 +189,61 @@ fn input_pixel(shape: &ConvShape, [image, oy, ox]: [usize; 3], [ky, kx]: [usize;
     Some((image * shape.in_h + y) * shape.in_w + x)
 }
 
-/// What is not a number stays so.
+/// Sums become results. A pass of its own over what is in a cache: vectors are then as wide as they can be, which
+/// those of a few sums in registers are not. What is not a number stays so.
 #[inline(always)]
-fn clamp(x: f32, min: f32, max: f32) -> f32 {
-    let x = if x < min { min } else { x };
-    canonical(if x > max { max } else { x })
+pub(super) fn clamp(values: &mut [f32], [min, max]: [f32; 2]) {
+    for value in values {
+        let x = if *value < min { min } else { *value };
+        *value = canonical(if x > max { max } else { x });
+    }
 }
 
 /// The values of a slice, zeros after them.
 #[inline(always)]
-fn padded(from: &[f32]) -> Lanes {
-    from.first_chunk().copied().unwrap_or_else(|| {
-        let mut lanes = [0.0; PANEL];
-        lanes[..from.len()].copy_from_slice(from);
-        lanes
-    })
+pub(super) fn lanes<const Q: usize>(from: &[f32]) -> [Lanes; Q] {
+    let mut lanes = [[0.0; PANEL]; Q];
+    lanes.as_flattened_mut()[..from.len()].copy_from_slice(from);
+    lanes
+}
+
+/// Stores the sums of as many channels as `output` has: at most all.
+#[inline(always)]
+pub(super) fn store<const Q: usize>(sums: &[Lanes; Q], output: &mut [f32]) {
+    let sums = sums.as_flattened();
+    if output.len() == Q * PANEL {
+        // A number that the compiler knows.
+        output.copy_from_slice(&sums[..Q * PANEL]);
+    } else {
+        output.copy_from_slice(&sums[..output.len()]);
+    }
 }
 
 /// Adds the products of rows with weights, term after term. An empty row is one of zeros.
 #[inline(always)]
-fn accumulate<const P: usize>(sums: &mut [Lanes; P], rows: [&[f32]; P], weights: &[Lanes]) {
-    for (chunk, weights) in weights.chunks(DEPTH).enumerate() {
-        let (start, count) = (chunk * DEPTH, weights.len());
+fn accumulate<const P: usize, const Q: usize>(
+    sums: &mut [[Lanes; Q]; P],
+    rows: [&[f32]; P],
+    weights: [&[Lanes]; Q],
+) {
+    let terms = weights[0].len();
+    for start in (0..terms).step_by(DEPTH) {
+        let count = (terms - start).min(DEPTH);
         let rows = rows.map(|row| if row.is_empty() { &ZEROS[..count] } else { &row[start..start + count] });
+        let weights = weights.map(|weights| &weights[start..start + count]);
         let mut held = *sums;
-        for (i, w) in weights.iter().enumerate() {
+        for i in 0..count {
+            let w = weights.map(|weights| weights[i]);
             for (held, row) in held.iter_mut().zip(&rows) {
                 let x = row[i];
-                for (sum, &w) in held.iter_mut().zip(w) {
-                    *sum += x * w;
-                }
-            }
-        }
-        *sums = held;
-    }
-}
-
-#[inline(always)]
-fn depthwise(args: &ConvArgs<'_>, range: Range<usize>, output: &mut [f32]) {
-    let shape = &args.shape;
-    let channels = shape.out_channels;
-    let [min, max] = args.bounds;
-    for (pixel, output) in range.zip(output.chunks_exact_mut(channels)) {
-        let place = place(shape, pixel);
-        for first in (0..channels).step_by(PANEL) {
-            let end = (first + PANEL).min(channels);
-            let mut sums = padded(&args.bias[first..end]);
-            for ky in 0..shape.kernel_h {
-                for kx in 0..shape.kernel_w {
-                    let row = input_pixel(shape, place, [ky, kx]).map_or(&ZEROS[..end - first], |at| {
-                        &args.input[at * channels + first..][..end - first]
-                    });
-                    let w = &args.weights[(ky * shape.kernel_w + kx) * channels..][first..end];
-                    let (x, w) = (padded(row), padded(w));
-                    for ((sum, x), w) in sums.iter_mut().zip(x).zip(w) {
+                for (sums, w) in held.iter_mut().zip(&w) {
+                    for (sum, &w) in sums.iter_mut().zip(w) {
                         *sum += x * w;
                     }
                 }
             }
-            for (y, &sum) in output[first..end].iter_mut().zip(&sums) {
-                *y = clamp(sum, min, max);
-            }
         }
+        *sums = held;
     }
 }
 
@@ -227,9 +268,9 @@ pub fn scratch_elems(shape: &MatMulShape) -> usize {
 }
 
 /// For each of two batch dimensions: each panel of the right operand is packed, and multiplied with all
-/// rows of the left.
+/// rows of the left, P at a time.
 #[inline(always)]
-pub fn mat_mul(args: &mut MatMulArgs<'_>) {
+pub fn mat_mul<const P: usize>(args: &mut MatMulArgs<'_>) {
     let shape = args.shape;
     let (panel, _) = args.scratch.as_chunks_mut::<PANEL>();
     let panel = &mut panel[..shape.k];
@@ -244,30 +285,67 @@ pub fn mat_mul(args: &mut MatMulArgs<'_>) {
             let count = (shape.n - first).min(PANEL);
             for (k, lanes) in panel.iter_mut().enumerate() {
                 let start = right + k * shape.rhs_strides[2] + first * shape.rhs_strides[3];
-                *lanes = [0.0; PANEL];
-                for (n, lane) in lanes[..count].iter_mut().enumerate() {
-                    *lane = args.rhs[start + n * shape.rhs_strides[3]];
+                pack(&args.rhs[start..], shape.rhs_strides[3], count, lanes);
+            }
+            let columns = Columns { shape: &shape, lhs: &args.lhs[left..], panel, count };
+            let output = &mut args.output[out + first..];
+            let mut m = 0;
+            while m < shape.m {
+                if shape.m < P {
+                    columns.rows::<1>(m, output);
+                    m += 1;
+                } else {
+                    // The last rows may be computed once more.
+                    columns.rows::<P>(m.min(shape.m - P), output);
+                    m += P;
                 }
             }
-            let mut rows = |from: usize, many: bool| {
-                let row = |m: usize| &args.lhs[left + m * shape.lhs_strides[2]..][..shape.k];
-                let mut store = |m: usize, sums: &Lanes| {
-                    let start = out + m * shape.output_strides[2] + first;
-                    args.output[start..start + count].copy_from_slice(&sums.map(canonical)[..count]);
-                };
-                if many {
-                    let mut sums = [[0.0; PANEL]; TILE];
-                    accumulate(&mut sums, core::array::from_fn(|p| row(from + p)), panel);
-                    sums.iter().enumerate().for_each(|(p, sums)| store(from + p, sums));
-                } else {
-                    let mut sums = [[0.0; PANEL]];
-                    accumulate(&mut sums, [row(from)], panel);
-                    store(from, &sums[0]);
-                }
-            };
-            let whole = shape.m / TILE * TILE;
-            (0..whole).step_by(TILE).for_each(|m| rows(m, true));
-            (whole..shape.m).for_each(|m| rows(m, false));
+        }
+        for m in 0..shape.m {
+            for value in &mut args.output[out + m * shape.output_strides[2]..][..shape.n] {
+                *value = canonical(*value);
+            }
+        }
+    }
+}
+
+/// A row of a panel: so many values of a distance, zeros after them.
+#[inline(always)]
+fn pack(from: &[f32], stride: usize, count: usize, lanes: &mut Lanes) {
+    if stride == 1 {
+        *lanes = lanes_of(&from[..count]);
+    } else {
+        *lanes = [0.0; PANEL];
+        for (n, lane) in lanes[..count].iter_mut().enumerate() {
+            *lane = from[n * stride];
+        }
+    }
+}
+
+#[inline(always)]
+fn lanes_of(from: &[f32]) -> Lanes {
+    let [lanes] = lanes::<1>(from);
+    lanes
+}
+
+/// A panel of columns of a product.
+struct Columns<'a> {
+    shape: &'a MatMulShape,
+    lhs: &'a [f32],
+    panel: &'a [Lanes],
+    count: usize,
+}
+
+impl Columns<'_> {
+    /// P rows from `m` on; `output` begins with the first column of the first row.
+    #[inline(always)]
+    fn rows<const P: usize>(&self, m: usize, output: &mut [f32]) {
+        let shape = self.shape;
+        let mut sums = [[[0.0; PANEL]]; P];
+        let rows = core::array::from_fn(|p| &self.lhs[(m + p) * shape.lhs_strides[2]..][..shape.k]);
+        accumulate(&mut sums, rows, [self.panel]);
+        for (p, sums) in sums.iter().enumerate() {
+            store(sums, &mut output[(m + p) * shape.output_strides[2]..][..self.count]);
         }
     }
 }
