@@ -35,6 +35,7 @@ pub mod passes;
 pub mod precision;
 pub mod prune;
 pub mod quantize;
+pub mod scratch;
 pub mod strips;
 pub mod unary;
 pub mod warnings;

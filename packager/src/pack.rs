@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use edgepack_harness::{Channels, DataSet, ImageLayout, InputSpec, Pick, Preprocessing, Progress};
+use edgepack_kernels::isa::IsaSet;
 use serde::{Deserialize, Serialize};
 
 use crate::calibrate::{Observer, Statistics, calibrate};
@@ -19,6 +20,7 @@ use crate::prune::{self, Judges, PruneOptions, PruneReport};
 use crate::quantize::{
     Honoured, Method, Methods, Samples, Scheme, choose_scheme, equalize, insert_casts, reconstruct,
 };
+use crate::scratch::fit_scratch;
 use crate::strips::in_strips;
 use crate::{in_place, memory, passes, warnings};
 
@@ -60,12 +62,21 @@ pub struct PackOptions {
     /// Which channels go.
     pub pruning: PruneOptions,
     /// Board that the package is for.
-    pub target: Option<String>,
+    pub target: Option<Target>,
     /// Keys of the layouts that prepacked sections are added for.
     pub prepack: Vec<String>,
     /// Second-level cache of a core in KiB: tensors beyond half of it are computed in strips where that can
     /// be. 0 for none.
     pub l2_kib: u32,
+}
+
+/// A board, as far as a plan depends on it.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its name.
+    pub name: String,
+    /// What its processor has.
+    pub isa: IsaSet,
 }
 
 /// Second-level cache of a core where nobody says, in KiB: that of most 64-bit boards.
@@ -194,13 +205,16 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
     };
     progress.start("planning", 1);
     let arrived = model.arrived.as_ref().map(|arrived| arrived_report(arrived, &scheme.honoured));
-    let whole = lower(&graph, &scheme, &pixels)?;
+    let mut whole = lower(&graph, &scheme, &pixels)?;
+    let isa = options.target.as_ref().map(|target| target.isa);
+    fit_scratch(&mut whole, isa);
     let (whole_plan, whole_steps) = (placed(&model, &whole)?, whole.steps.len());
     let mut lowered = match options.l2_kib {
         0 => whole.clone(),
         // The other half is for what neighbours and the system keep there.
         kib => in_strips(&whole, whole_plan.arena_bytes, kib.saturating_mul(1024 / 2)),
     };
+    fit_scratch(&mut lowered, isa);
     let joined = in_place::concatenate(&mut lowered);
     let plan = placed(&model, &lowered)?;
     let first = (data.iter().map(|data| data.get(0).map(|sample| sample.values)))
@@ -507,7 +521,7 @@ fn provenance(model: &Model, options: &PackOptions, statistics: &Statistics) -> 
         observer: options.observer.to_string(),
         methods: methods(model, options),
         preprocessing: options.preprocessing.clone(),
-        target: options.target.clone(),
+        target: options.target.as_ref().map(|target| target.name.clone()),
         arrived: None,
         pruned: None,
         nodes: Vec::new(),

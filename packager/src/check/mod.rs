@@ -200,8 +200,11 @@ fn outlook(subject: &Subject<'_>, isa: IsaSet, findings: &mut Vec<Finding>) -> O
     let names: Vec<&str> = lowered.steps.iter().map(|step| step.name.as_str()).collect();
     let records = node_map(&model.nodes, &model.graph, &names, &[]);
     unused_nodes(subject, &records, findings);
-    let steps: Vec<StepFacts<'_>> =
-        lowered.steps.iter().map(|step| StepFacts { name: &step.name, op: step.op }).collect();
+    let steps: Vec<StepFacts<'_>> = lowered
+        .steps
+        .iter()
+        .map(|step| StepFacts { name: &step.name, scratch_bytes: step.scratch.bytes, op: step.op })
+        .collect();
     let truth = truth(&records, &steps, isa);
     Some(Outlook {
         shapes: model.shapes,

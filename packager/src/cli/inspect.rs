@@ -138,8 +138,10 @@ fn print_nodes(
         );
     };
     let (processor, isa) = args.processor.get(provenance.target.as_deref())?;
-    let steps: Vec<_> =
-        package.steps().map(|step| node_map::StepFacts { name: step.name, op: step.op }).collect();
+    let steps: Vec<_> = package
+        .steps()
+        .map(|step| node_map::StepFacts { name: step.name, scratch_bytes: step.scratch.bytes, op: step.op })
+        .collect();
     let truth = node_map::truth(&provenance.nodes, &steps, isa);
     match context.format {
         Format::Json => {
@@ -368,7 +370,10 @@ fn step_line(step: &plan::Step<'_>, nodes: Vec<String>) -> StepLine {
         reads: of(true),
         writes: of(false),
         scratch: [step.scratch.offset, step.scratch.bytes],
-        kernels: ISAS.iter().map(|&(name, isa)| (name, kernel_name(&step.op, isa))).collect(),
+        kernels: ISAS
+            .iter()
+            .map(|&(name, isa)| (name, kernel_name(&step.op, step.scratch.bytes, isa)))
+            .collect(),
         nodes,
     }
 }

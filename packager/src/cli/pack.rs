@@ -8,7 +8,9 @@ use edgepack_packager::error::PackError;
 use edgepack_packager::graph::Precision;
 use edgepack_packager::import::nodes;
 use edgepack_packager::mixed::{Budget, MixedReport, Quality};
-use edgepack_packager::pack::{ArrivedReport, CalibrationSource, L2_KIB, PackOptions, PackReport, pack};
+use edgepack_packager::pack::{
+    ArrivedReport, CalibrationSource, L2_KIB, PackOptions, PackReport, Target, pack,
+};
 use edgepack_packager::precision::PrecisionOptions;
 use edgepack_packager::quantize::{Method, Methods};
 use edgepack_targets::Board;
@@ -70,7 +72,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "DATA")]
     validation: Option<PathBuf>,
     /// Board that the package is for (`edgepack targets`): weights are also stored in the layout of its
-    /// kernels, which loads faster and takes as much room again
+    /// kernels, which loads faster and takes as much room again, and kernels of other processors get no memory for
+    /// what its own do without
     #[arg(long, value_name = "BOARD")]
     target: Option<String>,
     /// Add weights prepacked in this layout (`edgepack kernels` lists them); may be repeated
@@ -113,6 +116,10 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
     {
         prepack.push(key.into());
     }
+    let target = match &board {
+        Some(board) => Some(Target { name: board.name.clone(), isa: super::kernels::board_isa(board)? }),
+        None => None,
+    };
     let calibration = match args.calibration.as_deref() {
         None => CalibrationSource::None,
         Some("random") => CalibrationSource::Random { seed: args.seed },
@@ -134,7 +141,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
             validation: args.validation.clone(),
         },
         pruning: args.pruning.get(),
-        target: args.target.clone(),
+        target,
         prepack,
         l2_kib: args.l2_kib.or(board.and_then(|board| board.l2_kib)).unwrap_or(L2_KIB),
     };

@@ -14,6 +14,8 @@ use super::{Fate, MAX_DB, NodeRecord};
 pub struct StepFacts<'a> {
     /// The node that it is named after.
     pub name: &'a str,
+    /// Its scratch memory, on which it depends what kernels there are.
+    pub scratch_bytes: u32,
     /// What it does.
     pub op: Op,
 }
@@ -116,17 +118,19 @@ fn line(
     let own: Vec<usize> = (0..steps.len()).filter(|&step| is_own(names[step])).collect();
     // What multiplies says what the node computes with; where nothing does, every step says it.
     let multiplies = own.iter().any(|&step| step_macs(&steps[step].op) > 0);
-    let telling = || own.iter().map(|&step| &steps[step].op).filter(|op| !multiplies || step_macs(op) > 0);
-    let types: BTreeSet<&str> = telling().map(step_type).collect();
+    let telling =
+        || own.iter().map(|&step| &steps[step]).filter(|step| !multiplies || step_macs(&step.op) > 0);
+    let types: BTreeSet<&str> = telling().map(|step| step_type(&step.op)).collect();
     let is_head = record.names_step(names);
     let counted = |count: &dyn Fn(&Op) -> u64| match is_head {
         true => own.iter().map(|&step| count(&steps[step].op)).sum(),
         false => 0,
     };
-    let kernels: BTreeSet<&str> = telling().filter(|_| is_head).map(|op| kernel_name(op, isa)).collect();
+    let kernel = |step: &StepFacts<'_>| kernel_name(&step.op, step.scratch_bytes, isa);
+    let kernels: BTreeSet<&str> = telling().filter(|_| is_head).map(kernel).collect();
     let (why, remedy) = match &record.fate {
         Fate::Refused => (Some("there are no steps for it"), None),
-        _ => telling().find_map(reason).unzip(),
+        _ => telling().find_map(|step| reason(&step.op)).unzip(),
     };
     NodeLine {
         node: record.name.clone(),

@@ -21,7 +21,7 @@ use crate::float::FloatOp;
 use crate::integers::Integers;
 use crate::island::{BoundIsland, Islands};
 use crate::recurrent_f32::RecurrentF32;
-use crate::{conv_shape, mat_mul_shape, product_shape, recurrent_shape};
+use crate::{conv_row, conv_shape, mat_mul_shape, product_shape, recurrent_shape};
 
 const _: () = assert!(COPY_RANK == plan::MAX_RANK);
 
@@ -182,7 +182,11 @@ pub fn requirements(package: &Package<'_>, token: IsaToken) -> Requirements {
     let mut packed_bytes = 0;
     for step in package.steps() {
         let shape = product_shape(&step.op);
-        let layout = shape.and_then(|shape| select(&shape, token.set()).layout);
+        let row = |shape| match step.op {
+            Op::Conv(conv) => conv_row(&conv, step.scratch.bytes, token.set()),
+            _ => select(&shape, token.set()),
+        };
+        let layout = shape.and_then(|shape| row(shape).layout);
         let carried = sections.advance(&step.op, layout).is_some() || same_weights_as(&step.op).is_some();
         if let (Some(shape), Some(layout), false) = (shape, layout, carried) {
             packed_bytes += layout.packed_bytes(&shape);
@@ -422,12 +426,9 @@ impl<'p> Binder<'p, '_> {
         steps: &[Option<BoundStep<'p>>],
     ) -> Result<BoundConv<'p>, BindError> {
         let shape = conv_shape(&conv.window, conv.groups);
-        let row = select(&shape, self.token.set());
+        let row = conv_row(conv, step.scratch.bytes, self.token.set());
         // A row that was not compiled in cannot have been detected; the scalar one always is.
         let bound = BoundRow::new(row, self.token).ok_or(BindError::Scratch { step: index })?;
-        if row.scratch_bytes(&shape) > step.scratch.bytes as usize {
-            return Err(BindError::Scratch { step: index });
-        }
         let canonical = self.canonical(conv.weights, conv.bias, conv.multiplier);
         let weights = match (same_weights_as(&step.op), row.layout) {
             (Some(earlier), Some(layout)) => match steps.get(earlier).and_then(Option::as_ref) {

@@ -95,9 +95,9 @@ pub fn product_shape(op: &plan::Op) -> Option<ConvShape> {
     }
 }
 
-/// The row that a processor with these extensions runs a convolution with.
-pub fn conv_row(conv: &plan::Conv, isa: IsaSet) -> &'static Row {
-    conv::select(&conv_shape(&conv.window, conv.groups), isa)
+/// The row that a processor with these extensions runs a convolution with, in so many bytes of scratch memory.
+pub fn conv_row(conv: &plan::Conv, scratch_bytes: u32, isa: IsaSet) -> &'static Row {
+    conv::select_within(&conv_shape(&conv.window, conv.groups), isa, scratch_bytes as usize)
 }
 
 /// The sizes and strides of a product of two tensors, for the kernels.
@@ -114,11 +114,11 @@ pub fn mat_mul_shape(product: &plan::MatMulGeometry) -> MatMulShape {
     }
 }
 
-/// The kernel of a step on a processor with these extensions. Pure: a workstation can ask for a
-/// board.
-pub fn kernel_name(op: &plan::Op, isa: IsaSet) -> &'static str {
+/// The kernel of a step with so many bytes of scratch memory, on a processor with these extensions. Pure: a
+/// workstation can ask for a board.
+pub fn kernel_name(op: &plan::Op, scratch_bytes: u32, isa: IsaSet) -> &'static str {
     match op {
-        plan::Op::Conv(conv) => conv_row(conv, isa).name,
+        plan::Op::Conv(conv) => conv_row(conv, scratch_bytes, isa).name,
         plan::Op::Binary(plan::Binary { op: plan::BinaryOp::Add { .. }, .. }) => variants::select(isa).add,
         plan::Op::Binary(plan::Binary { op: plan::BinaryOp::Mul { .. }, .. }) => variants::select(isa).mul,
         plan::Op::Lookup(lookup) if lookup.to_f32 => "lookup_s8_f32_portable",

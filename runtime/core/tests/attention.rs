@@ -101,8 +101,8 @@ fn a_product_says_its_kernel_and_its_work() {
     let product = heads(4, [64, 32, 16]);
     assert_eq!(step_macs(&Op::MatMul(product)), 4 * 64 * 32 * 16);
     assert_eq!(mat_mul_shape(&product.geometry).lhs_elems(), 4 * 64 * 32);
-    assert_eq!(kernel_name(&Op::MatMul(product), IsaSet::SCALAR), "matmul_s8s8s32_scalar");
-    assert_eq!(kernel_name(&Op::MatMul(product), IsaSet::DOTPROD), "matmul_s8s8s32_4x24_dotprod");
+    assert_eq!(kernel_name(&Op::MatMul(product), u32::MAX, IsaSet::SCALAR), "matmul_s8s8s32_scalar");
+    assert_eq!(kernel_name(&Op::MatMul(product), u32::MAX, IsaSet::DOTPROD), "matmul_s8s8s32_4x24_dotprod");
 }
 
 #[test]

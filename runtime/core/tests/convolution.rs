@@ -420,15 +420,15 @@ fn a_step_is_named_and_counted_as_what_runs() {
     for step in &model.steps {
         let Op::Conv(conv) = &step.op else { unreachable!() };
         for set in [IsaSet::SCALAR, IsaSet::AVX2, IsaSet::AVX512_VNNI, IsaSet::DOTPROD, IsaSet::NEON32] {
-            assert_eq!(kernel_name(&step.op, set), conv_row(conv, set).name);
-            assert!(set.contains(conv_row(conv, set).isa));
+            assert_eq!(kernel_name(&step.op, u32::MAX, set), conv_row(conv, u32::MAX, set).name);
+            assert!(set.contains(conv_row(conv, u32::MAX, set).isa));
         }
     }
     // 25 pixels: 6 channels of 27, 6 of 9, and 9 of 6 products.
     let macs: Vec<u64> = model.steps.iter().map(|step| step_macs(&step.op)).collect();
     assert_eq!(macs, [25 * 6 * 27, 25 * 6 * 9, 25 * 9 * 6]);
-    assert_eq!(kernel_name(&model.steps[0].op, IsaSet::SCALAR), "conv_s8s8s32_scalar");
-    assert_eq!(kernel_name(&model.steps[1].op, IsaSet::SCALAR), "depthwise_s8s8s32_scalar");
+    assert_eq!(kernel_name(&model.steps[0].op, u32::MAX, IsaSet::SCALAR), "conv_s8s8s32_scalar");
+    assert_eq!(kernel_name(&model.steps[1].op, u32::MAX, IsaSet::SCALAR), "depthwise_s8s8s32_scalar");
     assert_eq!(convs.len(), 3);
     let fill = Op::Fill(edgepack_core::format::plan::Fill { output: span(0, 4), value: 1 });
     assert_eq!(step_macs(&fill), 0);

@@ -73,7 +73,7 @@ pub fn profile(session: &mut Session<'_>, input: InputData<'_>, runs: u64) -> Re
     let mut layer_of = Vec::new();
     let mut known = BTreeMap::new();
     for step in package.steps() {
-        let kernel = kernel_name(&step.op, isa);
+        let kernel = kernel_name(&step.op, step.scratch.bytes, isa);
         let layer = *known.entry((step.name, kernel)).or_insert(layers.len());
         if layer == layers.len() {
             let (name, types, kernel) = (step.name.into(), step_type(&step.op).into(), kernel.into());

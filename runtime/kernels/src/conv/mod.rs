@@ -84,7 +84,7 @@ mod x86_avx512vnni_winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86_avxvnni;
 
-pub use table::{Row, rows, select};
+pub use table::{Row, rows, select, select_within};
 
 use crate::isa::IsaToken;
 use crate::requantize::{OutputRange, is_residual_multiplier};

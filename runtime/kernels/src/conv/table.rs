@@ -38,6 +38,11 @@ impl Row {
         self.depthwise == shape.is_depthwise() && self.winograd.is_none_or(|method| (method.pays)(shape))
     }
 
+    /// Whether the row is of Winograd's method, which trades scratch memory for multiplications.
+    pub fn is_winograd(&self) -> bool {
+        self.winograd.is_some()
+    }
+
     /// Whether the row was compiled for the architecture that this program runs on.
     pub fn is_compiled(&self) -> bool {
         self.run.is_some()
@@ -254,14 +259,51 @@ pub fn rows() -> &'static [Row] {
 /// The row for a shape on a processor with the extensions of `isa`: the first of the table that
 /// accepts the shape and needs no more. Pure, so that the host can tell what a device will choose.
 pub fn select(shape: &ConvShape, isa: IsaSet) -> &'static Row {
-    ROWS.iter()
-        .find(|row| row.accepts(shape) && isa.contains(row.isa))
-        .expect("the scalar rows accept every shape and need no extension")
+    select_within(shape, isa, usize::MAX)
+}
+
+/// The same where a plan has so many bytes of scratch memory: a row that wants more is passed over. The scalar rows
+/// want none.
+pub fn select_within(shape: &ConvShape, isa: IsaSet, scratch_bytes: usize) -> &'static Row {
+    let fits =
+        |row: &&Row| row.accepts(shape) && isa.contains(row.isa) && row.scratch_bytes(shape) <= scratch_bytes;
+    ROWS.iter().find(fits).expect("the scalar rows accept every shape, and need no extension or memory")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn less_scratch_memory_means_the_next_row_and_none_the_scalar_one() {
+        let shape = ConvShape {
+            in_h: 16,
+            in_w: 16,
+            out_h: 16,
+            out_w: 16,
+            kernel_h: 3,
+            kernel_w: 3,
+            pad_top: 1,
+            pad_left: 1,
+            ..ConvShape::fully_connected(1, 64, 64)
+        };
+        for name in IsaSet::names() {
+            let isa = IsaSet::parse(name).unwrap();
+            let mut chosen = std::vec![select(&shape, isa)];
+            while let Some(less) = chosen[chosen.len() - 1].scratch_bytes(&shape).checked_sub(1) {
+                let next = select_within(&shape, isa, less);
+                assert!(next.accepts(&shape) && isa.contains(next.isa) && next.scratch_bytes(&shape) <= less);
+                chosen.push(next);
+            }
+            let names: std::vec::Vec<&str> = chosen.iter().map(|row| row.name).collect();
+            assert_eq!(*names.last().unwrap(), "conv_s8s8s32_scalar");
+            if isa == IsaSet::NEON {
+                let expected =
+                    ["conv_s8s8s32_winograd_neon", "conv_s8s8s32_4x16_neon", "conv_s8s8s32_scalar"];
+                assert_eq!(names, expected);
+            }
+        }
+    }
 
     /// Strips of a layer share its packed weights, however many lines each has.
     #[test]
