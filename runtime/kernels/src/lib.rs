@@ -14,6 +14,7 @@
 //! recurrent    LSTM and GRU: products by the convolutions' rows, gates in fixed-order arithmetic
 //! copy         strided copies: transpose, concat, pad
 //! float        the same operations in f32, and any function of each element
+//! int16        convolutions of int16 activations with int8 or int16 weights
 //! parts        which part of some work each thread has
 //! input        f32 samples and u8 pixels to int8
 //! variants     elementwise, lookup, pool, softmax and layer_norm as compiled for each instruction set
@@ -39,6 +40,7 @@ pub mod elementwise;
 pub mod float;
 pub mod input;
 pub mod integers;
+pub mod int16;
 pub mod isa;
 pub mod layer_norm;
 pub mod lookup;

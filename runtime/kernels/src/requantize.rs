@@ -14,7 +14,8 @@
 /// Where the int8 result of a step lies: its zero point and the bounds that it is clamped to
 /// (int8's own, or tighter where an activation is fused into the step).
 ///
-/// `-128 <= min <= max <= 127`, `-128 <= zero_point <= 127`.
+/// `-128 <= min <= max <= 127`, `-128 <= zero_point <= 127`; of an int16 result `-32768 <= min <= max <= 32767`,
+/// and a zero point of 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutputRange {
     /// The int8 value that stands for 0.
@@ -57,6 +58,11 @@ pub fn round_ties_even(value: f32) -> f32 {
 }
 
 impl OutputRange {
+    /// Between two int16 values, around 0.
+    pub const fn sixteen(min: i16, max: i16) -> Self {
+        Self { zero_point: 0, min: min as i32, max: max as i32 }
+    }
+
     /// The whole of int8 around `zero_point`.
     pub const fn full(zero_point: i32) -> Self {
         Self { zero_point, min: -128, max: 127 }
@@ -66,6 +72,17 @@ impl OutputRange {
     /// Not-a-number gives `min`.
     #[inline(always)]
     pub fn quantize(self, value: f32) -> i8 {
+        self.rounded(value) as i8
+    }
+
+    /// The same of a result that is int16, whose bounds are in int16's.
+    #[inline(always)]
+    pub fn quantize16(self, value: f32) -> i16 {
+        self.rounded(value) as i16
+    }
+
+    #[inline(always)]
+    fn rounded(self, value: f32) -> i32 {
         let low = (self.min - self.zero_point) as f32;
         let high = (self.max - self.zero_point) as f32;
         // Written with comparisons that are false for NaN, as `maxps`/`minps` behave.
@@ -74,7 +91,7 @@ impl OutputRange {
         // The bits of the sum, less those of the addend, are the rounded integer: no conversion, which
         // in Rust saturates and costs more than all the rest.
         let rounded = (value + ROUNDING_MAGIC).to_bits().wrapping_sub(ROUNDING_MAGIC.to_bits()) as i32;
-        (rounded + self.zero_point) as i8
+        rounded + self.zero_point
     }
 
     /// Requantizes an accumulator.
@@ -167,6 +184,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn int16_results_are_rounded_to_even_within_their_bounds() {
+        let range = OutputRange::sixteen(-32767, 32767);
+        for q in i16::MIN..=i16::MAX {
+            let expected = q.max(-32767);
+            assert_eq!(range.quantize16(f32::from(q)), expected);
+            let above = if q % 2 == 0 { q } else { q.saturating_add(1) };
+            assert_eq!(range.quantize16(f32::from(q) + 0.5), above.max(-32767));
+        }
+        assert_eq!(range.quantize16(f32::INFINITY), 32767);
+        assert_eq!(range.quantize16(-1e30), -32767);
+        assert_eq!(OutputRange::sixteen(0, 500).quantize16(f32::NAN), 0);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Element-wise steps: a short program over registers, run on a block of elements at a time.
 //!
-//! One step so does what an exporter wrote as many nodes, and reads and writes int8 as well as f32: it is
-//! also what casts between them. Each instruction is one operation, rounded once, or one function of
+//! One step so does what an exporter wrote as many nodes, and reads and writes int8 and int16 as well as f32: it
+//! is also what casts between them. Each instruction is one operation, rounded once, or one function of
 //! [`super::math`].
 
 use core::ops::Range;
@@ -39,7 +39,7 @@ macro_rules! functions {
 }
 
 functions! {
-    /// Operand `a` of the step; int8 as `(x - zero_point) * scale`.
+    /// Operand `a` of the step; int8 as `(x - zero_point) * scale`, int16 as `x * scale`.
     Load,
     /// The instruction's constant.
     Constant,
@@ -99,6 +99,13 @@ pub enum Source<'a> {
         /// Finite and positive.
         scale: f32,
     },
+    /// int16, which stands for `x * scale`.
+    I16 {
+        /// The values.
+        values: &'a [i16],
+        /// Finite and positive.
+        scale: f32,
+    },
 }
 
 /// Everything about a run but the output.
@@ -120,6 +127,8 @@ pub enum Sink<'a> {
     F32(&'a mut [f32]),
     /// int8: `quantize(x * multiplier)`.
     I8(&'a mut [i8], f32, OutputRange),
+    /// int16: the same.
+    I16(&'a mut [i16], f32, OutputRange),
 }
 
 impl ElementwiseArgs<'_> {
@@ -151,6 +160,11 @@ pub fn elementwise(args: &ElementwiseArgs<'_>, range: Range<usize>, mut sink: Si
             Sink::I8(output, multiplier, range) => {
                 for (y, x) in output[start..start + count].iter_mut().zip(result) {
                     *y = range.quantize(*x * *multiplier);
+                }
+            }
+            Sink::I16(output, multiplier, range) => {
+                for (y, x) in output[start..start + count].iter_mut().zip(result) {
+                    *y = range.quantize16(*x * *multiplier);
                 }
             }
         }
@@ -231,6 +245,9 @@ fn load(source: &Source<'_>, strides: &[usize; 4], index: [usize; 4], count: usi
         Source::I8 { values, zero_point, scale } => {
             let real = |x: i8| (x as i32 - zero_point) as f32 * scale;
             gather(values, start, strides[3], &mut out[..count], real);
+        }
+        Source::I16 { values, scale } => {
+            gather(values, start, strides[3], &mut out[..count], |x: i16| f32::from(x) * scale);
         }
     }
 }

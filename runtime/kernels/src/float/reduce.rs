@@ -2,6 +2,7 @@
 
 use super::math::{canonical, sqrt};
 use super::product::PANEL;
+use crate::requantize::OutputRange;
 
 type Lanes = [f32; PANEL];
 
@@ -78,6 +79,16 @@ fn axes(args: &PoolArgs) -> [Axis; 2] {
 /// Each output is one chain over the window's rows and columns, in this order.
 #[inline(always)]
 pub fn pool(args: &PoolArgs, input: &[f32], output: &mut [f32]) {
+    pool_of(args, input, output, canonical);
+}
+
+/// The same of int16, whose values count as f32: results are multiplied and rounded.
+pub fn pool_s16(args: &PoolArgs, (multiplier, to): (f32, OutputRange), input: &[i16], output: &mut [i16]) {
+    pool_of(args, input, output, |y| to.quantize16(y * multiplier));
+}
+
+#[inline(always)]
+fn pool_of<T: Copy + Into<f32>>(args: &PoolArgs, input: &[T], output: &mut [T], result: impl Fn(f32) -> T) {
     let PoolArgs { in_h, in_w, out_h, out_w, channels, .. } = *args;
     let [vertical, horizontal] = axes(args);
     for (pixel, output) in output.chunks_exact_mut(channels).enumerate() {
@@ -96,11 +107,11 @@ pub fn pool(args: &PoolArgs, input: &[f32], output: &mut [f32]) {
                     let Some(x) = horizontal.inside(ox, kx) else { continue };
                     let at = ((image * in_h + y) * in_w + x) * channels + first;
                     let row = &input[at..at + held.len()];
-                    let pairs = held.iter_mut().zip(row);
+                    let pairs = held.iter_mut().zip(row.iter().map(|&x| -> f32 { x.into() }));
                     match args.op {
-                        PoolOp::Max => pairs.for_each(|(held, &x)| *held = if *held < x { x } else { *held }),
-                        PoolOp::Min => pairs.for_each(|(held, &x)| *held = if *held > x { x } else { *held }),
-                        PoolOp::Sum | PoolOp::Average { .. } => pairs.for_each(|(held, &x)| *held += x),
+                        PoolOp::Max => pairs.for_each(|(held, x)| *held = if *held < x { x } else { *held }),
+                        PoolOp::Min => pairs.for_each(|(held, x)| *held = if *held > x { x } else { *held }),
+                        PoolOp::Sum | PoolOp::Average { .. } => pairs.for_each(|(held, x)| *held += x),
                     }
                 }
             }
@@ -110,7 +121,7 @@ pub fn pool(args: &PoolArgs, input: &[f32], output: &mut [f32]) {
                 let count = count.max(1) as f32;
                 held.iter_mut().for_each(|held| *held /= count);
             }
-            output.iter_mut().zip(held).for_each(|(y, held)| *y = canonical(*held));
+            output.iter_mut().zip(held).for_each(|(y, held)| *y = result(*held));
         }
     }
 }
