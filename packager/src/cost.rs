@@ -37,6 +37,7 @@ pub fn cost(graph: &Graph, node: &Node, precision: Precision) -> u64 {
 fn elem_bytes(precision: Precision) -> u64 {
     match precision {
         Precision::Int8 => 1,
+        Precision::Int16 | Precision::Int16x16 => 2,
         Precision::F32 => 4,
     }
 }

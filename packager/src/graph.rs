@@ -334,14 +334,30 @@ pub enum Precision {
     /// int8, on the device as cheap as can be.
     #[default]
     Int8,
+    /// int16 activations and int8 weights.
+    Int16,
+    /// int16 activations and int16 weights, both as wide as int32 sums allow.
+    Int16x16,
     /// f32, as the model has it.
     F32,
+}
+
+impl Precision {
+    /// From the cheapest to the dearest.
+    pub const ALL: [Self; 4] = [Self::Int8, Self::Int16, Self::Int16x16, Self::F32];
+
+    /// Whether activations are int16.
+    pub fn is_int16(self) -> bool {
+        matches!(self, Self::Int16 | Self::Int16x16)
+    }
 }
 
 impl std::fmt::Display for Precision {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Int8 => "int8",
+            Self::Int16 => "int16",
+            Self::Int16x16 => "int16x16",
             Self::F32 => "fp32",
         })
     }
@@ -351,10 +367,10 @@ impl std::str::FromStr for Precision {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Int8, Self::F32]
+        Self::ALL
             .into_iter()
             .find(|precision| precision.to_string() == text)
-            .ok_or_else(|| format!("`{text}` is none of int8, fp32"))
+            .ok_or_else(|| format!("`{text}` is none of int8, int16, int16x16, fp32"))
     }
 }
 

@@ -14,6 +14,8 @@ pub struct PrecisionOptions {
     pub base: Precision,
     /// Names of ONNX nodes that compute in f32 all the same.
     pub keep_f32: Vec<String>,
+    /// Names of ONNX nodes that compute in int16, with weights of int16 where these are fine enough for f32.
+    pub keep_int16: Vec<String>,
     /// What the outputs must be: more nodes move to f32 until they are.
     pub budget: Budget,
     /// Samples that the budget must hold on; those of the calibration where there are none.
@@ -25,12 +27,12 @@ pub struct PrecisionOptions {
 /// # Errors
 /// A name that no node has, or that is one of a kind without f32 steps.
 pub fn assign(graph: &mut Graph, options: &PrecisionOptions, opset: i64) -> Result<()> {
-    for name in &options.keep_f32 {
-        if !graph.nodes.iter().any(|node| is_called(node, name)) {
+    for (flag, names) in [("--keep-f32", &options.keep_f32), ("--keep-int16", &options.keep_int16)] {
+        if let Some(name) = names.iter().find(|name| !graph.nodes.iter().any(|node| is_called(node, name))) {
             return Err(PackError::Quantize {
                 node: name.clone(),
                 reason: format!(
-                    "--keep-f32 names a node that the model has not, or none that is left of it: {}",
+                    "{flag} names a node that the model has not, or none that is left of it: {}",
                     nearest(graph, name)
                 ),
             });
@@ -47,9 +49,36 @@ pub fn assign(graph: &mut Graph, options: &PrecisionOptions, opset: i64) -> Resu
                 remedy: "Leave it in int8: no --precision fp32, and --keep-f32 without it".into(),
             });
         }
-        node.precision = if kept { Precision::F32 } else { options.base };
+        let kept_int16 = options.keep_int16.iter().any(|name| is_called(node, name));
+        let wanted = match (kept, kept_int16) {
+            (true, _) => Precision::F32,
+            (_, true) if options.base == Precision::Int16 => Precision::Int16,
+            (_, true) => Precision::Int16x16,
+            _ => options.base,
+        };
+        node.precision = nearest_precision(&node.op, wanted);
     }
     Ok(())
+}
+
+/// What a node computes with where a precision is asked for: of int16 what has no such steps has those of f32, or
+/// of int8 where it has none of these either.
+pub fn nearest_precision(op: &Op, wanted: Precision) -> Precision {
+    match wanted {
+        Precision::Int16 | Precision::Int16x16 if has_int16_steps(op) => wanted,
+        Precision::Int16 | Precision::Int16x16 if has_f32_steps(op) => Precision::F32,
+        Precision::Int16 | Precision::Int16x16 => Precision::Int8,
+        Precision::Int8 | Precision::F32 => wanted,
+    }
+}
+
+/// Whether a node can compute in int16 on the device. Products of two tensors would need sums of 64 bits, and
+/// softmax and normalizations compute in f32 whatever they read.
+pub fn has_int16_steps(op: &Op) -> bool {
+    match op {
+        Op::MatMul | Op::Softmax { .. } | Op::LayerNorm(_) | Op::Recurrent(_) | Op::FinalCell(_) => false,
+        op => has_f32_steps(op),
+    }
 }
 
 /// Whether a node can compute in f32 on the device.

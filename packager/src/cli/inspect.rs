@@ -259,6 +259,15 @@ fn format_scheme(format: plan::WeightFormat) -> &'static str {
     }
 }
 
+/// What a product with constants is called.
+fn product_name(shape: &edgepack_kernels::conv::ConvShape) -> &'static str {
+    match (shape.is_depthwise(), shape.taps(), shape.in_h) {
+        (true, ..) => "depthwise",
+        (_, 1, 1) if shape.groups == 1 => "fully connected",
+        _ => "conv",
+    }
+}
+
 fn step_line(step: &plan::Step<'_>, nodes: Vec<String>) -> StepLine {
     let (op, scheme, weight_bytes) = match &step.op {
         plan::Op::Conv(conv) => {
@@ -298,7 +307,7 @@ fn step_line(step: &plan::Step<'_>, nodes: Vec<String>) -> StepLine {
             ("softmax", scheme, 0)
         }
         plan::Op::Fill(_) => ("fill", "int8", 0),
-        plan::Op::Copy(copy) => ("copy", if copy.elem_bytes == 4 { "f32" } else { "int8" }, 0),
+        plan::Op::Copy(_) => ("copy", edgepack_engine::step_type(&step.op), 0),
         plan::Op::MatMul(product) if product.range.is_some() => ("matmul", "int8 · int8 → int8", 0),
         plan::Op::MatMul(_) => ("matmul", "int8 · int8 → f32", 0),
         plan::Op::LayerNorm(norm) => ("layer norm", "int8 → int8", norm.gamma.bytes + norm.beta.bytes),
@@ -309,25 +318,12 @@ fn step_line(step: &plan::Step<'_>, nodes: Vec<String>) -> StepLine {
             (name, "int8 · int8 per channel, gates f32 → int8", bytes)
         }
         plan::Op::Elementwise(op) => {
-            let mut sources = op.sources.iter().flatten();
-            let from = if sources.any(|source| source.quant.is_some()) { "int8" } else { "f32" };
             let loads_alone = op.program.bytes as usize == plan::Instruction::BYTES;
             let name = if loads_alone { "cast" } else { "elementwise" };
-            let scheme = match (from, op.quantized.is_some()) {
-                ("int8", true) => "int8, f32 → int8",
-                ("int8", false) => "int8 → f32",
-                (_, true) => "f32 → int8",
-                (_, false) => "f32 → f32",
-            };
-            (name, scheme, 0)
+            (name, edgepack_engine::step_type(&step.op), 0)
         }
         plan::Op::ConvF32(conv) => {
-            let shape = edgepack_engine::conv_shape(&conv.window, conv.groups);
-            let op = match (shape.is_depthwise(), shape.taps(), shape.in_h) {
-                (true, ..) => "depthwise",
-                (_, 1, 1) if shape.groups == 1 => "fully connected",
-                _ => "conv",
-            };
+            let op = product_name(&edgepack_engine::conv_shape(&conv.window, conv.groups));
             (op, format_scheme(conv.format), constant_bytes(&step.op) as u32)
         }
         plan::Op::QuantizeRows(_) => ("quantize", "f32 → int8 by rows", 0),
@@ -339,6 +335,24 @@ fn step_line(step: &plan::Step<'_>, nodes: Vec<String>) -> StepLine {
             };
             (name, scheme, constant_bytes(&step.op) as u32)
         }
+        plan::Op::ConvI16(conv) => {
+            let op = product_name(&edgepack_engine::conv_shape(&conv.window, conv.groups));
+            let scheme = match (conv.weight_bytes, &conv.stored) {
+                (1, plan::Stored::I16 { .. }) => "int16 · int8 per channel → int16",
+                (1, plan::Stored::I8 { .. }) => "int16 · int8 per channel → int8",
+                (1, plan::Stored::F32) => "int16 · int8 per channel → f32",
+                (_, plan::Stored::I16 { .. }) => "int16 · int16 per channel → int16",
+                (_, plan::Stored::I8 { .. }) => "int16 · int16 per channel → int8",
+                (_, plan::Stored::F32) => "int16 · int16 per channel → f32",
+            };
+            (op, scheme, conv.weights.bytes + conv.multiplier.bytes + conv.bias.bytes)
+        }
+        plan::Op::PoolI16(op) => match op.pool.op {
+            plan::PoolF32Op::Max => ("max pool", "int16 → int16", 0),
+            plan::PoolF32Op::Min => ("min pool", "int16 → int16", 0),
+            plan::PoolF32Op::Sum => ("sum", "int16 → int16", 0),
+            plan::PoolF32Op::Average { .. } => ("average pool", "int16 → int16", 0),
+        },
         plan::Op::PoolF32(pool) => match pool.op {
             plan::PoolF32Op::Max => ("max pool", "f32 → f32", 0),
             plan::PoolF32Op::Min => ("min pool", "f32 → f32", 0),

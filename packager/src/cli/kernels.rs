@@ -2,6 +2,7 @@
 
 use edgepack_kernels::conv;
 use edgepack_kernels::float;
+use edgepack_kernels::int16;
 use edgepack_kernels::isa::IsaSet;
 use edgepack_kernels::recurrent;
 use edgepack_kernels::variants;
@@ -100,6 +101,16 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
                 compiled: variant.is_compiled(),
                 runs: isa.contains(variant.isa),
                 chosen: std::ptr::eq(variant, float::select(isa)),
+            })
+        }))
+        .chain(int16::variants().iter().flat_map(|variant| {
+            [variant.conv, variant.depthwise].map(|name| KernelLine {
+                name,
+                isa: variant.isa.to_string(),
+                layout: None,
+                compiled: variant.is_compiled(),
+                runs: isa.contains(variant.isa),
+                chosen: std::ptr::eq(variant, int16::select(isa)),
             })
         }))
         .collect();

@@ -54,12 +54,16 @@ pub(super) struct Args {
     /// compensation; may be repeated
     #[arg(long, value_name = "METHOD")]
     without: Vec<Method>,
-    /// What nodes compute with: int8, or fp32 for the baseline on the device
+    /// What nodes compute with: int8, int16 (activations; int8 weights), int16x16 (both), or fp32 for the
+    /// baseline on the device
     #[arg(long, value_name = "TYPE", default_value_t)]
     precision: Precision,
     /// Nodes that stay in f32, by the model's names; separated by commas, may be repeated
     #[arg(long, value_name = "NODE", value_delimiter = ',')]
     keep_f32: Vec<String>,
+    /// Nodes with int16 activations and weights (with --precision int16 int8 weights), named likewise
+    #[arg(long, value_name = "NODE", value_delimiter = ',')]
+    keep_int16: Vec<String>,
     /// Move the cheapest nodes to f32 until the outputs have so many dB of SQNR against the model in FP32;
     /// exit code 1 if none do
     #[arg(long, value_name = "DB")]
@@ -137,6 +141,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
         precision: PrecisionOptions {
             base: args.precision,
             keep_f32: args.keep_f32.clone(),
+            keep_int16: args.keep_int16.clone(),
             budget: Budget { min_sqnr: args.min_sqnr, max_drop: args.max_drop },
             validation: args.validation.clone(),
         },

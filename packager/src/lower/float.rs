@@ -11,7 +11,7 @@ use super::{Lowering, Stored};
 use crate::error::{PackError, Result};
 use crate::evaluate::broadcast_strides;
 use crate::graph::{BinaryKind, Clamp, Node, Op, ValueId};
-use crate::quantize::product_constants;
+use crate::quantize::{Quant, Quant16, Repr, product_constants};
 use crate::unary::Unary;
 
 impl Lowering<'_> {
@@ -31,9 +31,10 @@ impl Lowering<'_> {
         Ok(true)
     }
 
-    /// A value of f32 that the model itself rounds to a scale and zero point is rounded as it says.
+    /// A value of f32 or int16 that the model itself rounds to a scale and zero point is rounded as it says.
     pub(super) fn round_as_given(&mut self, id: ValueId) -> Result<()> {
-        let Some(given) = self.graph.value(id).given.filter(|_| self.is_wide(id)) else { return Ok(()) };
+        let is_int8 = self.elem_bytes(id) == 1;
+        let Some(given) = self.graph.value(id).given.filter(|_| !is_int8) else { return Ok(()) };
         let Stored { buffer, order } = self.any(id)?;
         let ends = [-128, 127].map(|end| (end - given.zero_point) as f32);
         let mut program = Program::default();
@@ -41,7 +42,8 @@ impl Lowering<'_> {
         program.clamp(0, Clamp { min: ends[0], max: ends[1] }).with(Function::Mul, 0, 0, given.scale);
         let output = self.value_buffer(id)?;
         let name = &self.graph.value(id).name;
-        self.f32_step(name, &[format!("{name} (rounded)")], &[buffer], output, &program);
+        let (from, to) = (self.elements(id), self.stored_as(id));
+        self.program_step(name, &[format!("{name} (rounded)")], &[(buffer, from)], (output, to), &program);
         self.stored.insert(id, vec![Stored { buffer: output, order }]);
         Ok(())
     }
@@ -49,7 +51,7 @@ impl Lowering<'_> {
     /// The same values in another representation; where it is the same one, nothing.
     pub(super) fn cast(&mut self, node: &Node) -> Result<()> {
         let input = node.inputs[0];
-        if self.is_wide(input) == self.is_wide(node.output) {
+        if self.scheme.reprs[input.0] == self.scheme.reprs[node.output.0] {
             for stored in self.stored.get(&input).cloned().unwrap_or_default() {
                 self.store(node.output, stored.buffer, stored.order);
             }
@@ -78,16 +80,36 @@ impl Lowering<'_> {
         let elems = self.elems(node.output) as u32;
         let source = plan::Source {
             operand: Operand::Arena(buffer),
-            quant: self.plan_quant(node.inputs[0]),
+            elems: self.elements(node.inputs[0]),
             strides: [0, 0, 0, 1],
         };
         self.elementwise(node, [Some(source), None, None], [1, 1, 1, elems], &program, order)
     }
 
-    /// For a value of int8: what it stands for.
-    fn plan_quant(&self, id: ValueId) -> Option<plan::Quant> {
-        let quant = self.scheme.quant(id)?;
-        Some(plan::Quant { scale: quant.scale, zero_point: quant.zero_point as i8 })
+    /// What the elements of a value are, and stand for. Constants are f32.
+    pub(super) fn elements(&self, id: ValueId) -> plan::Elems {
+        match self.scheme.reprs[id.0] {
+            Some(Repr::I8(Quant { scale, zero_point })) => {
+                plan::Elems::I8(plan::Quant { scale, zero_point: zero_point as i8 })
+            }
+            Some(Repr::I16(Quant16 { scale, .. })) => plan::Elems::I16 { scale },
+            Some(Repr::F32) | None => plan::Elems::F32,
+        }
+    }
+
+    /// What the results of a value become.
+    pub(super) fn stored_as(&self, id: ValueId) -> plan::Stored {
+        let inverse = |scale: f32| (1.0 / f64::from(scale)) as f32;
+        match self.scheme.reprs[id.0] {
+            Some(Repr::I8(Quant { scale, zero_point })) => plan::Stored::I8 {
+                multiplier: inverse(scale),
+                range: plan::Range { zero_point: zero_point as i8, min: -128, max: 127 },
+            },
+            Some(Repr::I16(Quant16 { scale, limit })) => {
+                plan::Stored::I16 { multiplier: inverse(scale), bounds: [-limit, limit] }
+            }
+            Some(Repr::F32) | None => plan::Stored::F32,
+        }
     }
 
     fn elementwise(
@@ -98,13 +120,10 @@ impl Lowering<'_> {
         program: &Program,
         order: Order,
     ) -> Result<()> {
-        let quantized = self.plan_quant(node.output).map(|quant| plan::Quantized {
-            multiplier: (1.0 / f64::from(quant.scale)) as f32,
-            range: plan::Range { zero_point: quant.zero_point, min: -128, max: 127 },
-        });
+        let stored = self.stored_as(node.output);
         let output = self.value_buffer(node.output)?;
         let program = self.constant(program.bytes());
-        let step = plan::Elementwise { sources, output, quantized, dims, program };
+        let step = plan::Elementwise { sources, output, stored, dims, program };
         self.node_step(node, plan::Op::Elementwise(step));
         self.store(node.output, output, order);
         Ok(())
@@ -131,7 +150,9 @@ impl Lowering<'_> {
         let mut sources = [None; 3];
         for (index, (&(operand, _), source)) in operands.iter().zip(&mut sources).enumerate() {
             let strides = layout::right_aligned(&strides[1 + index], 0).ok_or_else(too_large)?;
-            *source = Some(plan::Source { operand, quant: self.plan_quant(node.inputs[index]), strides });
+            // Constants are f32.
+            let elems = self.elements(node.inputs[index]);
+            *source = Some(plan::Source { operand, elems, strides });
         }
         let dims = layout::right_aligned(&dims, 1).ok_or_else(too_large)?;
         let mut program = Program::default();
@@ -195,17 +216,6 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// The step of a pooling or mean of f32.
-    pub(super) fn float_pool(&mut self, node: &Node, pool: &plan::Pool) {
-        let op = match pool.op {
-            plan::PoolOp::Max => plan::PoolF32Op::Max,
-            plan::PoolOp::Average { count_include_pad, .. } => plan::PoolF32Op::Average { count_include_pad },
-        };
-        let &plan::Pool { input, output, window, pad_after, .. } = pool;
-        let pool = plan::PoolF32 { op, input, output, window, pad_after };
-        self.node_step(node, plan::Op::PoolF32(pool));
-    }
-
     /// The step of a product of two tensors of f32.
     pub(super) fn float_mat_mul(&mut self, node: &Node, product: &plan::MatMul) -> Result<()> {
         let &plan::MatMul { lhs, rhs, geometry, .. } = product;
@@ -255,11 +265,12 @@ impl Lowering<'_> {
         self.f32_step(&node.name, &names(node), &[from], output, &program);
     }
 
-    /// Fills a tensor of f32.
+    /// Fills a tensor of f32 or int16.
     pub(super) fn float_fill(&mut self, node: &Node, output: plan::Span, value: f32) {
         let mut program = Program::default();
         program.constant(0, value);
-        self.f32_step(&node.name, &names(node), &[], output, &program);
+        let to = self.stored_as(node.output);
+        self.program_step(&node.name, &names(node), &[], (output, to), &program);
     }
 
     /// A program over f32 tensors of one shape and order.
@@ -271,14 +282,27 @@ impl Lowering<'_> {
         output: plan::Span,
         program: &Program,
     ) {
+        let reads: Vec<_> = reads.iter().map(|&read| (read, plan::Elems::F32)).collect();
+        self.program_step(name, nodes, &reads, (output, plan::Stored::F32), program);
+    }
+
+    /// A program over tensors of one shape and order.
+    pub(super) fn program_step(
+        &mut self,
+        name: &str,
+        nodes: &[String],
+        reads: &[(plan::Span, plan::Elems)],
+        (output, stored): (plan::Span, plan::Stored),
+        program: &Program,
+    ) {
         let program = self.constant(program.bytes());
         let mut sources = [None; 3];
-        for (&read, source) in reads.iter().zip(&mut sources) {
+        for (&(read, elems), source) in reads.iter().zip(&mut sources) {
             let operand = Operand::Arena(read);
-            *source = Some(plan::Source { operand, quant: None, strides: [0, 0, 0, 1] });
+            *source = Some(plan::Source { operand, elems, strides: [0, 0, 0, 1] });
         }
-        let dims = [1, 1, 1, output.bytes / 4];
-        let step = plan::Elementwise { sources, output, quantized: None, dims, program };
+        let dims = [1, 1, 1, output.bytes / stored.bytes()];
+        let step = plan::Elementwise { sources, output, stored, dims, program };
         self.step(name, nodes, plan::Op::Elementwise(step));
     }
 }

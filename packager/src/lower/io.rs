@@ -121,7 +121,9 @@ impl Lowering<'_> {
         let name = self.graph.value(id).name.clone();
         let identity = Order::identity(self.dims(id).len());
         let mut buffer = self.ordered(&name, id, &identity)?;
-        if !self.is_wide(id) {
+        if self.scheme.int16(id).is_some() {
+            buffer = self.dequantized(&name, id, buffer)?;
+        } else if !self.is_wide(id) {
             let output = self.buffer(&name, self.elems(id) * 4)?;
             let quant = self.quant(id);
             let table = self.f32_constant((-128..=127).map(|q| quant.dequantize(q)));

@@ -3,6 +3,7 @@
 
 mod attention;
 mod float;
+mod int16;
 mod io;
 pub mod layout;
 mod nodes;
@@ -17,7 +18,7 @@ use edgepack_format::plan::{self, Span};
 
 use crate::error::{PackError, Result};
 use crate::graph::{Graph, Node, ValueId};
-use crate::quantize::{Quant, Scheme};
+use crate::quantize::{Quant, Quant16, Repr, Scheme};
 pub use io::PixelSource;
 use layout::Order;
 pub use products::scratch_bytes;
@@ -72,7 +73,7 @@ pub struct StepResult {
     pub step: usize,
     /// The value.
     pub value: ValueId,
-    /// Its buffer. It has one byte an element for int8, and four for f32.
+    /// Its buffer. It has one byte an element for int8, two for int16, and four for f32.
     pub buffer: Span,
     /// By axis of the value: the distance in elements.
     pub strides: Vec<usize>,
@@ -177,7 +178,8 @@ impl<'a> Lowering<'a> {
         let steps = self.lowered.steps.len();
         if steps > steps_before {
             let Stored { buffer, order } = self.any(value)?;
-            let (strides, quant) = (order.strides(self.dims(value)), self.quant(value));
+            let strides = order.strides(self.dims(value));
+            let quant = self.scheme.int16(value).map_or_else(|| self.quant(value), Quant16::symmetric);
             self.lowered.results.push(StepResult { step: steps - 1, value, buffer, strides, quant });
         }
         Ok(())
@@ -210,7 +212,11 @@ impl<'a> Lowering<'a> {
 
     /// Bytes of an element of a value.
     fn elem_bytes(&self, id: ValueId) -> u8 {
-        if self.is_wide(id) { 4 } else { 1 }
+        match self.scheme.reprs[id.0] {
+            Some(Repr::F32) => 4,
+            Some(Repr::I16(_)) => 2,
+            Some(Repr::I8(_)) | None => 1,
+        }
     }
 
     /// A new buffer for so many bytes.
@@ -221,8 +227,8 @@ impl<'a> Lowering<'a> {
 
     /// A new buffer for a value.
     fn value_buffer(&mut self, id: ValueId) -> Result<Span> {
-        let elem_bytes = if self.is_wide(id) { 4 } else { 1 };
-        self.buffer(&self.graph.value(id).name, self.elems(id) * elem_bytes)
+        let bytes = self.elems(id) * usize::from(self.elem_bytes(id));
+        self.buffer(&self.graph.value(id).name, bytes)
     }
 
     fn store(&mut self, id: ValueId, buffer: Span, order: Order) {
@@ -251,7 +257,7 @@ impl<'a> Lowering<'a> {
         let output = self.value_buffer(id)?;
         let (from, to) = (any.order.strides(dims), order.strides(dims));
         let block = order.0.iter().map(|&axis| (dims[axis], from[axis], to[axis])).collect::<Vec<_>>();
-        let elem_bytes = if self.is_wide(id) { 4 } else { 1 };
+        let elem_bytes = self.elem_bytes(id);
         let copy = self.copy(name, any.buffer, output, &block, [0, 0], elem_bytes)?;
         self.step(name, &[format!("{name} (transposed)")], plan::Op::Copy(copy));
         self.store(id, output, order.clone());

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::evaluate::broadcast_strides;
 use crate::graph::{BinaryKind, Node, Op, PoolKind, Precision, ValueId, Window, as_nchw};
 use crate::memory::{Access, arena_spans};
-use crate::quantize::{Quant, factor, quant_of_constant, rescaled};
+use crate::quantize::{Quant, Repr, factor, quant_of_constant, rescaled};
 use crate::unary::Unary;
 
 /// One operand of a node of two.
@@ -21,7 +21,8 @@ struct BinaryOperand {
 
 impl Lowering<'_> {
     pub(super) fn node(&mut self, node: &Node) -> Result<()> {
-        if node.precision == Precision::F32 && self.float_node(node)? {
+        let is_alias = factor(node).is_some() && self.keeps_integers(node);
+        if node.precision != Precision::Int8 && !is_alias && self.float_node(node)? {
             return Ok(());
         }
         match &node.op {
@@ -30,8 +31,8 @@ impl Lowering<'_> {
             // A pass has made convolutions of these; their meaning is that of one with two operands.
             Op::ChannelAffine { .. } => Err(self.too_large(&node.name)),
             Op::Binary(kind) => self.binary(node, *kind),
-            Op::Unary(_) if factor(node).is_some() && self.keeps_integers(node) => {
-                // The same int8 values at another scale.
+            Op::Unary(_) if is_alias => {
+                // The same integers at another scale.
                 for Stored { buffer, order } in self.stored.get(&node.inputs[0]).cloned().unwrap_or_default()
                 {
                     self.store(node.output, buffer, order);
@@ -81,8 +82,13 @@ impl Lowering<'_> {
 
     /// Whether the representation of a node's result is that of its input but for the factor between them.
     fn keeps_integers(&self, node: &Node) -> bool {
-        let (from, to) = (self.quant(node.inputs[0]), self.quant(node.output));
-        !self.is_wide(node.output) && rescaled(from, node) == to
+        match (self.scheme.reprs[node.inputs[0].0], self.scheme.reprs[node.output.0]) {
+            (Some(Repr::I8(from)), Some(Repr::I8(to))) => rescaled(from, node) == to,
+            (Some(Repr::I16(from)), Some(Repr::I16(to))) => {
+                rescaled(from.symmetric(), node) == to.symmetric() && from.limit <= to.limit
+            }
+            _ => false,
+        }
     }
 
     fn unary(&mut self, node: &Node, function: &Unary) -> Result<()> {
@@ -224,7 +230,8 @@ impl Lowering<'_> {
     fn pool_step(&mut self, node: &Node, pool: plan::Pool) {
         match node.precision {
             Precision::Int8 => self.node_step(node, plan::Op::Pool(pool)),
-            Precision::F32 => self.float_pool(node, &pool),
+            Precision::Int16 | Precision::Int16x16 => self.int16_pool(node, pool_f32(&pool)),
+            Precision::F32 => self.node_step(node, plan::Op::PoolF32(pool_f32(&pool))),
         }
     }
 
@@ -292,7 +299,7 @@ impl Lowering<'_> {
                 let fill = plan::Fill { output, value: self.quant(node.output).quantize(value) };
                 self.node_step(node, plan::Op::Fill(fill));
             }
-            Precision::F32 => self.float_fill(node, output, value),
+            _ => self.float_fill(node, output, value),
         }
         let (dims, output_dims) = (self.dims(input), self.dims(node.output));
         let (from, to) = (order.strides(dims), order.strides(output_dims));
@@ -318,7 +325,12 @@ impl Lowering<'_> {
             let block: Vec<_> = order.0.iter().map(|&axis| (dims[axis], from[axis], to[axis])).collect();
             let start = position * to[axis];
             let elem_bytes = self.elem_bytes(input);
-            let mut copy = self.copy(&node.name, stored.buffer, output, &block, [0, start], elem_bytes)?;
+            let scale16 = |id: ValueId| self.scheme.int16(id).map(|quant| quant.scale);
+            let from_buffer = match scale16(input) != scale16(node.output) {
+                true => self.rescaled(&node.name, input, stored.buffer, node.output)?,
+                false => stored.buffer,
+            };
+            let mut copy = self.copy(&node.name, from_buffer, output, &block, [0, start], elem_bytes)?;
             let quant = self.quant(input);
             if elem_bytes == 1 && quant != to_quant {
                 let table = (-128..=127).map(|q| to_quant.quantize(quant.dequantize(q)));
@@ -360,6 +372,16 @@ impl Lowering<'_> {
         self.store(node.output, output, order);
         Ok(())
     }
+}
+
+/// The same of f32.
+fn pool_f32(pool: &plan::Pool) -> plan::PoolF32 {
+    let op = match pool.op {
+        plan::PoolOp::Max => plan::PoolF32Op::Max,
+        plan::PoolOp::Average { count_include_pad, .. } => plan::PoolF32Op::Average { count_include_pad },
+    };
+    let &plan::Pool { input, output, window, pad_after, .. } = pool;
+    plan::PoolF32 { op, input, output, window, pad_after }
 }
 
 /// A multiplier that was to have at most seven bits, and lost them when its scales became f32.

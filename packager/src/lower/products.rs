@@ -77,8 +77,10 @@ impl<'a> Lowering<'a> {
     }
 
     fn product(&mut self, node: &Node, input: plan::Span, shape: ConvShape, order: Order) -> Result<()> {
-        if node.precision == Precision::F32 {
-            return self.float_product(node, input, &shape, order);
+        match node.precision {
+            Precision::Int8 => {}
+            Precision::Int16 | Precision::Int16x16 => return self.int16_product(node, input, &shape, order),
+            Precision::F32 => return self.float_product(node, input, &shape, order),
         }
         let from = self.quant(node.inputs[0]);
         let quantized = self.weights(node)?;

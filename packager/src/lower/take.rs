@@ -30,7 +30,7 @@ impl Lowering<'_> {
     /// other axis by copies of its own.
     pub(super) fn take(&mut self, node: &Node, indices: &[Option<Arc<[usize]>>]) -> Result<()> {
         let stored = self.any(node.inputs[0])?;
-        let elem_bytes = if self.is_wide(node.output) { 4 } else { 1 };
+        let elem_bytes = self.elem_bytes(node.output);
         let mut dims = self.dims(node.inputs[0]).to_vec();
         let output_dims = self.dims(node.output);
         let by_axis: Vec<Vec<Run>> = (indices.iter().zip(&dims))

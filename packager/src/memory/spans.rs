@@ -136,6 +136,17 @@ fn visit(op: &mut Op, see: &mut impl FnMut(Access, &mut Span)) {
             }
             see(Access::Write, &mut island.output);
         }
+        Op::ConvI16(conv) => {
+            see(Access::Read, &mut conv.input);
+            if let Some(residual) = &mut conv.residual {
+                see(Access::Read, &mut residual.span);
+            }
+            see(Access::Write, &mut conv.output);
+        }
+        Op::PoolI16(op) => {
+            see(Access::Read, &mut op.pool.input);
+            see(Access::Write, &mut op.pool.output);
+        }
         Op::Convert(convert) => {
             see(Access::Read, &mut convert.input);
             see(Access::Write, &mut convert.output);

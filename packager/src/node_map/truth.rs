@@ -248,6 +248,7 @@ pub fn constant_bytes(op: &Op) -> u64 {
             vec![op.weights, op.bias, op.multiplier, op.initial_hidden, op.initial_state]
         }
         Op::ConvF32(conv) => [conv.weights, conv.bias].into_iter().chain(scales_of(conv.format)).collect(),
+        Op::ConvI16(conv) => vec![conv.weights, conv.multiplier, conv.bias],
         Op::RecurrentF32(op) => {
             let others = match op.product {
                 RecurrentProduct::F32(format) => scales_of(format).into_iter().collect(),
@@ -267,6 +268,7 @@ pub fn constant_bytes(op: &Op) -> u64 {
         | Op::Fill(_)
         | Op::MatMul(_)
         | Op::PoolF32(_)
+        | Op::PoolI16(_)
         | Op::MatMulF32(_)
         | Op::QuantizeRows(_)
         | Op::Convert(_)

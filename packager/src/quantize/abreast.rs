@@ -174,9 +174,7 @@ impl<'a> Abreast<'a> {
     }
 
     fn round(&self, id: ValueId, values: &mut [f32]) {
-        if let Some(quant) = self.scheme.quant(id) {
-            quant.round(values);
-        }
+        self.scheme.round(id, values);
     }
 
     /// Runs node `index` in both networks, on every sample in flight.

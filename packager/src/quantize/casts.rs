@@ -1,4 +1,4 @@
-//! Casts between nodes of int8 and nodes of f32, so that every value has one representation.
+//! Casts between nodes of int8, int16 and f32, so that every value has one representation.
 
 use std::collections::HashMap;
 
@@ -13,53 +13,92 @@ pub fn moves_values(op: &Op) -> bool {
 /// The graph with a cast wherever a node reads what one of another precision made. The values of the given
 /// graph keep their numbers; those of casts come after them.
 ///
-/// What only nodes of f32 read of the application's is given in f32. A softmax, and the gates of a
+/// What no node of int8 reads of the application's is given in f32. A softmax, and the gates of a
 /// recurrent layer, take f32 as it is.
 pub fn insert_casts(graph: &Graph) -> Graph {
     let mut casts = Casts { graph: graph.clone(), cast: HashMap::new() };
     casts.graph.nodes.clear();
-    // By value: what made it.
-    let mut made = vec![Precision::Int8; graph.values.len()];
+    // By value: how what made it left it.
+    let mut made = vec![Held::Int8; graph.values.len()];
     for &input in &graph.inputs {
         let readers = graph.consumers(input);
-        if !readers.is_empty() && readers.iter().all(|&i| graph.nodes[i].precision == Precision::F32) {
-            made[input.0] = Precision::F32;
+        if !readers.is_empty() && readers.iter().all(|&i| graph.nodes[i].precision != Precision::Int8) {
+            made[input.0] = Held::F32;
         }
     }
     for node in &graph.nodes {
         let mut node = node.clone();
         if moves_values(&node.op) {
-            node.precision = made[node.inputs[0].0];
+            let held = made[node.inputs[0].0];
+            // Of int16 either kind will do, since nothing is multiplied.
+            if held != Held::of(node.precision) {
+                node.precision = held.precision();
+            }
         }
+        let wanted = Held::of(node.precision);
         let takes_f32 = matches!(node.op, Op::Softmax { .. } | Op::Recurrent(_) | Op::FinalCell(_));
         for input in &mut node.inputs {
             let id = *input;
-            let differs = made[id.0] != node.precision && graph.value(id).constant.is_none();
-            if differs && !(takes_f32 && node.precision == Precision::Int8) {
-                *input = casts.cast(id, node.precision);
+            if graph.value(id).constant.is_some() || made[id.0] == wanted {
+                continue;
+            }
+            match made[id.0] {
+                Held::F32 if takes_f32 => {}
+                Held::Int16 if takes_f32 => *input = casts.cast(id, Held::F32),
+                _ => *input = casts.cast(id, wanted),
             }
         }
-        made[node.output.0] = node.precision;
+        made[node.output.0] = wanted;
         casts.graph.nodes.push(node);
     }
     casts.graph
 }
 
+/// What the elements of a value are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Held {
+    Int8,
+    Int16,
+    F32,
+}
+
+impl Held {
+    /// What nodes of a precision read and make.
+    fn of(precision: Precision) -> Self {
+        match precision {
+            Precision::Int8 => Self::Int8,
+            Precision::Int16 | Precision::Int16x16 => Self::Int16,
+            Precision::F32 => Self::F32,
+        }
+    }
+
+    /// The precision of what only moves such values.
+    fn precision(self) -> Precision {
+        match self {
+            Self::Int8 => Precision::Int8,
+            Self::Int16 => Precision::Int16,
+            Self::F32 => Precision::F32,
+        }
+    }
+}
+
 struct Casts {
     graph: Graph,
-    /// By value: it, cast to what it was not made in.
-    cast: HashMap<ValueId, ValueId>,
+    /// By value, and what it is cast to.
+    cast: HashMap<(ValueId, Held), ValueId>,
 }
 
 impl Casts {
-    fn cast(&mut self, id: ValueId, precision: Precision) -> ValueId {
-        if let Some(&cast) = self.cast.get(&id) {
+    fn cast(&mut self, id: ValueId, held: Held) -> ValueId {
+        if let Some(&cast) = self.cast.get(&(id, held)) {
             return cast;
         }
-        let to = match precision {
-            Precision::Int8 => "int8",
-            Precision::F32 => "f32",
+        let to = match held {
+            Held::Int8 => "int8",
+            Held::Int16 => "int16",
+            Held::F32 => "f32",
         };
+        let precision = held.precision();
         let name = format!("{} ({to})", self.graph.value(id).name);
         let dims = self.graph.dims(id).to_vec();
         let output = self.graph.add_value(&name, dims);
@@ -67,7 +106,7 @@ impl Casts {
         let node =
             Node { name, onnx_op, op: Op::Cast, inputs: vec![id], output, clamp, precision, merged: vec![] };
         self.graph.nodes.push(node);
-        self.cast.insert(id, output);
+        self.cast.insert((id, held), output);
         output
     }
 }
@@ -109,11 +148,20 @@ mod tests {
 
     #[test]
     fn a_value_is_cast_once_for_all_its_readers() {
-        use Precision::{F32, Int8};
+        use Precision::{F32, Int8, Int16, Int16x16};
         let cast = insert_casts(&graph(&[Int8, F32, F32]));
         let names: Vec<&str> = cast.nodes.iter().map(|node| node.name.as_str()).collect();
         assert_eq!(names, ["n0", "input (f32)", "n1", "n2", "y1 (int8)", "y2 (int8)", "concat"]);
         assert_eq!(cast.nodes[2].inputs, cast.nodes[3].inputs);
+        let cast = insert_casts(&graph(&[Int16, F32, Int8, Int16x16]));
+        let names: Vec<&str> = cast.nodes.iter().map(|node| node.name.as_str()).collect();
+        let expected = ["input (int16)", "n0", "input (f32)", "n1", "n2", "n3"];
+        assert_eq!(names[..6], expected);
+        assert_eq!(names[6..], ["y0 (int8)", "y1 (int8)", "y3 (int8)", "concat"]);
+        // Where nothing is int8, the application gives f32.
+        let cast = insert_casts(&graph(&[Int16, F32]));
+        let names: Vec<&str> = cast.nodes.iter().map(|node| node.name.as_str()).collect();
+        assert_eq!(names[..3], ["input (int16)", "n0", "n1"]);
     }
 
     #[test]

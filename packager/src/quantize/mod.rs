@@ -9,6 +9,7 @@ mod abreast;
 mod casts;
 mod equalize;
 mod given;
+mod int16;
 mod methods;
 mod moments;
 mod reconstruct;
@@ -21,6 +22,7 @@ pub use abreast::Samples;
 pub use casts::{insert_casts, moves_values};
 pub use equalize::equalize;
 pub use given::{Honoured, Inexact, given_weights, quant_of_constant};
+pub use int16::{Quant16, WideWeights};
 pub use methods::{Method, Methods};
 pub(crate) use moments::{Moments, moments};
 pub use reconstruct::reconstruct;
@@ -118,6 +120,8 @@ impl Quant {
 pub enum Repr {
     /// int8 with a scale and a zero point.
     I8(Quant),
+    /// int16 with a scale.
+    I16(Quant16),
     /// f32.
     F32,
 }
@@ -158,14 +162,31 @@ impl Scheme {
         }
     }
 
-    /// The int8 representation of what a node multiplies its constants by.
+    /// The scale of a value of int16.
+    pub fn int16(&self, id: ValueId) -> Option<Quant16> {
+        match self.reprs[id.0] {
+            Some(Repr::I16(quant)) => Some(quant),
+            _ => None,
+        }
+    }
+
+    /// Rounds each number of a value to the nearest that its integers stand for.
+    pub fn round(&self, id: ValueId, values: &mut [f32]) {
+        match self.reprs[id.0] {
+            Some(Repr::I8(quant)) => quant.round(values),
+            Some(Repr::I16(quant)) => quant.round(values),
+            Some(Repr::F32) | None => {}
+        }
+    }
+
+    /// The integer representation of what a node multiplies its constants by.
     pub fn multiplicand(&self, node: &Node) -> Option<Quant> {
         let id = match node.op {
             // The product of a recurrent layer reads its own hidden states.
             Op::Recurrent(_) => node.output,
             _ => node.inputs[0],
         };
-        self.quant(id)
+        self.quant(id).or_else(|| self.int16(id).map(Quant16::symmetric))
     }
 
     /// How what an int8 product adds to its results is represented, if it adds something.
@@ -205,13 +226,12 @@ pub fn choose_scheme(
         let ends = [-128, 127].map(|q| given.dequantize(q));
         Some(if symmetric[id.0] && given.zero_point != 0 { Quant::symmetric_over(ends) } else { given })
     };
-    let computes_in_f32 = |index: usize| {
-        let node = &graph.nodes[index];
-        node.precision == Precision::F32 && !matches!(node.op, Op::Cast)
-    };
+    let limits = int16::limits(graph);
+    let mut is_int16: Vec<bool> = vec![false; graph.values.len()];
+    let has_int8 = |index: usize| graph.nodes[index].precision == Precision::Int8;
     for (index, &id) in graph.inputs.iter().enumerate() {
         let readers = graph.consumers(id);
-        wide[id.0] = !readers.is_empty() && readers.into_iter().all(computes_in_f32);
+        wide[id.0] = !readers.is_empty() && !readers.into_iter().any(has_int8);
         let known = input_ranges.get(index).copied().flatten();
         quants[id.0] = given(id).or_else(|| {
             let range = known.unwrap_or_else(|| {
@@ -224,14 +244,26 @@ pub fn choose_scheme(
     let over = |id: ValueId, range| {
         if symmetric[id.0] { Quant::symmetric_over(range) } else { Quant::even_over(range) }
     };
+    let over16 = |id: ValueId, seen: ValueId| {
+        let ends = given(seen).map(|given| [-128, 127].map(|q| given.dequantize(q)));
+        let range = ends.unwrap_or_else(|| Observer::MinMax.range(&statistics.histograms[seen.0]));
+        Quant16::over(range, limits[id.0]).symmetric()
+    };
     let mut range = |id: ValueId| {
         calibrated.push(id);
         over(id, observer.range(&statistics.histograms[id.0]))
     };
     for node in &graph.nodes {
         let output = node.output;
+        is_int16[output.0] = node.precision.is_int16() && !wide[output.0];
         if !wide[output.0] {
             quants[output.0] = match node.op {
+                // These move or select values, so that the scale stays.
+                _ if is_int16[output.0] && keeps_values(node) => {
+                    quants[node.inputs[0].0].map(|quant| rescaled(quant, node))
+                }
+                Op::Cast if is_int16[output.0] => Some(over16(output, node.inputs[0])),
+                _ if is_int16[output.0] => Some(over16(output, output)),
                 _ if let Some(given) = given(output) => Some(given),
                 // These move or select values, so that the scale stays.
                 _ if keeps_values(node) => quants[node.inputs[0].0].map(|quant| rescaled(quant, node)),
@@ -265,13 +297,18 @@ pub fn choose_scheme(
         }
     }
     let shared = share_scales_of_concatenations(graph, &mut quants);
+    int16::store_as_read(graph, &mut quants, &mut is_int16);
     calibrated.retain(|id| !shared.contains(id));
     let honoured = Honoured::of_values(graph, &quants, &calibrated);
-    let repr =
-        |(quant, wide): (Option<Quant>, bool)| if wide { Some(Repr::F32) } else { quant.map(Repr::I8) };
-    let reprs = quants.into_iter().zip(wide).map(repr).collect();
+    let repr = |(id, quant): (usize, Option<Quant>)| match quant {
+        _ if wide[id] => Some(Repr::F32),
+        Some(Quant { scale, .. }) if is_int16[id] => Some(Repr::I16(Quant16 { scale, limit: limits[id] })),
+        quant => quant.map(Repr::I8),
+    };
+    let reprs = quants.into_iter().enumerate().map(repr).collect();
     let mut scheme = Scheme { reprs, weights: vec![None; graph.values.len()], honoured };
-    for node in graph.nodes.iter().filter(|node| node.precision == Precision::Int8) {
+    let has_int8_weights = |node: &&Node| matches!(node.precision, Precision::Int8 | Precision::Int16);
+    for node in graph.nodes.iter().filter(has_int8_weights) {
         if let (Some((weights, bias)), Some(input)) = (product_constants(node), scheme.multiplicand(node)) {
             let zero = scheme.residual(node).map_or(0.0, |residual| residual.zero);
             let bias: Vec<f32> = bias.iter().map(|bias| bias - zero).collect();
@@ -373,6 +410,7 @@ fn wide_values(graph: &Graph) -> Vec<bool> {
         let takes_wide = |i: &usize| {
             let reader = &graph.nodes[*i];
             reader.precision == Precision::F32
+                || matches!(reader.op, Op::Cast) && reader.precision != Precision::Int8
                 || matches!(reader.op, Op::Softmax { .. } | Op::Recurrent(_) | Op::FinalCell(_))
         };
         let moved = |i: &usize| {
@@ -380,15 +418,11 @@ fn wide_values(graph: &Graph) -> Vec<bool> {
         };
         let read_wide = readers.iter().all(|i| takes_wide(i) || moved(i));
         let is_read = !readers.is_empty() || graph.outputs.contains(&node.output);
-        let clamped = node.clamp != Clamp::NONE;
         let can_be_made = match node.op {
-            Op::Conv(_) | Op::FullyConnected(_) => !clamped && node.inputs.len() == 1,
-            Op::Unary(_) => factor(node).is_none(),
-            Op::Softmax { .. } | Op::FinalCell(_) => true,
             // A softmax of int8 is faster than one of f32.
-            Op::MatMul => !clamped && readers.is_empty(),
+            Op::MatMul => node.clamp == Clamp::NONE && readers.is_empty(),
             Op::Reshape | Op::Transpose { .. } => made_wide(graph, index),
-            _ => false,
+            _ => can_make_wide(node),
         };
         // What a model rounds, it also reads rounded.
         let is_given = graph.value(node.output).given.is_some();
@@ -398,7 +432,7 @@ fn wide_values(graph: &Graph) -> Vec<bool> {
     // have turned out to have other readers.
     for node in &graph.nodes {
         let moves = matches!(node.op, Op::Reshape | Op::Transpose { .. });
-        if moves && node.precision == Precision::Int8 && !wide[node.inputs[0].0] {
+        if moves && node.precision != Precision::F32 && !wide[node.inputs[0].0] {
             wide[node.output.0] = false;
         }
     }
@@ -409,11 +443,22 @@ fn made_wide(graph: &Graph, index: usize) -> bool {
     let Some(before) = graph.producer(graph.nodes[index].inputs[0]) else { return false };
     let node = &graph.nodes[before];
     match node.op {
+        Op::Reshape | Op::Transpose { .. } if node.precision != Precision::F32 => made_wide(graph, before),
+        _ => can_make_wide(node),
+    }
+}
+
+/// Whether a node, but one that moves values, can leave its result in f32.
+fn can_make_wide(node: &Node) -> bool {
+    let is_int16 = node.precision.is_int16();
+    match node.op {
         _ if node.precision == Precision::F32 => true,
-        Op::Conv(_) | Op::FullyConnected(_) => node.clamp == Clamp::NONE && node.inputs.len() == 1,
-        Op::Unary(_) => factor(node).is_none(),
+        Op::Conv(_) | Op::FullyConnected(_) => {
+            node.clamp == Clamp::NONE && (is_int16 || node.inputs.len() == 1)
+        }
+        Op::Unary(_) => is_int16 || factor(node).is_none(),
+        Op::Binary(_) => is_int16,
         Op::Softmax { .. } | Op::FinalCell(_) => true,
-        Op::Reshape | Op::Transpose { .. } => made_wide(graph, before),
         _ => false,
     }
 }

@@ -39,9 +39,7 @@ impl<'a> Simulation<'a> {
     /// Runs it on one sample, as [`evaluate`] runs the graph; `observe` sees every value as the device has it.
     pub fn run(&self, inputs: &[&[f32]], mut observe: impl FnMut(ValueId, &mut [f32])) -> Vec<Vec<f32>> {
         evaluate(&self.graph, inputs, |id, values| {
-            if let Some(quant) = self.scheme.quant(id) {
-                quant.round(values);
-            }
+            self.scheme.round(id, values);
             observe(id, values);
         })
     }

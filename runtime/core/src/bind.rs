@@ -18,6 +18,7 @@ use edgepack_kernels::variants::BoundVariant;
 
 use crate::error::BindError;
 use crate::float::FloatOp;
+use crate::int16::Int16Op;
 use crate::integers::Integers;
 use crate::island::{BoundIsland, Islands};
 use crate::recurrent_f32::RecurrentF32;
@@ -57,7 +58,7 @@ pub(crate) enum BoundOp<'p> {
     Pool { args: PoolArgs, input: Span, output: Span },
     Softmax { softmax: plan::Softmax, table: Option<&'p [u16; 256]> },
     Fill(plan::Fill),
-    Copy { args: CopyArgs, input: Span, output: Span, wide: bool, table: Option<&'p [i8; 256]> },
+    Copy { args: CopyArgs, input: Span, output: Span, elem_bytes: u8, table: Option<&'p [i8; 256]> },
     Recurrent(Recurrent<'p>),
     RecurrentF32(RecurrentF32<'p>),
     MatMul(BoundProduct),
@@ -65,6 +66,7 @@ pub(crate) enum BoundOp<'p> {
     Float(FloatOp<'p>),
     Integers(Integers<'p>),
     Island(BoundIsland<'p>),
+    Int16(Int16Op<'p>),
 }
 
 /// A product of two tensors.
@@ -349,7 +351,7 @@ impl<'p> Binder<'p, '_> {
                 },
                 input: copy.input,
                 output: copy.output,
-                wide: copy.elem_bytes == 4,
+                elem_bytes: copy.elem_bytes,
                 table: copy.table.map(|table| self.table(index, table)).transpose()?,
             },
             Op::Recurrent(recurrent) => BoundOp::Recurrent(self.recurrent(index, step, &recurrent)?),
@@ -382,6 +384,11 @@ impl<'p> Binder<'p, '_> {
             Op::Island(island) => {
                 let islands = self.islands.ok_or(BindError::Island { step: index })?;
                 BoundOp::Island(BoundIsland { islands, island })
+            }
+            Op::ConvI16(_) | Op::PoolI16(_) => {
+                let package = self.package;
+                let bound = crate::int16::bind(&step.op, self.token, |span| package.constant(span));
+                BoundOp::Int16(bound.ok_or(BindError::Scratch { step: index })?)
             }
         })
     }

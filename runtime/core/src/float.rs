@@ -1,5 +1,7 @@
 //! Steps in f32: bound, and run.
 
+use core::ops::Range;
+
 use bytemuck::{cast_slice, try_cast_slice, try_cast_slice_mut};
 use edgepack_format::plan::{self, Op, Operand, Span, WeightFormat};
 use edgepack_kernels::conv::ConvShape;
@@ -78,14 +80,13 @@ pub(crate) struct BoundElementwise<'p> {
     sources: [Option<BoundSource<'p>>; OPERANDS],
     program: &'p [[u32; 2]],
     output: Span,
-    quantized: Option<(f32, OutputRange)>,
+    stored: plan::Stored,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct BoundSource<'p> {
     place: Place<'p>,
-    /// Of int8.
-    quant: Option<plan::Quant>,
+    elems: plan::Elems,
     strides: [usize; 4],
 }
 
@@ -103,16 +104,16 @@ pub(crate) fn bind<'p>(op: &Op, constant: impl Fn(Span) -> &'p [u8]) -> Option<F
         Op::Elementwise(ref op) => FloatOp::Elementwise(BoundElementwise {
             dims: op.dims.map(|dim| dim as usize),
             sources: op.sources.map(|source| {
-                let plan::Source { operand, quant, strides } = source?;
+                let plan::Source { operand, elems, strides } = source?;
                 let place = match operand {
                     Operand::Arena(span) => Place::Arena(span),
                     Operand::Constant(span) => Place::Constant(constant(span)),
                 };
-                Some(BoundSource { place, quant, strides: strides.map(|stride| stride as usize) })
+                Some(BoundSource { place, elems, strides: strides.map(|stride| stride as usize) })
             }),
             program: try_cast_slice(constant(op.program)).unwrap_or(&[]),
             output: op.output,
-            quantized: op.quantized.as_ref().map(|to| (to.multiplier, range(&to.range))),
+            stored: op.stored,
         }),
         Op::ConvF32(ref conv) => FloatOp::Conv {
             shape: conv_shape(&conv.window, conv.groups),
@@ -123,14 +124,7 @@ pub(crate) fn bind<'p>(op: &Op, constant: impl Fn(Span) -> &'p [u8]) -> Option<F
             bounds: conv.bounds,
         },
         Op::PoolF32(ref pool) => {
-            let op = match pool.op {
-                plan::PoolF32Op::Max => PoolOp::Max,
-                plan::PoolF32Op::Min => PoolOp::Min,
-                plan::PoolF32Op::Sum => PoolOp::Sum,
-                plan::PoolF32Op::Average { count_include_pad } => PoolOp::Average { count_include_pad },
-            };
-            let args = pool_args(op, &pool.window, pool.pad_after);
-            FloatOp::Pool { args, input: pool.input, output: pool.output }
+            FloatOp::Pool { args: pool_f32_args(pool), input: pool.input, output: pool.output }
         }
         Op::MatMulF32(ref product) => {
             let plan::MatMulF32 { lhs, rhs, output, .. } = *product;
@@ -160,6 +154,16 @@ pub(crate) fn weights_of<'p>(
             Weights::I8 { values: cast_slice(bytes), scales: try_cast_slice(constant(scales)).unwrap_or(&[]) }
         }
     }
+}
+
+pub(crate) fn pool_f32_args(pool: &plan::PoolF32) -> PoolArgs {
+    let op = match pool.op {
+        plan::PoolF32Op::Max => PoolOp::Max,
+        plan::PoolF32Op::Min => PoolOp::Min,
+        plan::PoolF32Op::Sum => PoolOp::Sum,
+        plan::PoolF32Op::Average { count_include_pad } => PoolOp::Average { count_include_pad },
+    };
+    pool_args(op, &pool.window, pool.pad_after)
 }
 
 /// Runs a step; `None` where its spans do not fit the arena, which validation has excluded.
@@ -253,11 +257,12 @@ fn run_elementwise(
                 }
             }
         };
-        let values = match bound.quant {
-            Some(plan::Quant { scale, zero_point }) => {
+        let values = match bound.elems {
+            plan::Elems::I8(plan::Quant { scale, zero_point }) => {
                 Source::I8 { values: cast_slice(bytes), zero_point: zero_point as i32, scale }
             }
-            None => Source::F32(try_cast_slice(bytes).ok()?),
+            plan::Elems::I16 { scale } => Source::I16 { values: try_cast_slice(bytes).ok()?, scale },
+            plan::Elems::F32 => Source::F32(try_cast_slice(bytes).ok()?),
         };
         *source = Some((values, bound.strides));
     }
@@ -265,16 +270,32 @@ fn run_elementwise(
     let elems = args.elems();
     // An instruction is about as much work as some multiply-adds.
     let work = elems as u64 * op.program.len() as u64 * 4;
-    match op.quantized {
-        Some((multiplier, range)) => {
-            team.ranges(work, elems, bytemuck::cast_slice_mut(output), |part, output: &mut [i8]| {
-                kernels.elementwise(&args, part, Sink::I8(output, multiplier, range));
-            });
+    shared(team, work, elems, op.stored, output, |part, sink| kernels.elementwise(&args, part, sink))
+}
+
+/// Shares `count` units, each as much of the output, among threads; `run` writes what it is given a place for.
+#[inline(never)]
+pub(crate) fn shared(
+    team: &mut Team<'_, impl Parallel>,
+    work: u64,
+    count: usize,
+    stored: plan::Stored,
+    output: &mut [u8],
+    run: impl Fn(Range<usize>, Sink<'_>) + Sync,
+) -> Option<()> {
+    match stored {
+        plan::Stored::F32 => {
+            let output: &mut [f32] = try_cast_slice_mut(output).ok()?;
+            team.ranges(work, count, output, |part, output| run(part, Sink::F32(output)));
         }
-        None => {
-            team.ranges(work, elems, try_cast_slice_mut(output).ok()?, |part, output: &mut [f32]| {
-                kernels.elementwise(&args, part, Sink::F32(output));
-            });
+        plan::Stored::I8 { multiplier, range: to } => {
+            let (output, to): (&mut [i8], _) = (bytemuck::cast_slice_mut(output), range(&to));
+            team.ranges(work, count, output, |part, output| run(part, Sink::I8(output, multiplier, to)));
+        }
+        plan::Stored::I16 { multiplier, bounds: [min, max] } => {
+            let output: &mut [i16] = try_cast_slice_mut(output).ok()?;
+            let to = OutputRange::sixteen(min, max);
+            team.ranges(work, count, output, |part, output| run(part, Sink::I16(output, multiplier, to)));
         }
     }
     Some(())

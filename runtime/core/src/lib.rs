@@ -20,6 +20,7 @@ compile_error!("packages are little-endian and used in place: big-endian process
 mod bind;
 mod error;
 mod float;
+mod int16;
 mod integers;
 mod io;
 mod island;
@@ -135,7 +136,8 @@ pub fn kernel_name(op: &plan::Op, scratch_bytes: u32, isa: IsaSet) -> &'static s
         plan::Op::Recurrent(_) => recurrent::select(isa).gru,
         plan::Op::Island(_) => "tract",
         _ => {
-            let name = float::kernel_name(op, isa).or(integers::Integers::kernel_name(op));
+            let name = float::kernel_name(op, isa).or(int16::kernel_name(op, isa));
+            let name = name.or(integers::Integers::kernel_name(op));
             name.unwrap_or("none")
         }
     }
@@ -148,6 +150,7 @@ pub fn step_macs(op: &plan::Op) -> u64 {
         plan::Op::MatMul(product) => mat_mul_shape(&product.geometry).macs(),
         plan::Op::Recurrent(op) => recurrent_shape(op).macs(),
         plan::Op::ConvF32(conv) => conv_shape(&conv.window, conv.groups).macs(),
+        plan::Op::ConvI16(conv) => conv_shape(&conv.window, conv.groups).macs(),
         plan::Op::MatMulF32(product) => mat_mul_shape(&product.geometry).macs(),
         plan::Op::RecurrentF32(op) => recurrent_f32_shape(op).macs(),
         plan::Op::Island(island) => island.macs,
@@ -189,13 +192,11 @@ pub fn step_type(op: &plan::Op) -> &'static str {
         plan::Op::Island(_) => "island",
         // The products are int8, the gates f32 whatever the ends are.
         plan::Op::Recurrent(_) => "int8 (f32)",
-        plan::Op::Copy(copy) => {
-            if copy.elem_bytes == 4 {
-                floats
-            } else {
-                int8
-            }
-        }
+        plan::Op::Copy(copy) => match copy.elem_bytes {
+            4 => floats,
+            2 => "int16",
+            _ => int8,
+        },
         plan::Op::MatMul(product) => {
             if product.range.is_some() {
                 int8
@@ -207,12 +208,19 @@ pub fn step_type(op: &plan::Op) -> &'static str {
         // The sums are integers; what is made of them for each row is f32.
         plan::Op::LayerNorm(_) => "int8 (f32)",
         plan::Op::Elementwise(op) => {
-            let mut sources = op.sources.iter().flatten();
-            match (sources.any(|source| source.quant.is_some()), op.quantized.is_some()) {
-                (true, true) => "int8 (f32)",
-                (true, false) => mixed,
-                (false, true) => "f32 → int8",
-                (false, false) => floats,
+            let mut sources = op.sources.iter().flatten().map(|source| source.elems);
+            let widest = sources.clone().map(|elems| elems.bytes()).max();
+            let is_int8 = sources.any(|elems| matches!(elems, plan::Elems::I8(_)));
+            match (widest, op.stored) {
+                (Some(2), plan::Stored::I8 { .. }) => "int16 → int8",
+                (Some(2), plan::Stored::I16 { .. }) => "int16 (f32)",
+                (Some(2), plan::Stored::F32) => "int16 → f32",
+                (_, plan::Stored::I16 { .. }) if is_int8 => "int8 → int16",
+                (_, plan::Stored::I16 { .. }) => "f32 → int16",
+                (_, plan::Stored::I8 { .. }) if is_int8 => "int8 (f32)",
+                (_, plan::Stored::I8 { .. }) => "f32 → int8",
+                (_, plan::Stored::F32) if is_int8 => mixed,
+                (_, plan::Stored::F32) => floats,
             }
         }
         plan::Op::QuantizeRows(_) => "f32 → int8",
@@ -221,6 +229,12 @@ pub fn step_type(op: &plan::Op) -> &'static str {
             plan::RecurrentProduct::Dynamic { .. } => "int8 (f32)",
             plan::RecurrentProduct::F32(_) => floats,
         },
+        plan::Op::ConvI16(conv) => match conv.stored {
+            plan::Stored::I16 { .. } => "int16",
+            plan::Stored::I8 { .. } => "int16 → int8",
+            plan::Stored::F32 => "int16 → f32",
+        },
+        plan::Op::PoolI16(_) => "int16",
         plan::Op::ConvF32(_) | plan::Op::PoolF32(_) | plan::Op::MatMulF32(_) | plan::Op::LayerNormF32(_) => {
             floats
         }

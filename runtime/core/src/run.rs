@@ -286,12 +286,16 @@ fn run_step(
             arena.get_mut(bounds(fill.output))?.fill(fill.value as u8);
             Some(())
         }
-        BoundOp::Copy { ref args, input, output, wide, table } => {
+        BoundOp::Copy { ref args, input, output, elem_bytes, table } => {
             let (input, output) = pair(arena, input, output)?;
             match table {
-                _ if wide => {
+                _ if elem_bytes == 4 => {
                     let output = try_cast_slice_mut::<u8, u32>(output).ok()?;
                     copy(args, try_cast_slice(input).ok()?, output, |x: u32| x);
+                }
+                _ if elem_bytes == 2 => {
+                    let output = try_cast_slice_mut::<u8, u16>(output).ok()?;
+                    copy(args, try_cast_slice(input).ok()?, output, |x: u16| x);
                 }
                 Some(table) => copy(args, input, output, |x| table[(x ^ 0x80) as usize] as u8),
                 None => copy(args, input, output, |x| x),
@@ -310,6 +314,7 @@ fn run_step(
         BoundOp::Integers(ref op) => op.run(arena),
         BoundOp::RecurrentF32(ref op) => op.run(&step.float_kernels, step.scratch, packed, arena),
         BoundOp::Island(ref island) => island.run(arena),
+        BoundOp::Int16(ref op) => crate::int16::run(op, arena, team),
         BoundOp::Float(ref op) => crate::float::run(op, &step.float_kernels, step.scratch, arena, team),
     }
 }

@@ -62,6 +62,8 @@ fn kind(op: &Op) -> &'static str {
         Op::QuantizeRows(_) => "quantize rows",
         Op::RecurrentF32(_) => "recurrent f32",
         Op::Island(_) => "island",
+        Op::ConvI16(_) => "conv i16",
+        Op::PoolI16(_) => "pool i16",
     }
 }
 
@@ -83,6 +85,11 @@ fn work(op: &Op) -> u64 {
         Op::PoolF32(pool) => u64::from(pool.output.bytes) * size(&pool.window.kernel),
         Op::MatMulF32(product) => size(&product.geometry.batch).saturating_mul(size(&product.geometry.sizes)),
         Op::RecurrentF32(op) => u64::from(op.steps) * u64::from(op.weights.bytes) * u64::from(op.batch),
+        Op::ConvI16(conv) => {
+            let channels = u64::from(conv.window.input_dims[3] / conv.groups);
+            (u64::from(conv.output.bytes) * size(&conv.window.kernel)).saturating_mul(channels)
+        }
+        Op::PoolI16(op) => u64::from(op.pool.output.bytes) * size(&op.pool.window.kernel),
         Op::Recurrent(op) => u64::from(op.steps) * u64::from(op.weights.bytes) * u64::from(op.batch),
         _ => 0,
     }
@@ -196,7 +203,7 @@ fn plans_that_validation_accepts_run_to_their_end_and_write_only_their_outputs()
     println!("refused for: {refused:?}");
     assert!(run_count > CASES / 3, "too few plans were accepted for this to test anything");
     assert!(too_long < CASES / 50);
-    assert!(kinds.len() == 24 && kinds.values().all(|&count| count > 300), "{kinds:?}");
+    assert!(kinds.len() == 26 && kinds.values().all(|&count| count > 300), "{kinds:?}");
     // Where nearly all is accepted, too little of it is hostile.
     assert!(refused.values().sum::<u32>() > CASES as u32 / 10 && refused.len() > 25, "{refused:?}");
     assert!(compared > 0 || tokens().len() == 1);

@@ -4,7 +4,7 @@
 //! [`Head::outputs`] times [`Output`] and [`Head::steps`] times [`Step`]. It is read one value at a
 //! time, so that a reader needs no memory of its own.
 //!
-//! Tensors of the device are int8 or f32, contiguous, and lie in the arena in the order that each operation
+//! Tensors of the device are int8, int16 or f32, contiguous, and lie in the arena in the order that each operation
 //! documents (NHWC for the spatial ones). Constants lie in the weights section.
 //!
 //! [postcard]: https://postcard.jamesmunns.com/wire-format
@@ -12,16 +12,18 @@
 mod elem;
 mod float;
 mod geometry;
+mod int16;
 mod integers;
 mod island;
 
 pub use elem::ElemType;
 pub use float::{
-    ConvF32, Elementwise, F32_OPERANDS, F32_PANEL, F32_REGISTERS, Function, Instruction, LayerNormF32,
-    MatMulF32, PoolF32, PoolF32Op, QuantizeRows, Quantized, RecurrentF32, RecurrentProduct, Source,
+    ConvF32, Elementwise, Elems, F32_OPERANDS, F32_PANEL, F32_REGISTERS, Function, Instruction, LayerNormF32,
+    MatMulF32, PoolF32, PoolF32Op, QuantizeRows, RecurrentF32, RecurrentProduct, Source, Stored,
     WeightFormat,
 };
 pub use geometry::{MatMulGeometry, Window};
+pub use int16::{ConvI16, I16_PANEL, PoolI16, ResidualI16};
 pub use integers::{Convert, Gather, Scatter, TopK};
 pub use island::{Island, IslandTensor};
 use serde::{Deserialize, Serialize};
@@ -204,6 +206,10 @@ pub enum Op {
     RecurrentF32(RecurrentF32),
     /// A part of the model that tract runs.
     Island(Island),
+    /// Convolution, depthwise convolution, fully connected, of int16 with int8 or int16 weights.
+    ConvI16(ConvI16),
+    /// Pooling of int16.
+    PoolI16(PoolI16),
 }
 
 /// Zero point and bounds of an int8 result.
@@ -411,7 +417,7 @@ pub struct Copy {
     pub input: Span,
     /// In the arena: the whole tensor, of which the copy may write a part.
     pub output: Span,
-    /// Bytes of an element: 1 or 4.
+    /// Bytes of an element: 1, 2 or 4.
     pub elem_bytes: u8,
     /// The block, outermost dimension first; unused ones are 1.
     pub dims: [u32; MAX_RANK],

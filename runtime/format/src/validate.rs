@@ -3,6 +3,7 @@
 
 mod float;
 mod geometry;
+mod int16;
 mod integers;
 mod ops;
 

@@ -61,6 +61,11 @@ impl Reader<'_> {
         value
     }
 
+    fn zigzag(&mut self) -> i64 {
+        let value = self.varint();
+        (value >> 1) as i64 ^ -((value & 1) as i64)
+    }
+
     fn varints<const N: usize>(&mut self) -> [u64; N] {
         std::array::from_fn(|_| self.varint())
     }
@@ -175,7 +180,7 @@ impl Reader<'_> {
 
 #[test]
 fn the_page_is_enough_to_read_heads_inputs_and_outputs() {
-    read("Head", |head| assert_eq!(head.varints(), [1280, 1, 2, 38, 1 << 40]));
+    read("Head", |head| assert_eq!(head.varints(), [1280, 1, 2, 43, 1 << 40]));
     read("image", |input| {
         assert_eq!((input.text().as_str(), input.byte()), ("image", 4));
         assert_eq!((input.varints(), input.varints()), ([1, 2, 4, 4, 1, 1], [0, 32]));
@@ -389,6 +394,49 @@ fn the_page_is_enough_to_read_operations_in_f32() {
         assert_eq!((norm.varints(), norm.varint()), ([128, 128, 256, 128], 8));
         let [gamma, beta] = [norm.varints::<2>(), norm.varints::<2>()];
         assert_eq!((gamma[1], beta, norm.f32()), (32, [gamma[0] + 32, 32], 0.0625));
+    });
+}
+
+#[test]
+fn the_page_is_enough_to_read_operations_of_int16() {
+    read_step("cast_to_i16", [0, 0], 10, |step| {
+        assert_eq!((step.byte(), step.varints(), step.byte()), (1, [0, 256, 128], 0));
+        assert_eq!((step.varints(), step.byte(), step.byte()), ([32, 8, 2, 1], 0, 0));
+        assert_eq!((step.varints(), step.byte(), step.f32()), ([128, 64], 2, 64.0));
+        assert_eq!((step.zigzag(), step.zigzag()), (-32767, 32767));
+        assert_eq!((step.varints(), step.varints::<2>()[1]), ([1, 4, 4, 2], 8));
+    });
+    read_step("cast_from_i16", [0, 0], 10, |step| {
+        assert_eq!((step.byte(), step.varints(), step.byte()), (1, [0, 128, 64], 2));
+        assert_eq!((step.f32(), step.varints(), step.byte(), step.byte()), (0.015625, [32, 8, 2, 1], 0, 0));
+        assert_eq!((step.varints(), step.byte(), step.varints()), ([256, 128], 0, [1, 4, 4, 2]));
+        assert_eq!(step.varints::<2>()[1], 8);
+    });
+    read_step("conv_i16", [0, 0], 22, |conv| {
+        assert_eq!((conv.varints(), conv.varints()), ([128, 64], [256, 24]));
+        assert_eq!((conv.varints(), conv.varints()), ([1, 4, 4, 2], [1, 2, 2, 3]));
+        assert_eq!((conv.varints(), conv.varint()), ([3, 3, 2, 2, 1, 1, 1, 1], 1));
+        assert_eq!(conv.byte(), 1);
+        let [weights, multiplier, bias] = std::array::from_fn(|_| conv.varints::<2>());
+        assert_eq!((weights[1], multiplier, bias[1]), (3 * 3 * 16 * 2, [weights[0] + 288, 12], 12));
+        assert_eq!((conv.byte(), conv.varints(), conv.f32()), (1, [320, 24], 0.5));
+        assert_eq!((conv.byte(), conv.f32(), conv.zigzag(), conv.zigzag()), (2, 4.0, 0, 8191));
+    });
+    read_step("depthwise_i16", [0, 0], 22, |conv| {
+        assert_eq!((conv.varints(), conv.varints()), ([128, 64], [256, 128]));
+        assert_eq!((conv.varints(), conv.varints()), ([1, 4, 4, 2], [1, 4, 4, 2]));
+        assert_eq!((conv.varints(), conv.varint()), ([3, 3, 1, 1, 1, 1, 1, 1], 2));
+        assert_eq!(conv.byte(), 2);
+        let [weights, multiplier, bias] = std::array::from_fn(|_| conv.varints::<2>());
+        assert_eq!((weights[1], multiplier, bias[1]), (36, [weights[0] + 36, 8], 8));
+        assert_eq!((conv.byte(), conv.byte()), (0, 0));
+    });
+    read_step("average_i16", [0, 0], 23, |pool| {
+        assert_eq!((pool.varint(), pool.byte()), (3, 0));
+        assert_eq!((pool.varints(), pool.varints()), ([128, 64], [320, 16]));
+        assert_eq!((pool.varints(), pool.varints()), ([1, 4, 4, 2], [1, 2, 2, 2]));
+        assert_eq!((pool.varints(), pool.varints()), ([3, 3, 2, 2, 1, 1], [1, 1, 0, 0]));
+        assert_eq!((pool.f32(), pool.zigzag(), pool.zigzag()), (1.5, -32767, 32767));
     });
 }
 

@@ -3,11 +3,11 @@
 //!
 //! ```text
 //! acc[n] = sum of x * w over ky, kx, c                            in int32
-//! y[n]   = (f32(acc[n]) * multiplier[n] + bias[n]) + f32(r[n]) * residual_multiplier
+//! y[n]   = (f32(acc[n]) * multiplier[n] + bias[n]) + f32(r[n]) * scale
 //! ```
 //! Activations are symmetric: what is outside the image is 0, and contributes nothing. Sums wrap around, as
 //! vectors' do, in whatever order they are made; the packager bounds the activations and the weights so that
-//! none ever does. `y` is f32, or becomes int16 by [`OutputRange::quantize16`]. Every operation on f32 is
+//! none ever does. `y` is written as an element-wise step's results are. Every operation on f32 is
 //! rounded, none contracted, so that the bits are the same on every processor.
 //!
 //! Weights lie in panels of [`PANEL`] channels and pairs of terms, `[groups][panels][kh][pairs][PANEL][2]`:
@@ -25,9 +25,9 @@ mod x86;
 use core::ops::Range;
 
 use crate::conv::ConvShape;
+use crate::float::elementwise::Sink;
 use crate::float::math::canonical;
 use crate::isa::{IsaSet, IsaToken};
-use crate::requantize::OutputRange;
 
 /// Channels of a panel of weights.
 pub const PANEL: usize = 16;
@@ -58,19 +58,10 @@ pub struct ConvArgs<'a> {
     pub weights: Weights<'a>,
     /// `[out_channels]`.
     pub multiplier: &'a [f32],
-    /// `[out_channels]`, in units of the output.
+    /// `[out_channels]`.
     pub bias: &'a [f32],
-    /// What is added, of the whole output's dimensions, and its scale over the output's.
+    /// What is added, of the whole output's dimensions, and its scale.
     pub residual: Option<(&'a [i16], f32)>,
-}
-
-/// What a step writes.
-#[derive(Debug)]
-pub enum Sink<'a> {
-    /// f32.
-    F32(&'a mut [f32]),
-    /// int16.
-    I16(&'a mut [i16], OutputRange),
 }
 
 /// Pairs of terms of a kernel row.
@@ -315,8 +306,13 @@ fn store(
         Sink::F32(output) => {
             output[start..start + count].copy_from_slice(&results.map(canonical)[..count]);
         }
-        Sink::I16(output, range) => {
-            output[start..start + count].copy_from_slice(&results.map(|y| range.quantize16(y))[..count]);
+        Sink::I8(output, multiplier, range) => {
+            let results = results.map(|y| range.quantize(y * *multiplier));
+            output[start..start + count].copy_from_slice(&results[..count]);
+        }
+        Sink::I16(output, multiplier, range) => {
+            let results = results.map(|y| range.quantize16(y * *multiplier));
+            output[start..start + count].copy_from_slice(&results[..count]);
         }
     }
 }

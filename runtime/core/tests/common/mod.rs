@@ -141,6 +141,8 @@ pub fn written(op: &Op) -> Span {
         Op::QuantizeRows(op) => op.output,
         Op::RecurrentF32(op) => op.output,
         Op::Island(op) => op.output,
+        Op::ConvI16(op) => op.output,
+        Op::PoolI16(op) => op.pool.output,
     }
 }
 

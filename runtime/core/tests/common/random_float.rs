@@ -2,8 +2,7 @@
 
 use edgepack_core::format::plan::{
     ConvF32, Elementwise, F32_PANEL, Instruction, LayerNormF32, MatMulF32, Op, Operand, PoolF32, PoolF32Op,
-    Quant, QuantizeRows, Quantized, Recurrent, RecurrentF32, RecurrentProduct, Source, Span, WeightFormat,
-    Window,
+    QuantizeRows, Recurrent, RecurrentF32, RecurrentProduct, Source, Span, WeightFormat, Window,
 };
 
 use super::{PROGRAMS, RandomPlan, contiguous, elems, reach, span};
@@ -126,9 +125,8 @@ impl RandomPlan {
         let most = self.rng.pick(&[[5, 5, 5, 5], [1, 2, 3, 150]]);
         let dims = most.map(|most| self.rng.between(1, most));
         let own = contiguous(dims);
-        let quantized =
-            self.rng.one_in(2).then(|| Quantized { multiplier: self.multiplier(), range: self.range() });
-        let elem_bytes = if quantized.is_some() { 1 } else { 4 };
+        let stored = self.stored();
+        let elem_bytes = stored.bytes();
         let output = self.anywhere(elems(&dims) * elem_bytes, elem_bytes);
         let sources = [(); 3].map(|()| {
             if self.rng.one_in(4) {
@@ -139,23 +137,22 @@ impl RandomPlan {
                 1 => own.map(|stride| if self.rng.one_in(2) { 0 } else { stride }),
                 _ => own.map(|_| self.rng.between(0, 9)),
             };
-            let quant =
-                self.rng.one_in(2).then(|| Quant { scale: self.multiplier(), zero_point: self.rng.int8() });
-            let elem_bytes = if quant.is_some() { 1 } else { 4 };
+            let elems = self.elements();
+            let elem_bytes = elems.bytes();
             let bytes = reach(&dims, &strides) * elem_bytes;
             let operand = match elem_bytes {
-                1 if self.rng.one_in(3) => Operand::Constant(self.bytes(bytes, 1)),
+                1 | 2 if self.rng.one_in(3) => Operand::Constant(self.bytes(bytes, elem_bytes)),
                 4 if bytes < 1024 && self.rng.one_in(2) => Operand::Constant(self.floats(bytes / 4)),
                 _ => Operand::Arena(self.apart(bytes, elem_bytes, &[output])),
             };
-            Some(Source { operand, quant, strides: self.numbers(strides) })
+            Some(Source { operand, elems, strides: self.numbers(strides) })
         });
         let [start, bytes] = PROGRAMS[self.rng.between(0, PROGRAMS.len() as u32 - 1) as usize];
         let [offset, bytes] = self.numbers([self.programs + start, bytes]);
-        Elementwise { sources, output, quantized, dims: self.numbers(dims), program: span(offset, bytes) }
+        Elementwise { sources, output, stored, dims: self.numbers(dims), program: span(offset, bytes) }
     }
 
-    fn conv_f32(&mut self) -> ConvF32 {
+    pub(super) fn conv_f32(&mut self) -> ConvF32 {
         let [vertical, horizontal] = [self.axis(), self.axis()];
         let (in_channels, out_channels, groups) = match self.rng.between(0, 3) {
             0 => {
@@ -204,12 +201,17 @@ impl RandomPlan {
 
     /// Of the floats behind the bytes.
     fn many_floats(&mut self, count: u32) -> Span {
+        self.many_bytes(count.wrapping_mul(4))
+    }
+
+    /// Their bytes.
+    pub(super) fn many_bytes(&mut self, count: u32) -> Span {
         let offset = self.programs - super::MANY_FLOATS;
-        let [offset, bytes] = self.numbers([offset, count.wrapping_mul(4)]);
+        let [offset, bytes] = self.numbers([offset, count]);
         span(offset, bytes)
     }
 
-    fn pool_f32(&mut self) -> PoolF32 {
+    pub(super) fn pool_f32(&mut self) -> PoolF32 {
         let [vertical, horizontal] = [self.axis(), self.axis()];
         let channels = self.rng.pick(&[1, 3, 16, 17]);
         let input_dims = [1, vertical[0], horizontal[0], channels];

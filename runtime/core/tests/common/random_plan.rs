@@ -14,6 +14,8 @@ use crate::common::{Aligned, Model, range, scratch_bytes, shape, span, values};
 
 #[path = "random_float.rs"]
 mod float;
+#[path = "random_int16.rs"]
+mod int16;
 #[path = "random_integers.rs"]
 mod integers;
 
@@ -221,7 +223,7 @@ impl RandomPlan {
     }
 
     fn step(&mut self) -> Step<'static> {
-        let op = match self.rng.between(0, 19) {
+        let op = match self.rng.between(0, 20) {
             0..=2 => Op::Conv(self.conv()),
             3 | 4 => Op::Binary(self.binary()),
             5 => Op::Lookup(self.lookup()),
@@ -236,6 +238,7 @@ impl RandomPlan {
             11 => Op::Recurrent(self.recurrent()),
             12 => Op::Copy(self.copy()),
             18 | 19 => self.integer_step(),
+            20 => self.int16_step(),
             _ => self.float_step(),
         };
         let scratch = match &op {

@@ -1,4 +1,4 @@
-//! Operations in f32, and casts from and to int8.
+//! Operations in f32, and casts from and to int8 and int16.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,31 +18,57 @@ pub const F32_REGISTERS: u8 = 8;
 pub struct Source {
     /// Where it lies.
     pub operand: Operand,
-    /// For int8: what its values stand for. Without: f32.
-    pub quant: Option<Quant>,
+    /// What its elements are.
+    pub elems: Elems,
     /// Distances in elements, by dimension of the output; 0 where it is broadcast.
     pub strides: [u32; 4],
 }
 
-/// How f32 results become int8: `quantize(x * multiplier)`.
+/// What the elements of an operand are, and stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Quantized {
-    /// 1 / output scale: finite and positive.
-    pub multiplier: f32,
-    /// The result.
-    pub range: Range,
+pub enum Elems {
+    /// f32.
+    F32,
+    /// int8: `(x - zero_point) * scale`.
+    I8(Quant),
+    /// int16: `x * scale`.
+    I16 {
+        /// Finite and positive.
+        scale: f32,
+    },
+}
+
+/// What f32 results become.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Stored {
+    /// They stay so.
+    F32,
+    /// int8: `quantize(x * multiplier)`.
+    I8 {
+        /// 1 / output scale: finite and positive.
+        multiplier: f32,
+        /// The result.
+        range: Range,
+    },
+    /// int16: the same with a zero point of 0.
+    I16 {
+        /// 1 / output scale: finite and positive.
+        multiplier: f32,
+        /// The least and the greatest result.
+        bounds: [i16; 2],
+    },
 }
 
 /// A program of [`Instruction`]s, run for each element: the result is what the last one gives. Reads and
-/// writes int8 or f32.
+/// writes int8, int16 or f32.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Elementwise {
     /// What [`Function::Load`] loads.
     pub sources: [Option<Source>; F32_OPERANDS],
     /// In the arena; overlaps no source.
     pub output: Span,
-    /// For an output of int8; without, it is f32.
-    pub quantized: Option<Quantized>,
+    /// What the result becomes.
+    pub stored: Stored,
     /// Dimensions of the output, contiguous in this order; unused ones are 1.
     pub dims: [u32; 4],
     /// Constants: [`Instruction`]s of 8 bytes, 1 to 256 of them.
@@ -86,7 +112,7 @@ impl Instruction {
 /// What an instruction does; its code is its place here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Function {
-    /// An element of a source; of int8 `f32(x - zero_point) * scale`.
+    /// An element of a source; as [`Elems`] says.
     Load,
     /// The constant.
     Constant,

@@ -21,8 +21,8 @@ fn instruction(function: Function, to: u8, a: u8, b: u8, value: f32) -> [u8; Ins
 
 impl Parts {
     pub(super) fn floats(constants: &mut Constants) -> Vec<(&'static str, Op)> {
-        let quant = Some(Quant { scale: 0.25, zero_point: 5 });
-        let image = Source { operand: Operand::Arena(span(0, 32)), quant, strides: [32, 8, 2, 1] };
+        let elems = Elems::I8(Quant { scale: 0.25, zero_point: 5 });
+        let image = Source { operand: Operand::Arena(span(0, 32)), elems, strides: [32, 8, 2, 1] };
         let factors = Operand::Constant(constants.floats([0.5, -3.0]));
         let program = [
             instruction(Function::Load, 0, 0, 0, 0.0),
@@ -34,19 +34,19 @@ impl Parts {
         let elementwise = Elementwise {
             sources: [
                 Some(image),
-                Some(Source { operand: factors, quant: None, strides: [0, 0, 0, 1] }),
+                Some(Source { operand: factors, elems: Elems::F32, strides: [0, 0, 0, 1] }),
                 None,
             ],
             output: span(128, 128),
-            quantized: None,
+            stored: Stored::F32,
             dims: [1, 4, 4, 2],
             program: constants.bytes(program.concat()),
         };
-        let floats = Source { operand: Operand::Arena(span(128, 128)), quant: None, ..image };
+        let floats = Source { operand: Operand::Arena(span(128, 128)), elems: Elems::F32, ..image };
         let cast = Elementwise {
             sources: [Some(floats), None, None],
             output: span(0, 32),
-            quantized: Some(Quantized { multiplier: 4.0, range: FULL }),
+            stored: Stored::I8 { multiplier: 4.0, range: FULL },
             program: constants.bytes(instruction(Function::Load, 0, 0, 0, 0.0)),
             ..elementwise
         };
@@ -217,25 +217,25 @@ fn element_wise_steps_that_lie_are_refused() {
         }),
         ("output in place", at(CAST), OVERLAPS_SOURCE, |p| elementwise(p, CAST).output.offset = 128),
         ("multiplier 0", at(CAST), "multiplier", |p| {
-            elementwise(p, CAST).quantized.as_mut().unwrap().multiplier = 0.0;
+            elementwise(p, CAST).stored = Stored::I8 { multiplier: 0.0, range: FULL };
         }),
         ("multiplier NaN", at(CAST), "multiplier", |p| {
-            elementwise(p, CAST).quantized.as_mut().unwrap().multiplier = f32::NAN;
+            elementwise(p, CAST).stored = Stored::I8 { multiplier: f32::NAN, range: FULL };
         }),
         ("unordered range", at(CAST), "range", |p| {
-            elementwise(p, CAST).quantized.as_mut().unwrap().range.min = 127;
-            elementwise(p, CAST).quantized.as_mut().unwrap().range.max = -128;
+            let range = Range { min: 127, max: -128, ..FULL };
+            elementwise(p, CAST).stored = Stored::I8 { multiplier: 4.0, range };
         }),
         ("source that is too short", at(ELEMENTWISE), "source", |p| source(p, 0).strides[1] = 9),
         ("source behind the arena", at(ELEMENTWISE), "source", |p| {
             source(p, 0).operand = Operand::Arena(span(1270, 32));
         }),
-        ("source of f32 that is too short", at(ELEMENTWISE), "source", |p| source(p, 0).quant = None),
+        ("source of f32 that is too short", at(ELEMENTWISE), "source", |p| source(p, 0).elems = Elems::F32),
         ("source of f32 at an odd place", at(CAST), "source", |p| {
             elementwise(p, CAST).sources[0].as_mut().unwrap().operand = Operand::Arena(span(130, 128));
         }),
         ("scale 0", at(ELEMENTWISE), "scale", |p| {
-            source(p, 0).quant = Some(Quant { scale: 0.0, zero_point: 0 });
+            source(p, 0).elems = Elems::I8(Quant { scale: 0.0, zero_point: 0 });
         }),
         ("constant that is too short", at(ELEMENTWISE), "source", |p| source(p, 1).strides[3] = 2),
         ("constant behind the constants", at(ELEMENTWISE), "source", |p| {

@@ -390,7 +390,7 @@ fn fills_and_copies_that_lie_are_refused() {
         ("fill that overflows", at(FILL), "output", |p| fill(p, FILL).output.bytes = u32::MAX),
         ("fill of nothing", at(FILL), "output", |p| fill(p, FILL).output.bytes = 0),
         ("elements of 0 bytes", at(PAD), "elem_bytes", |p| copy(p, PAD).elem_bytes = 0),
-        ("elements of 2 bytes", at(TRANSPOSE), "elem_bytes", |p| copy(p, TRANSPOSE).elem_bytes = 2),
+        ("elements of 3 bytes", at(TRANSPOSE), "elem_bytes", |p| copy(p, TRANSPOSE).elem_bytes = 3),
         ("elements of 255 bytes", at(PAD), "elem_bytes", |p| copy(p, PAD).elem_bytes = 255),
         ("table for f32", at(TRANSPOSE), "table", |p| copy(p, TRANSPOSE).table = Some(span(0, 256))),
         ("table of 255", at(PAD), "table", |p| copy(p, PAD).table = Some(span(0, 255))),

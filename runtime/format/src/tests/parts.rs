@@ -46,6 +46,11 @@ pub(super) const DEPTHWISE_I8: usize = 34;
 pub(super) const QUANTIZE_ROWS: usize = 35;
 pub(super) const GRU_F32: usize = 36;
 pub(super) const LSTM_DYNAMIC: usize = 37;
+pub(super) const CAST_TO_I16: usize = 38;
+pub(super) const CAST_FROM_I16: usize = 39;
+pub(super) const CONV_I16: usize = 40;
+pub(super) const DEPTHWISE_I16: usize = 41;
+pub(super) const AVERAGE_I16: usize = 42;
 
 /// What a package is made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -150,7 +155,8 @@ impl Parts {
             .chain(Self::recurrent(&mut constants))
             .chain(Self::floats(&mut constants))
             .chain(Self::integers(&mut constants))
-            .chain(Self::schemes(&mut constants));
+            .chain(Self::schemes(&mut constants))
+            .chain(Self::int16(&mut constants));
         let steps: Vec<Step<'_>> = steps
             .map(|(name, op)| {
                 let scratch = match name {
@@ -490,3 +496,5 @@ operation!(scatter, Scatter);
 operation!(top_k, TopK);
 operation!(quantize_rows, QuantizeRows);
 operation!(recurrent_f32, RecurrentF32);
+operation!(conv_i16, ConvI16);
+operation!(pool_i16, PoolI16);

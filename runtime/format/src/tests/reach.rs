@@ -135,7 +135,7 @@ fn uses(op: &Op) -> Vec<Use> {
         Op::Fill(op) => std::vec![written(op.output, op.output.bytes as u128, 1)],
         Op::Copy(op) => {
             let elem_bytes = op.elem_bytes as u128;
-            assert!(elem_bytes == 1 || elem_bytes == 4);
+            assert!(matches!(elem_bytes, 1 | 2 | 4));
             let table = op.table.map(|table| constant(table, 256, 1));
             [
                 used(op.input, walk(op.input_start, &op.dims, &op.input_strides), elem_bytes),
@@ -179,14 +179,13 @@ fn float_uses(op: &Op) -> Vec<Use> {
     match op {
         Op::Elementwise(op) => {
             let sources = op.sources.iter().flatten().map(|source| {
-                let (elems, elem_bytes) =
-                    (walk(0, &op.dims, &source.strides), if source.quant.is_some() { 1 } else { 4 });
+                let (elems, elem_bytes) = (walk(0, &op.dims, &source.strides), source.elems.bytes().into());
                 match source.operand {
                     Operand::Arena(span) => used(span, elems, elem_bytes),
                     Operand::Constant(span) => constant(span, elems, elem_bytes),
                 }
             });
-            let elem_bytes = if op.quantized.is_some() { 1 } else { 4 };
+            let elem_bytes = op.stored.bytes().into();
             sources
                 .chain([
                     written(op.output, volume(&op.dims), elem_bytes),
@@ -330,7 +329,13 @@ fn float_uses(op: &Op) -> Vec<Use> {
             });
             uses
         }
-        other => panic!("{other:?} is neither of f32 nor of integers"),
+        Op::ConvI16(op) => conv_i16_uses(op),
+        Op::PoolI16(op) => {
+            assert!(op.multiplier > 0.0 && op.bounds[0] <= op.bounds[1]);
+            let of_f32 = float_uses(&Op::PoolF32(op.pool));
+            of_f32.into_iter().map(|one| Use { elem_bytes: 2, ..one }).collect()
+        }
+        other => panic!("{other:?} is none of f32, integers and int16"),
     }
 }
 
@@ -350,6 +355,29 @@ fn scales(format: WeightFormat, channels: u128) -> Use {
         WeightFormat::I8 { scales } => constant(scales, channels, 4),
         _ => constant(Span { offset: 0, bytes: 4 }, 1, 4),
     }
+}
+
+fn conv_i16_uses(op: &ConvI16) -> Vec<Use> {
+    let window = &op.window;
+    let [out_n, out_h, out_w, channels] = window.output_dims;
+    assert!(out_n == window.input_dims[0] && out_h > 0 && out_w > 0);
+    assert!(window.stride.iter().chain(&window.dilation).chain(&window.kernel).all(|&size| size > 0));
+    let per_row = volume(&[window.kernel[1], window.input_dims[3] / op.groups]);
+    let weights = if op.groups > 1 && op.groups == channels && channels == window.input_dims[3] {
+        volume(&[window.kernel[0], window.kernel[1], channels])
+    } else {
+        let panels = op.groups as u128 * ((channels / op.groups) as u128).div_ceil(16);
+        panels * window.kernel[0] as u128 * per_row.div_ceil(2) * 32
+    };
+    let mut uses = std::vec![
+        used(op.input, volume(&window.input_dims), 2),
+        written(op.output, volume(&window.output_dims), op.stored.bytes().into()),
+        constant(op.weights, weights, op.weight_bytes.into()),
+        constant(op.multiplier, channels as u128, 4),
+        constant(op.bias, channels as u128, 4),
+    ];
+    uses.extend(op.residual.map(|residual| used(residual.span, volume(&window.output_dims), 2)));
+    uses
 }
 
 fn mat_mul_uses(op: &MatMul) -> Vec<Use> {

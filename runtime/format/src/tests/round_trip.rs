@@ -127,6 +127,6 @@ fn the_bytes_of_every_operation_are_those_of_format_5() {
     assert!(include_str!("../../FORMAT.md").contains(&vectors), "FORMAT.md should have:\n{vectors}");
     let package = parts.package();
     let hash = blake3::hash(&package).to_hex();
-    let expected = "dfbe55d60ee3361551550e7d59f1585136eb93a3ccc4b30f3d37f89d29a2348f";
-    assert_eq!((package.len(), hash.as_str()), (7183, expected));
+    let expected = "66d802cfc967c3f4156813d6e451f266e950407ff2493c99c2627966874b02b1";
+    assert_eq!((package.len(), hash.as_str()), (7823, expected));
 }

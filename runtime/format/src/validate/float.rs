@@ -4,31 +4,40 @@ use super::geometry::{self, Ends, OVERLAPS_INPUT};
 use super::ops::{MAX_STATE, RecurrentTensors, TOO_LITTLE_SCRATCH, aligned, int8_matrix, positive, range};
 use super::{Bounds, Check, extent, overlap, product, require};
 use crate::plan::{
-    ConvF32, Elementwise, F32_PANEL, F32_REGISTERS, Function, Instruction, LayerNormF32, MatMulF32, Operand,
-    PoolF32, PoolF32Op, QuantizeRows, RecurrentF32, RecurrentProduct, Span, WeightFormat,
+    ConvF32, Elementwise, Elems, F32_PANEL, F32_REGISTERS, Function, Instruction, LayerNormF32, MatMulF32,
+    Operand, PoolF32, PoolF32Op, QuantizeRows, RecurrentF32, RecurrentProduct, Span, Stored, WeightFormat,
 };
 
 /// Instructions of a program.
 const MAX_INSTRUCTIONS: usize = 256;
 
+/// How results are written.
+pub(super) fn stored(stored: &Stored) -> Check {
+    let multiplier = match stored {
+        Stored::F32 => return Ok(()),
+        Stored::I8 { multiplier, range: to } => {
+            range(to)?;
+            multiplier
+        }
+        Stored::I16 { multiplier, bounds: [min, max] } => {
+            require(min <= max, "bounds")?;
+            multiplier
+        }
+    };
+    require(positive(*multiplier), "multiplier")
+}
+
 pub(super) fn elementwise(op: &Elementwise, bounds: &Bounds<'_>) -> Check {
     let elems = product(&op.dims);
-    match &op.quantized {
-        Some(quantized) => {
-            bounds.arena(op.output, elems, 1, "output")?;
-            require(positive(quantized.multiplier), "multiplier")?;
-            range(&quantized.range)?;
-        }
-        None => bounds.arena(op.output, elems, 4, "output")?,
-    }
+    bounds.arena(op.output, elems, op.stored.bytes(), "output")?;
+    stored(&op.stored)?;
     for source in op.sources.iter().flatten() {
-        let elem_bytes = match &source.quant {
-            Some(quant) => {
-                super::quant(quant)?;
-                1
-            }
-            None => 4,
-        };
+        match &source.elems {
+            Elems::F32 => {}
+            Elems::I8(quant) => super::quant(quant)?,
+            Elems::I16 { scale } => require(positive(*scale), "scale")?,
+        }
+        let elem_bytes = source.elems.bytes();
         let needed = extent(0, &op.dims, &source.strides);
         let holds = |span: Span| needed.is_some_and(|needed| needed <= span.bytes / elem_bytes);
         match source.operand {
@@ -156,8 +165,9 @@ pub(super) fn recurrent(op: &RecurrentF32, bounds: &Bounds<'_>, scratch: Span) -
     bounds.floats(op.initial_state, states, bounded, "initial_state")
 }
 
-pub(super) fn pool(op: &PoolF32, bounds: &Bounds<'_>) -> Check {
-    let ends = Ends { input: (op.input, 4), output: (op.output, 4) };
+/// Of elements of so many bytes.
+pub(super) fn pool(op: &PoolF32, elem_bytes: u32, bounds: &Bounds<'_>) -> Check {
+    let ends = Ends { input: (op.input, elem_bytes), output: (op.output, elem_bytes) };
     let positions = geometry::pool(&op.window, op.pad_after, ends, bounds)?;
     match op.op {
         // The number of positions, which f32 holds exactly.

@@ -1,7 +1,7 @@
 //! What must be true of each operation: the preconditions of its kernel.
 
 use super::geometry::{self, Ends, OVERLAPS_INPUT};
-use super::{Bounds, Check, end, extent, float, integers, overlap, product, require};
+use super::{Bounds, Check, end, extent, float, int16, integers, overlap, product, require};
 use crate::plan::{
     Binary, BinaryOp, Conv, Copy, LayerNorm, Lookup, MatMul, Op, Operand, Pool, PoolOp, Range, Recurrent,
     Softmax, SoftmaxInput, SoftmaxOutput, Span, Step,
@@ -55,7 +55,7 @@ pub(super) fn step(step: &Step<'_>, bounds: &Bounds<'_>) -> Check {
             float::conv(op, bounds, scratch)?;
             [op.input, op.output].into_iter().try_for_each(apart)
         }
-        Op::PoolF32(op) => float::pool(op, bounds),
+        Op::PoolF32(op) => float::pool(op, 4, bounds),
         Op::MatMulF32(op) => {
             float::mat_mul(op, bounds, scratch)?;
             [op.lhs, op.rhs, op.output].into_iter().try_for_each(apart)
@@ -72,6 +72,8 @@ pub(super) fn step(step: &Step<'_>, bounds: &Bounds<'_>) -> Check {
         }
         // Its section is not at hand here.
         Op::Island(_) => Ok(()),
+        Op::ConvI16(op) => int16::conv(op, bounds),
+        Op::PoolI16(op) => int16::pool(op, bounds),
     }
 }
 
@@ -221,7 +223,7 @@ fn softmax(softmax: &Softmax, bounds: &Bounds<'_>) -> Check {
 
 fn copy(copy: &Copy, bounds: &Bounds<'_>) -> Check {
     let elem_bytes = copy.elem_bytes as u32;
-    require(elem_bytes == 1 || elem_bytes == 4, "elem_bytes")?;
+    require(matches!(elem_bytes, 1 | 2 | 4), "elem_bytes")?;
     require(copy.table.is_none() || elem_bytes == 1, "table")?;
     require(product(&copy.dims).is_some(), "dims")?;
     for (span, start, strides, field) in [

@@ -6,7 +6,8 @@
 use core::arch::aarch64::*;
 use core::ops::Range;
 
-use super::{ConvArgs, Dot, PANEL, Sink, Sums};
+use super::{ConvArgs, Dot, PANEL, Sums};
+use crate::float::elementwise::Sink;
 
 struct Neon;
 

@@ -5,6 +5,7 @@ use std::{println, vec};
 
 use super::*;
 use crate::conv::conformance::token;
+use crate::requantize::OutputRange;
 
 /// The variants that this processor runs, and their names.
 fn bound() -> Vec<(&'static str, BoundVariant)> {
@@ -138,7 +139,9 @@ fn convolutions_are_the_formula_bit_by_bit() {
                     })
                     .collect();
                 let to = OutputRange::sixteen(-2000, 32767);
-                let rounded: Vec<i16> = real.iter().map(|&y| to.quantize16(y)).collect();
+                let rounded: Vec<i16> = real.iter().map(|&y| to.quantize16(y * 0.81)).collect();
+                let bytes = OutputRange { zero_point: -7, min: -128, max: 100 };
+                let narrow: Vec<i8> = real.iter().map(|&y| bytes.quantize(y * 0.005)).collect();
                 for (name, variant) in bound() {
                     let pixels = shape.output_pixels();
                     let mut output = vec![0.0; count];
@@ -148,9 +151,12 @@ fn convolutions_are_the_formula_bit_by_bit() {
                     // In two parts, as two threads do it.
                     let mut output = vec![0; count];
                     let (first, second) = output.split_at_mut(pixels / 2 * shape.out_channels);
-                    variant.conv(&args, 0..pixels / 2, Sink::I16(first, to));
-                    variant.conv(&args, pixels / 2..pixels, Sink::I16(second, to));
+                    variant.conv(&args, 0..pixels / 2, Sink::I16(first, 0.81, to));
+                    variant.conv(&args, pixels / 2..pixels, Sink::I16(second, 0.81, to));
                     assert!(output == rounded, "{name} of {shape:?}");
+                    let mut output = vec![0; count];
+                    variant.conv(&args, 0..pixels, Sink::I8(&mut output, 0.005, bytes));
+                    assert!(output == narrow, "{name} of {shape:?}");
                 }
             }
         }

@@ -6,7 +6,8 @@
 use core::arch::x86_64::*;
 use core::ops::Range;
 
-use super::{ConvArgs, Dot, PANEL, Sink, Sums};
+use super::{ConvArgs, Dot, PANEL, Sums};
+use crate::float::elementwise::Sink;
 
 /// 8 pixels × 16 channels: 8 sums, 1 register of weights.
 struct Avx512Vnni;
