@@ -125,7 +125,7 @@ impl RandomPlan {
         let most = self.rng.pick(&[[5, 5, 5, 5], [1, 2, 3, 150]]);
         let dims = most.map(|most| self.rng.between(1, most));
         let own = contiguous(dims);
-        let stored = self.stored();
+        let stored = self.results();
         let elem_bytes = stored.bytes();
         let output = self.anywhere(elems(&dims) * elem_bytes, elem_bytes);
         let sources = [(); 3].map(|()| {

@@ -13,7 +13,7 @@ impl RandomPlan {
     }
 
     /// What results become.
-    pub(super) fn stored(&mut self) -> Stored {
+    pub(super) fn results(&mut self) -> Stored {
         match self.rng.between(0, 3) {
             0 | 1 => Stored::F32,
             2 => Stored::I8 { multiplier: self.multiplier(), range: self.range() },
@@ -49,7 +49,7 @@ impl RandomPlan {
             panels.wrapping_mul(kernel_h).wrapping_mul(pairs).wrapping_mul(2 * I16_PANEL)
         };
         let weight_bytes = self.rng.pick(&[1, 1, 1, 2, 2, 2, 2, 3]);
-        let stored = self.stored();
+        let stored = self.results();
         let input = self.anywhere(half(like.input.bytes), 2);
         let output = self.apart(like.output.bytes / 4 * stored.bytes(), stored.bytes(), &[input]);
         let residual = self.rng.one_in(3).then(|| ResidualI16 {

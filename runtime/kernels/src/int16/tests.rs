@@ -192,12 +192,20 @@ fn poolings_of_int16_are_those_of_f32_rounded() {
     for op in [PoolOp::Max, PoolOp::Min, PoolOp::Sum, PoolOp::Average { count_include_pad: false }] {
         let args = PoolArgs {
             op,
-            input_dims: [2, 5, 6, 19],
-            output_dims: [2, 3, 3, 19],
-            kernel: [3, 3],
-            stride: [2, 2],
-            dilation: [1, 1],
-            pads: [1; 4],
+            batch: 2,
+            in_h: 5,
+            in_w: 6,
+            channels: 19,
+            out_h: 3,
+            out_w: 3,
+            kernel_h: 3,
+            kernel_w: 3,
+            stride_h: 2,
+            stride_w: 2,
+            dilation_h: 1,
+            dilation_w: 1,
+            pad_h: [1, 1],
+            pad_w: [1, 1],
         };
         let (mut expected, mut output) = (vec![0.0; 2 * 9 * 19], vec![0; 2 * 9 * 19]);
         pool(&args, &real, &mut expected);
