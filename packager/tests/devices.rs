@@ -68,6 +68,57 @@ fn every_command_runs_there_and_gives_the_bytes_of_here() {
     assert!(left.len() == 1 && left[0].starts_with("agent-"), "{left:?}");
 }
 
+/// `y = Relu(x) + z`, and samples of both.
+fn two_inputs(folder: &std::path::Path) {
+    let dims = [Ok(1), Ok(2), Ok(4), Ok(4)];
+    let mut model = common::model();
+    let graph = model.graph.as_mut().unwrap();
+    graph.input = vec![common::value_info("x", &dims), common::value_info("z", &dims)];
+    graph.output = vec![common::value_info("y", &dims)];
+    graph.initializer.clear();
+    graph.node = vec![
+        common::node("relu", "Relu", &["x"], "r", &[]),
+        common::node("add", "Add", &["r", "z"], "y", &[]),
+    ];
+    common::write_model(&folder.join("two.onnx"), &model);
+    let mut archive = zip::ZipWriter::new(std::fs::File::create(folder.join("two.npz")).unwrap());
+    for (name, step) in [("x", 31), ("z", 17)] {
+        let values = (0..6 * 32).flat_map(|i| (((i * step % 101) as f32 - 50.0) / 50.0).to_le_bytes());
+        let array = common::npy("<f4", &[6, 2, 4, 4], &values.collect::<Vec<u8>>());
+        archive.start_file(format!("{name}.npy"), zip::write::SimpleFileOptions::default()).unwrap();
+        std::io::Write::write_all(&mut archive, &array).unwrap();
+    }
+    archive.finish().unwrap();
+}
+
+#[test]
+fn package_of_several_inputs_runs_there_too() {
+    let Some(server) = Server::start("several inputs over ssh") else { return };
+    two_inputs(server.dir.path());
+    let bench = common::Bench { dir: tempfile::tempdir().unwrap() };
+    two_inputs(bench.dir.path());
+    bench.ok(&["pack", "two.onnx", "-o", "two.epk", "--calibration", "two.npz"]);
+    std::fs::copy(bench.path("two.epk"), server.path("two.epk")).unwrap();
+    let compare = [
+        "compare",
+        "two.epk",
+        "--baseline",
+        "two.onnx",
+        "--data",
+        "two.npz",
+        "--runs",
+        "3",
+        "--format",
+        "json",
+    ];
+    let report = json(&server.ok(&compare));
+    assert_eq!(
+        (&report["bit_identical_to_host"], &report["bit_identical_samples"]),
+        (&true.into(), &6.into())
+    );
+    assert!(report["sqnr_db"].as_f64().unwrap() > 25.0, "{report}");
+}
+
 #[test]
 fn doctor_tells_what_the_device_is_and_lacks() {
     let Some((server, bench)) = device("doctor over ssh") else { return };

@@ -28,12 +28,6 @@ impl Remote {
     /// It cannot be written there, or is not one that the agent runs.
     pub fn open(connection: Connection, package: &Path, threads: usize) -> Result<Remote, Error> {
         let facts = PackageFacts::read(package)?;
-        if !facts.more_inputs.is_empty() {
-            return Err(connection.failed(format!(
-                "the package has {} inputs; the agent is given one: use --device local",
-                facts.more_inputs.len() + 1
-            )));
-        }
         let outputs = facts.outputs.iter().map(|output| output.info.clone()).collect();
         let package = connection.bring(package, "package.epk")?;
         let told = connection.json(&["info", &package], run_limit())?;
@@ -61,11 +55,12 @@ impl Remote {
         let mut name = "f32";
         for sample in samples {
             match self.facts.form(sample) {
-                Form::Pixels(pixels) => {
+                // Only the first input may be pixels.
+                Form::Pixels(pixels) if self.facts.more_inputs.is_empty() => {
                     bytes.extend_from_slice(pixels);
                     name = "u8";
                 }
-                Form::Values(values) => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+                _ => bytes.extend(sample.values.iter().flat_map(|value| value.to_le_bytes())),
             }
         }
         let path = self.connection.write(&bytes, "input.bin")?;

@@ -16,7 +16,7 @@ Usage:
   edgepack-agent info [PACKAGE]
   edgepack-agent hash FILE
 
-  --input FILE   samples one after the other, raw, little-endian
+  --input FILE   samples one after the other, each with all inputs, raw, little-endian
   --form FORM    f32: preprocessed values in the model's shape (default); u8: raw pixels [H, W, C], RGB;
                  i8: quantized, as the input lies in the arena
   --threads N    threads that share a run, 1 unless given: the outputs are the same for any number

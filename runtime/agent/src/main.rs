@@ -7,6 +7,7 @@ mod args;
 mod json;
 
 use std::io::{Read, Write};
+use std::ops::Range;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -113,21 +114,24 @@ fn hash(path: &Path) -> Result<String, Failure> {
     }
 }
 
-/// One sample's bytes in the given form.
-fn sample_bytes(package: &Package<'_>, form: Form) -> usize {
-    let elems =
-        package.inputs().next().and_then(|input| input.dims.elems()).map_or(0, |elems| elems as usize);
-    elems * form.bytes()
+/// The elements of each input that a sample in this form has: raw pixels are of the first alone.
+fn input_elems(package: &Package<'_>, form: Form) -> Vec<usize> {
+    let inputs = package.inputs().take(if form == Form::U8 { 1 } else { usize::MAX });
+    inputs.map(|input| input.dims.elems().map_or(0, |elems| elems as usize)).collect()
 }
 
 fn run_samples(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     let path = args.input.as_ref().ok_or("run: --input FILE is missing")?;
     let mut file = std::fs::File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let size = sample_bytes(&session.package(), args.form);
+    let elems = input_elems(&session.package(), args.form);
+    let (size, inputs) = (elems.iter().sum::<usize>() * args.form.bytes(), session.package().head().inputs);
     let length = file.metadata()?.len() as usize;
+    if elems.len() != inputs as usize {
+        return Err(format!("--form u8: the package has {inputs} inputs; give all of them as f32").into());
+    }
     if size == 0 || length == 0 || !length.is_multiple_of(size) {
         return Err(format!(
-            "{}: {length} bytes are not a number of samples of {size} bytes ({} of the package's input)",
+            "{}: {length} bytes are not a number of samples of {size} bytes ({} of the package's inputs)",
             path.display(),
             args.form.name()
         )
@@ -141,7 +145,11 @@ fn run_samples(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
     };
     for _ in 0..length / size {
         file.read_exact(buffer.bytes())?;
-        session.set_input(0, buffer.data())?;
+        let mut start = 0;
+        for (index, elems) in elems.iter().enumerate() {
+            session.set_input(index, buffer.data(start..start + elems))?;
+            start += elems;
+        }
         session.run()?;
         if let Some(file) = &mut outputs {
             write_outputs(session, &mut file.file)?;
@@ -161,25 +169,26 @@ fn write_outputs(session: &Session<'_>, file: &mut impl Write) -> Result<(), Fai
 }
 
 fn bench(args: &Args, path: &Path, package: &Package<'_>, options: &SessionOptions) -> Result<(), Failure> {
-    let size = sample_bytes(package, args.form);
+    let size = |form: Form| input_elems(package, form).first().map_or(0, |elems| elems * form.bytes());
     let takes_pixels = package.inputs().next().is_some_and(|input| input.pixels.is_some());
     let (form, mut buffer);
     match &args.input {
         Some(path) => {
             form = args.form;
-            buffer = InputBuffer::new(form, size);
-            std::fs::File::open(path)
-                .and_then(|mut file| file.read_exact(buffer.bytes()))
-                .map_err(|error| format!("{}: {error}; a sample is {size} bytes", path.display()))?;
+            buffer = InputBuffer::new(form, size(form));
+            std::fs::File::open(path).and_then(|mut file| file.read_exact(buffer.bytes())).map_err(
+                |error| format!("{}: {error}; its first input is {} bytes", path.display(), size(form)),
+            )?;
         }
         // Latency does not depend on what is in the input.
         None => {
             form = if takes_pixels { Form::U8 } else { Form::I8 };
-            buffer = InputBuffer::new(form, sample_bytes(package, form));
+            buffer = InputBuffer::new(form, size(form));
             buffer.bytes().iter_mut().zip(SeededBytes::new(0)).for_each(|(byte, random)| *byte = random);
         }
     }
-    let bench = edgepack_engine::bench(path, options, buffer.data(), &args.bench)?;
+    let input = buffer.data(0..size(form) / form.bytes());
+    let bench = edgepack_engine::bench(path, options, input, &args.bench)?;
     if let Some(profile) = &bench.profile {
         println!("{profile}");
     }
@@ -223,17 +232,18 @@ impl InputBuffer {
         }
     }
 
-    fn data(&mut self) -> InputData<'_> {
+    /// These elements of it.
+    fn data(&mut self, elems: Range<usize>) -> InputData<'_> {
         match self {
             Self::F32 { bytes, values } => {
                 let words = bytes.as_chunks::<4>().0;
                 values.iter_mut().zip(words).for_each(|(value, word)| *value = f32::from_le_bytes(*word));
-                InputData::F32(values)
+                InputData::F32(&values[elems])
             }
-            Self::Pixels(bytes) => InputData::Pixels(bytes),
+            Self::Pixels(bytes) => InputData::Pixels(&bytes[elems]),
             Self::Quantized { bytes, values } => {
                 values.iter_mut().zip(bytes).for_each(|(value, byte)| *value = *byte as i8);
-                InputData::Quantized(values)
+                InputData::Quantized(&values[elems])
             }
         }
     }
