@@ -277,6 +277,13 @@ fn package_with_other_outputs_there_is_a_failed_comparison() {
 }
 
 #[test]
+fn login_that_runs_no_commands_is_told() {
+    let Some(field) = Field::new("no shell") else { return };
+    field.server.setup("echo This account is currently not available.; exit 1\n");
+    field.refused(2, &["its login runs no commands", "account is currently not available", "POSIX shell"]);
+}
+
+#[test]
 fn path_that_cannot_be_is_told() {
     let Some(field) = Field::new("no such folder") else { return };
     let error = field.server.fails(2, &["deploy", "new.epk", "--to", "~/model.epk/inside.epk"]);

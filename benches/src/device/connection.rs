@@ -358,6 +358,14 @@ impl Probe {
             let line = text.lines().find_map(|line| line.trim().strip_prefix(key));
             line.and_then(|line| line.strip_prefix('=')).unwrap_or_default().to_string()
         };
+        let machine = value("edgepack-machine");
+        if machine.is_empty() {
+            let said = text.lines().chain(output.stderr.lines()).find(|line| !line.trim().is_empty());
+            return Err(failed(format!(
+                "its login runs no commands: it said `{}`; log in as a user with a POSIX shell",
+                said.unwrap_or_default().trim()
+            )));
+        }
         let (folder, session) = (value("edgepack-folder"), value("edgepack-session"));
         if folder.is_empty() || session.is_empty() {
             return Err(failed(format!(
@@ -365,7 +373,7 @@ impl Probe {
                 output.stderr.trim().lines().last().unwrap_or("none of them is writable")
             )));
         }
-        Ok(Probe { machine: machine_of(&value("edgepack-machine")), folder, session })
+        Ok(Probe { machine: machine_of(&machine), folder, session })
     }
 }
 

@@ -38,7 +38,7 @@ impl Adb {
 
     /// As [`Adb::connect`], by this client.
     pub(super) fn by(client: &str, serial: &str) -> Result<Adb, Error> {
-        let name = format!("adb:{serial}");
+        let name = if serial.is_empty() { "adb".into() } else { format!("adb:{serial}") };
         let allowed = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
         if serial.starts_with('-') || !serial.chars().all(allowed) {
             let reason = "give adb:SERIAL with a serial of `adb devices`".into();
