@@ -4,9 +4,6 @@ use core::ops::Range;
 
 use super::product::{ConvArgs, Lanes, PANEL, clamp, lanes, place, store};
 
-/// Panels of channels that are in registers at a time.
-const PANELS: usize = 4;
-
 /// Output elements that are computed before they are clamped.
 const BLOCK: usize = 1 << 12;
 
@@ -14,25 +11,30 @@ const BLOCK: usize = 1 << 12;
 #[inline(always)]
 pub(super) fn depthwise(args: &ConvArgs<'_>, range: Range<usize>, output: &mut [f32]) {
     let channels = args.shape.out_channels;
-    let (panel, block) = (channels.min(PANEL), (BLOCK / channels).max(1));
+    let block = (BLOCK / channels).max(1);
     let mut start = range.start;
     for output in output.chunks_mut(block * channels) {
         let pixels = start..start + output.len() / channels;
         start = pixels.end;
-        let mut first = 0;
-        while first < channels {
-            // The last channels may be computed once more.
-            if channels >= PANELS * PANEL {
-                let from = first.min(channels - PANELS * PANEL);
-                panels::<PANELS>(args, from..from + PANELS * PANEL, &pixels, output);
-                first += PANELS * PANEL;
-            } else {
-                let from = first.min(channels - panel);
-                panels::<1>(args, from..from + panel, &pixels, output);
-                first += panel;
-            }
+        match channels {
+            64.. => passes::<4>(args, &pixels, output),
+            32.. => passes::<2>(args, &pixels, output),
+            _ => passes::<1>(args, &pixels, output),
         }
         clamp(output, args.bounds);
+    }
+}
+
+/// All channels, at most Q panels at a time; the last may be computed once more.
+#[inline(always)]
+fn passes<const Q: usize>(args: &ConvArgs<'_>, pixels: &Range<usize>, output: &mut [f32]) {
+    let channels = args.shape.out_channels;
+    let count = channels.min(Q * PANEL);
+    let mut first = 0;
+    while first < channels {
+        let from = first.min(channels - count);
+        panels::<Q>(args, from..from + count, pixels, output);
+        first += count;
     }
 }
 

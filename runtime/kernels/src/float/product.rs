@@ -105,6 +105,7 @@ struct Tile<'a, const Q: usize> {
     args: &'a ConvArgs<'a>,
     /// The panels'.
     weights: [&'a [Lanes]; Q],
+    bias: [Lanes; Q],
     /// Of the output.
     channels: Range<usize>,
     /// The first input channel of the group.
@@ -121,36 +122,59 @@ impl<'a, const Q: usize> Tile<'a, Q> {
         let channels = panel_channels(shape, panel).start..panel_channels(shape, panel + Q - 1).end;
         let first_input = channels.start / n * k;
         let weights = core::array::from_fn(|q| &weights[q * terms..][..terms]);
-        Self { args, weights, channels, first_input }
+        let bias = lanes::<Q>(&args.bias[channels.clone()]);
+        Self { args, weights, bias, channels, first_input }
     }
 
     /// All pixels of a range, which begins where `output` does.
     #[inline(always)]
     fn all<const P: usize>(&self, pixels: Range<usize>, output: &mut [f32]) {
-        let channels = self.args.shape.out_channels;
+        let shape = &self.args.shape;
+        let mut next = place(shape, pixels.start);
         let mut at = pixels.start;
         if pixels.len() < P {
             while at < pixels.end {
-                self.run::<1>(at, &mut output[(at - pixels.start) * channels..]);
+                self.run::<1>(at, &mut next, &mut output[(at - pixels.start) * shape.out_channels..]);
                 at += 1;
             }
             return;
         }
         while at < pixels.end {
             // The last tile may compute some pixels once more.
-            let from = at.min(pixels.end - P);
-            self.run::<P>(from, &mut output[(from - pixels.start) * channels..]);
+            if at + P > pixels.end {
+                at = pixels.end - P;
+                next = place(shape, at);
+            }
+            self.run::<P>(at, &mut next, &mut output[(at - pixels.start) * shape.out_channels..]);
             at += P;
         }
     }
 
-    /// P pixels from `pixel` on, where `output` begins.
+    /// P pixels from `pixel` on, which is at `next`, and where `output` begins.
     #[inline(always)]
-    fn run<const P: usize>(&self, pixel: usize, output: &mut [f32]) {
+    fn run<const P: usize>(&self, pixel: usize, next: &mut [usize; 3], output: &mut [f32]) {
+        let mut sums = [self.bias; P];
+        if is_pointwise(&self.args.shape) {
+            let (channels, k) = (self.args.shape.in_channels, self.args.shape.group_in_channels());
+            let first = &self.args.input[pixel * channels + self.first_input..];
+            accumulate(&mut sums, core::array::from_fn(|p| &first[p * channels..][..k]), self.weights);
+        } else {
+            let mut places = [[0; 3]; P];
+            for place in &mut places {
+                *place = *next;
+                advance(&self.args.shape, next);
+            }
+            self.taps(&mut sums, &places);
+        }
+        for (sums, output) in sums.iter().zip(output.chunks_mut(self.args.shape.out_channels)) {
+            store(sums, &mut output[self.channels.clone()]);
+        }
+    }
+
+    /// Adds what all taps of some pixels read.
+    #[inline(always)]
+    fn taps<const P: usize>(&self, sums: &mut [[Lanes; Q]; P], places: &[[usize; 3]; P]) {
         let (shape, k) = (&self.args.shape, self.args.shape.group_in_channels());
-        let bias = lanes::<Q>(&self.args.bias[self.channels.clone()]);
-        let mut sums = [bias; P];
-        let places: [[usize; 3]; P] = core::array::from_fn(|p| place(shape, pixel + p));
         // Taps beside each other read what lies in a row, where none of them is in the padding.
         let first_column = |ox: usize| (ox * shape.stride_w).checked_sub(shape.pad_left);
         let in_a_row = shape.groups == 1
@@ -166,13 +190,17 @@ impl<'a, const Q: usize> Tile<'a, Q> {
                     })
                 });
                 let tap = ky * shape.kernel_w + kx;
-                accumulate(&mut sums, rows, self.weights.map(|weights| &weights[tap * k..][..width * k]));
+                accumulate(sums, rows, self.weights.map(|weights| &weights[tap * k..][..width * k]));
             }
         }
-        for (sums, output) in sums.iter().zip(output.chunks_mut(shape.out_channels)) {
-            store(sums, &mut output[self.channels.clone()]);
-        }
     }
+}
+
+/// Whether an output pixel reads the input pixel of its own number, and no other.
+#[inline(always)]
+fn is_pointwise(shape: &ConvShape) -> bool {
+    let unpadded = (shape.pad_top, shape.pad_left) == (0, 0) && (shape.stride_h, shape.stride_w) == (1, 1);
+    shape.taps() == 1 && unpadded && (shape.in_h, shape.in_w) == (shape.out_h, shape.out_w)
 }
 
 /// Image, row and column of an output pixel.
@@ -180,6 +208,18 @@ impl<'a, const Q: usize> Tile<'a, Q> {
 pub(super) fn place(shape: &ConvShape, pixel: usize) -> [usize; 3] {
     let line = pixel / shape.out_w;
     [line / shape.out_h, line % shape.out_h, pixel % shape.out_w]
+}
+
+/// The place of the next pixel.
+#[inline(always)]
+fn advance(shape: &ConvShape, [image, oy, ox]: &mut [usize; 3]) {
+    *ox += 1;
+    if *ox == shape.out_w {
+        (*ox, *oy) = (0, *oy + 1);
+        if *oy == shape.out_h {
+            (*oy, *image) = (0, *image + 1);
+        }
+    }
 }
 
 /// The input pixel, counted over the batch, that a tap reads; `None` in the padding.
