@@ -27,32 +27,43 @@ const NETWORKS: [(&str, [i64; 4], Build, u32); 7] = [
 /// # Panics
 /// Where that fails.
 pub fn packages(folder: &Path) -> Vec<(&'static str, PathBuf)> {
-    let package = |(name, shape, build, l2_kib): (&'static str, [i64; 4], Build, u32)| {
-        let mut net = Net::new(shape);
-        build(&mut net);
-        let model = folder.join(format!("{name}.onnx"));
-        std::fs::write(&model, net.finish().encode_to_vec())
-            .unwrap_or_else(|error| panic!("{name}: {error}"));
-        let options = PackOptions {
-            model,
-            output: folder.join(format!("{name}.epk")),
-            shapes: Vec::new(),
-            calibration: CalibrationSource::Random { seed: 1 },
-            calibration_limit: 2,
-            preprocessing: Default::default(),
-            observer: Default::default(),
-            methods: Default::default(),
-            precision: Default::default(),
-            pruning: Default::default(),
-            target: None,
-            prepack: Vec::new(),
-            l2_kib,
-        };
-        let report = pack(&options, &mut ()).unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert_eq!(report.steps_with_strips > report.steps, l2_kib < 512, "{name}: {report:?}");
-        (name, report.package)
+    NETWORKS.into_iter().map(|network| package(folder, network)).collect()
+}
+
+/// Packs a network that computes with integers: the greatest of some values choose rows of a table.
+///
+/// # Panics
+/// Where that fails.
+pub fn of_integers(folder: &Path) -> (&'static str, PathBuf) {
+    package(folder, ("integers", [1, 1, 32, 64], integers, 512))
+}
+
+fn package(
+    folder: &Path,
+    (name, shape, build, l2_kib): (&'static str, [i64; 4], Build, u32),
+) -> (&'static str, PathBuf) {
+    let mut net = Net::new(shape);
+    build(&mut net);
+    let model = folder.join(format!("{name}.onnx"));
+    std::fs::write(&model, net.finish().encode_to_vec()).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let options = PackOptions {
+        model,
+        output: folder.join(format!("{name}.epk")),
+        shapes: Vec::new(),
+        calibration: CalibrationSource::Random { seed: 1 },
+        calibration_limit: 2,
+        preprocessing: Default::default(),
+        observer: Default::default(),
+        methods: Default::default(),
+        precision: Default::default(),
+        pruning: Default::default(),
+        target: None,
+        prepack: Vec::new(),
+        l2_kib,
     };
-    NETWORKS.into_iter().map(package).collect()
+    let report = pack(&options, &mut ()).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(report.steps_with_strips > report.steps, l2_kib < 512, "{name}: {report:?}");
+    (name, report.package)
 }
 
 /// MobileNet's and EfficientNet's: a first layer of three channels, inverted residuals of 3 x 3 and 5 x 5,
@@ -136,6 +147,21 @@ fn keywords(net: &mut Net) {
     }
     net.unary("GlobalAveragePool");
     net.conv(Conv { outputs: 12, ..Conv::default() });
+}
+
+/// Each token's class is the row of a table, and the class of its own.
+fn integers(net: &mut Net) {
+    net.dense(64, 48);
+    net.node("ArgMax", &[], &[("axis", vec![-1]), ("keepdims", vec![0])]);
+    let table = net.tensor(&[48, 40], 1.0);
+    net.node("Gather", &[table], &[("axis", vec![0])]);
+    // The table is the first operand.
+    if let Some(node) = net.graph.node.last_mut() {
+        node.input.reverse();
+    }
+    net.dense(40, 10);
+    net.node("ArgMax", &[], &[("axis", vec![-1]), ("keepdims", vec![0])]);
+    net.node("Cast", &[], &[("to", vec![DataType::Float as i64])]);
 }
 
 /// The anomaly detector's: products of a vector with a matrix.
