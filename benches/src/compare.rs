@@ -265,7 +265,7 @@ mod tests {
     }
 
     fn data(samples: usize) -> DataSet {
-        DataSet::random(&InputSpec { name: "input".into(), dims: vec![1, 4] }, 1, samples)
+        DataSet::random(&InputSpec { name: "input".into(), dims: vec![1, 4], limits: None }, 1, samples)
     }
 
     #[test]

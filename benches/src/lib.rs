@@ -7,7 +7,7 @@
 //! use edgepack_harness::{DataSet, InputSpec, Preprocessing, baseline};
 //!
 //! # fn main() -> Result<(), edgepack_harness::Error> {
-//! let input = InputSpec { name: "input".into(), dims: vec![1, 3, 224, 224] };
+//! let input = InputSpec { name: "input".into(), dims: vec![1, 3, 224, 224], limits: None };
 //! let preprocessing = Preprocessing { mean: vec![127.0], std: vec![128.0], ..Default::default() };
 //! let data = DataSet::open("images/".as_ref(), &input, &preprocessing, Some(100))?;
 //! let mut fp32 = baseline::open("model.onnx".as_ref(), std::slice::from_ref(&input), 1)?;

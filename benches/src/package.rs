@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use edgepack_format::plan::{Dims, ElemType, Quant};
 use edgepack_format::{Package, SeededBytes};
 
-use crate::data::random;
 use crate::device::{Outcome, OutputInfo};
 use crate::{Error, InputSpec, Preprocessing, Sample};
 
@@ -70,6 +69,7 @@ impl PackageFacts {
         let spec = |input: &edgepack_format::plan::Input<'_>| InputSpec {
             name: input.name.into(),
             dims: sizes(&input.dims),
+            limits: input.limits,
         };
         let preprocessing = match &input.pixels {
             None => None,
@@ -102,7 +102,7 @@ impl PackageFacts {
     /// A sample of seeded random pixels or numbers: latency does not depend on what is in it.
     pub fn random_sample(&self, seed: u64) -> Sample {
         let mut sample = Sample {
-            values: random::normal(seed, 0, self.inputs().iter().map(InputSpec::elems).sum()),
+            values: self.inputs().iter().zip(0..).flat_map(|(input, i)| input.random(seed, i)).collect(),
             pixels: None,
             label: None,
             name: format!("random (seed {seed})"),
@@ -180,7 +180,7 @@ mod tests {
         };
         PackageFacts {
             path: "p.epk".into(),
-            input: InputSpec { name: "input".into(), dims: vec![1, 2] },
+            input: InputSpec { name: "input".into(), dims: vec![1, 2], limits: None },
             more_inputs: vec![],
             preprocessing: None,
             outputs: vec![

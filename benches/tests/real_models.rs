@@ -33,7 +33,7 @@ fn check(case: Case) {
             return;
         }
     }
-    let input = InputSpec { name: case.input.into(), dims: case.dims.into() };
+    let input = InputSpec { name: case.input.into(), dims: case.dims.into(), limits: None };
     let data = DataSet::open(&data, &input, &case.preprocessing, None).unwrap();
     let mut fp32 = baseline::open(&model, &[input], 1).unwrap();
     let mut accuracy = Accuracy::default();

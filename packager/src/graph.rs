@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use edgepack_engine::format::plan::ElemType;
+
 use crate::quantize::Quant;
 use crate::unary::Unary;
 
@@ -118,6 +120,18 @@ pub struct Value {
     pub constant: Option<Tensor>,
     /// The int8 representation that the model itself gives it, where it arrived quantized.
     pub given: Option<Quant>,
+    /// The model's own type of its elements: f32, or integers and truth values, which are f32 numbers here.
+    pub dtype: ElemType,
+    /// Of an input of integers: the least and the greatest that the model can be given
+    /// ([`crate::integers::prove`]).
+    pub limits: Option<[i32; 2]>,
+}
+
+impl Value {
+    /// A value that is computed, of f32.
+    pub fn new(name: impl Into<String>, dims: Vec<usize>) -> Self {
+        Self { name: name.into(), dims, constant: None, given: None, dtype: ElemType::F32, limits: None }
+    }
 }
 
 /// The bounds that a node's result is clamped to: a fused Relu or Clip.
@@ -185,6 +199,8 @@ pub enum BinaryKind {
     Sub,
     /// `a * b`
     Mul,
+    /// `a / b`, of integers: in f32 only
+    Div,
 }
 
 /// Which pooling.
@@ -310,6 +326,22 @@ pub enum Op {
     MatMul,
     /// Layer normalization.
     LayerNorm(LayerNorm),
+    /// Rows of a constant `[rows, width]`, chosen by the indices that the node reads ([`row`]).
+    Embed {
+        /// The rows.
+        table: Tensor,
+    },
+    /// Elements along an axis of the first input, chosen by the indices that are the second ([`row`]); the axes of
+    /// these take the axis' place.
+    Gather {
+        /// The axis.
+        axis: usize,
+    },
+    /// The first input `[rows, ..]`, of which the rows that the second names ([`row`]) are replaced by those of
+    /// the third.
+    Scatter,
+    /// Where along an axis the k greatest or least values are.
+    TopK(TopK),
     /// The same values, for nodes that compute with another [`Precision`] than the one that made them;
     /// the cast's own precision is theirs.
     Cast,
@@ -326,6 +358,27 @@ pub struct LayerNorm {
     pub beta: Vec<f32>,
     /// What is added to the variance.
     pub epsilon: f32,
+}
+
+/// How values are selected along an axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopK {
+    /// The axis.
+    pub axis: usize,
+    /// How many.
+    pub k: usize,
+    /// The greatest, not the least.
+    pub largest: bool,
+    /// Of equal values the last one comes first.
+    pub last: bool,
+}
+
+/// An index into so many rows, as a device takes it: cut to an integer, counted from behind below 0, and then the
+/// nearest that there is.
+pub fn row(index: f32, rows: usize) -> usize {
+    let index = index as i64;
+    let from_front = if index < 0 { index + rows as i64 } else { index };
+    from_front.clamp(0, rows as i64 - 1) as usize
 }
 
 /// What a node computes with.
@@ -421,7 +474,7 @@ impl Graph {
 
     /// Adds a value.
     pub fn add_value(&mut self, name: impl Into<String>, dims: Vec<usize>) -> ValueId {
-        self.values.push(Value { name: name.into(), dims, constant: None, given: None });
+        self.values.push(Value::new(name, dims));
         ValueId(self.values.len() - 1)
     }
 

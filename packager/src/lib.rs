@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! import     ONNX -> graph: shapes bound, constants folded (tract), the user's names kept
+//! integers   the proof that f32 holds every integer of the graph, given limits of its inputs
 //! passes     graph -> graph, each equivalent in f32
 //! evaluate   the graph in f32: the oracle of the passes, and what calibration observes
 //! calibrate  statistics of every tensor over the calibration set, streamed
@@ -26,6 +27,7 @@ pub mod evaluate;
 pub mod graph;
 pub mod import;
 pub mod in_place;
+pub mod integers;
 pub mod lower;
 pub mod memory;
 pub mod mixed;

@@ -22,7 +22,7 @@ use crate::quantize::{
 };
 use crate::scratch::fit_scratch;
 use crate::strips::in_strips;
-use crate::{in_place, memory, passes, warnings};
+use crate::{in_place, integers, memory, passes, warnings};
 
 /// Where the samples for calibration come from.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,6 +147,7 @@ pub struct ArrivedReport {
 pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackReport> {
     progress.start("reading the model", 1);
     let mut model = import(&options.model, &options.shapes)?;
+    integers::prove(&mut model.graph, model.opset)?;
     passes::run(&mut model.graph);
     precision::assign(&mut model.graph, &options.precision, model.opset)?;
     progress.advance(1);
@@ -396,7 +397,7 @@ fn validation(model: &Model, options: &PackOptions) -> Result<Option<[DataSet; 1
     match (&options.precision.validation, &model.shapes[..]) {
         (None, _) => Ok(None),
         (Some(path), [(name, dims)]) => {
-            let spec = InputSpec { name: name.clone(), dims: dims.clone() };
+            let spec = InputSpec { name: name.clone(), dims: dims.clone(), limits: None };
             let data = DataSet::open(path, &spec, &options.preprocessing, None);
             data.map(|data| Some([data]))
                 .map_err(|error| PackError::Calibration { reason: error.to_string() })
@@ -428,8 +429,9 @@ fn placed(model: &Model, lowered: &Lowered) -> Result<MemoryPlan> {
 
 /// One data set for each input.
 fn open_data(model: &Model, options: &PackOptions) -> Result<Vec<DataSet>> {
-    let specs: Vec<InputSpec> = (model.shapes.iter())
-        .map(|(name, dims)| InputSpec { name: name.clone(), dims: dims.clone() })
+    let limits = model.graph.inputs.iter().map(|&id| model.graph.value(id).limits);
+    let specs: Vec<InputSpec> = (model.shapes.iter().zip(limits))
+        .map(|((name, dims), limits)| InputSpec { name: name.clone(), dims: dims.clone(), limits })
         .collect();
     match (&options.calibration, &specs[..]) {
         // A golden sample is all that is wanted.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::error::{PackError, Result};
 use crate::graph::{Graph, Node, Op, Precision};
+use crate::integers::is_exact;
 use crate::lower::Program;
 use crate::mixed::Budget;
 
@@ -58,6 +59,12 @@ pub fn assign(graph: &mut Graph, options: &PrecisionOptions, opset: i64) -> Resu
         };
         node.precision = nearest_precision(&node.op, wanted);
     }
+    // Integers are exact in f32, whatever the others are.
+    for index in 0..graph.nodes.len() {
+        if is_exact(graph, &graph.nodes[index]) {
+            graph.nodes[index].precision = Precision::F32;
+        }
+    }
     Ok(())
 }
 
@@ -77,6 +84,7 @@ pub fn nearest_precision(op: &Op, wanted: Precision) -> Precision {
 pub fn has_int16_steps(op: &Op) -> bool {
     match op {
         Op::MatMul | Op::Softmax { .. } | Op::LayerNorm(_) | Op::Recurrent(_) | Op::FinalCell(_) => false,
+        Op::Embed { .. } | Op::Scatter | Op::TopK(_) => false,
         op => has_f32_steps(op),
     }
 }

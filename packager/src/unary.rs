@@ -275,6 +275,7 @@ impl Unary {
                     BinaryKind::Add => left + right,
                     BinaryKind::Sub => left - right,
                     BinaryKind::Mul => left * right,
+                    BinaryKind::Div => left / right,
                 }
             }
             Self::Chain(ref functions) => functions.iter().fold(x, |x, function| function.apply_f64(x)),

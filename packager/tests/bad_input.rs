@@ -157,7 +157,7 @@ fn an_operation_in_a_form_that_is_not_supported() {
 }
 
 #[test]
-fn outputs_of_another_type_than_f32() {
+fn outputs_of_another_type_than_they_are_declared() {
     let integers = |model: &mut pb::ModelProto| {
         let Some(pb::type_proto::Value::TensorType(tensor)) =
             graph(model).output[0].r#type.as_mut().and_then(|kind| kind.value.as_mut())
@@ -166,7 +166,7 @@ fn outputs_of_another_type_than_f32() {
         };
         tensor.elem_type = pb::tensor_proto::DataType::Int64 as i32;
     };
-    pack_refuses_model(integers, &["`y`", "output", "INT64", "Cast to FLOAT"]);
+    pack_refuses_model(integers, &["`y`", "output", "INT64", "f32", "Cast to INT64"]);
 }
 
 #[test]

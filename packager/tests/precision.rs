@@ -42,7 +42,7 @@ fn packed(folder: &Path, precision: PrecisionOptions) -> Result<PackReport, Pack
 }
 
 fn samples(count: usize) -> Vec<Vec<f32>> {
-    let spec = InputSpec { name: "image".into(), dims: vec![1, 1, 16, 16] };
+    let spec = InputSpec { name: "image".into(), dims: vec![1, 1, 16, 16], limits: None };
     let data = DataSet::open(&asset("evaluation.npz"), &spec, &preprocessing(), Some(count)).unwrap();
     (0..count).map(|i| data.get(i).unwrap().values).collect()
 }

@@ -58,7 +58,7 @@ fn quantized(case: &Case, form: &str) -> Option<(tempfile::TempDir, Case)> {
     let folder = tempfile::tempdir().unwrap();
     let shapes: Vec<_> = case.shape.iter().map(|(name, dims)| (name.to_string(), dims.to_vec())).collect();
     let [(name, dims)] = &import(&case.model, &shapes).unwrap().shapes[..] else { panic!("several inputs") };
-    let input = InputSpec { name: name.clone(), dims: dims.clone() };
+    let input = InputSpec { name: name.clone(), dims: dims.clone(), limits: None };
     let data = DataSet::open(&case.calibration, &input, &case.preprocessing, Some(SAMPLES)).unwrap();
     write_samples(&folder.path().join("samples.npy"), &data);
     let model = folder.path().join(format!("{form}.onnx"));

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use ort::environment::Environment;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{Session, SessionInputValue};
-use ort::value::{DynValue, TensorRef};
+use ort::value::{DynValue, Tensor, TensorElementType, TensorRef, ValueType};
 
 use super::{Baseline, wheel};
 use crate::{Error, InputSpec};
@@ -82,6 +82,8 @@ pub(super) struct OnnxRuntime {
     model: PathBuf,
     session: Session,
     inputs: Vec<InputSpec>,
+    /// The type of each.
+    types: Vec<TensorElementType>,
     outputs: Vec<String>,
 }
 
@@ -113,8 +115,13 @@ impl OnnxRuntime {
             let wanted: Vec<&String> = inputs.iter().map(|input| &input.name).collect();
             return Err(fail(format!("its inputs are {names:?}, not {wanted:?}")));
         }
+        let of = |input: &ort::value::Outlet| match input.dtype() {
+            ValueType::Tensor { ty, .. } => *ty,
+            _ => TensorElementType::Float32,
+        };
+        let types = session.inputs().iter().map(of).collect();
         let outputs = session.outputs().iter().map(|output| output.name().to_string()).collect();
-        Ok(OnnxRuntime { library, model: model.into(), session, inputs: inputs.to_vec(), outputs })
+        Ok(OnnxRuntime { library, model: model.into(), session, inputs: inputs.to_vec(), types, outputs })
     }
 }
 
@@ -135,9 +142,9 @@ impl Baseline for OnnxRuntime {
         };
         let values = crate::data::split(&self.inputs, input);
         let mut inputs: Vec<SessionInputValue<'_>> = Vec::new();
-        for (input, values) in self.inputs.iter().zip(values) {
-            let tensor = TensorRef::from_array_view((input.dims.as_slice(), values));
-            inputs.push(tensor.map_err(|error| fail(error.to_string()))?.into());
+        for ((input, values), &of) in self.inputs.iter().zip(values).zip(&self.types) {
+            let tensor = tensor(of, &input.dims, values).map_err(|error| fail(error.to_string()))?;
+            inputs.push(tensor);
         }
         let outputs = self.session.run(&inputs[..]).map_err(|error| fail(error.to_string()))?;
         let values = |name: &String| {
@@ -151,6 +158,28 @@ impl Baseline for OnnxRuntime {
 
     fn why(&self) -> &str {
         &self.library.why
+    }
+}
+
+/// Numbers as a tensor of the type that the model takes.
+fn tensor<'v>(
+    of: TensorElementType,
+    dims: &[usize],
+    values: &'v [f32],
+) -> ort::Result<SessionInputValue<'v>> {
+    fn cast<T: ort::value::PrimitiveTensorElementType + std::fmt::Debug + Clone + 'static>(
+        dims: &[usize],
+        values: &[f32],
+        number: impl Fn(f32) -> T,
+    ) -> ort::Result<SessionInputValue<'static>> {
+        let values: Vec<T> = values.iter().map(|&value| number(value)).collect();
+        Ok(Tensor::from_array((dims.to_vec(), values))?.into())
+    }
+    match of {
+        TensorElementType::Int32 => cast(dims, values, |x| x as i32),
+        TensorElementType::Int64 => cast(dims, values, |x| x as i64),
+        TensorElementType::Bool => cast(dims, values, |x| x != 0.0),
+        _ => Ok(TensorRef::from_array_view((dims.to_vec(), values))?.into()),
     }
 }
 

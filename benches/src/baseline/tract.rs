@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use tract_onnx::prelude::*;
+use tract_onnx::tract_hir::infer::Factoid;
 
 use super::Baseline;
 use crate::{Error, InputSpec};
@@ -15,6 +16,8 @@ pub(super) struct Tract {
     model: PathBuf,
     runnable: Arc<TypedRunnableModel>,
     inputs: Vec<InputSpec>,
+    /// The type of each.
+    types: Vec<DatumType>,
     outputs: Vec<String>,
     why: String,
 }
@@ -22,7 +25,8 @@ pub(super) struct Tract {
 impl Tract {
     pub(super) fn open(model: &Path, inputs: &[InputSpec], why: String) -> Result<Tract, Error> {
         let fail = |reason: String| Error::Baseline { model: model.into(), engine: ENGINE.into(), reason };
-        let build = || -> TractResult<(Arc<TypedRunnableModel>, Vec<String>)> {
+        let mut types = Vec::new();
+        let mut build = || -> TractResult<(Arc<TypedRunnableModel>, Vec<String>)> {
             let mut graph = tract_onnx::onnx().model_for_path(model)?;
             let names: Vec<&str> =
                 graph.inputs.iter().map(|outlet| graph.nodes[outlet.node].name.as_str()).collect();
@@ -31,7 +35,9 @@ impl Tract {
                 tract_onnx::tract_core::internal::bail!("its inputs are {names:?}, not {wanted:?}");
             }
             for (index, input) in inputs.iter().enumerate() {
-                graph.set_input_fact(index, f32::fact(input.dims.as_slice()).into())?;
+                let datum_type = graph.input_fact(index)?.datum_type.concretize().unwrap_or(DatumType::F32);
+                graph.set_input_fact(index, datum_type.fact(input.dims.as_slice()).into())?;
+                types.push(datum_type);
             }
             let name = |outlet: &OutletId| match graph.outlet_label(*outlet) {
                 Some(label) => label.to_string(),
@@ -41,7 +47,7 @@ impl Tract {
             Ok((graph.into_optimized()?.into_runnable()?, outputs))
         };
         let (runnable, outputs) = build().map_err(|error| fail(format!("{error:#}")))?;
-        Ok(Tract { model: model.into(), runnable, inputs: inputs.to_vec(), outputs, why })
+        Ok(Tract { model: model.into(), runnable, inputs: inputs.to_vec(), types, outputs, why })
     }
 }
 
@@ -57,8 +63,16 @@ impl Baseline for Tract {
     fn run(&mut self, input: &[f32]) -> Result<Vec<Vec<f32>>, Error> {
         let run = || -> TractResult<Vec<Vec<f32>>> {
             let values = crate::data::split(&self.inputs, input).into_iter();
-            let tensor = |(input, values): (&InputSpec, &[f32])| Tensor::from_shape(&input.dims, values);
-            let inputs = self.inputs.iter().zip(values).map(tensor).collect::<TractResult<Vec<_>>>()?;
+            let tensor = |((input, values), &of): ((&InputSpec, &[f32]), &DatumType)| {
+                Ok(Tensor::from_shape(&input.dims, values)?.cast_to_dt(of)?.into_owned())
+            };
+            let inputs = self
+                .inputs
+                .iter()
+                .zip(values)
+                .zip(&self.types)
+                .map(tensor)
+                .collect::<TractResult<Vec<_>>>()?;
             let outputs = self.runnable.run(inputs.into_iter().map(TValue::from).collect())?;
             let values = |output: &TValue| {
                 let output = output.cast_to::<f32>()?;

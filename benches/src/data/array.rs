@@ -8,7 +8,8 @@ use super::npy::{self, Header};
 use super::pick::Pick;
 use crate::{Error, ImageLayout, InputSpec, Preprocessing};
 
-const SAMPLE_TYPES: &str = "samples are u8 (pixels), f32, f64 or i8: convert with .astype(\"float32\")";
+const SAMPLE_TYPES: &str = "samples are u8 (pixels), f32, f64 or i8: convert with .astype(\"float32\"); integers of \
+     other sizes and bool only where the model's input is of such";
 const LABEL_TYPES: &str = "labels are class indices of an integer type: convert with .astype(\"int64\")";
 
 /// Samples, held as they lie in the file.
@@ -159,7 +160,16 @@ impl<R: Read> Opened<R> {
     fn samples(mut self, input: &InputSpec, pick: Pick) -> Result<Array, Error> {
         let (order, kind) = self.header.dtype.split_at_checked(1).unwrap_or_default();
         let (kind, big_endian) = (kind.to_string(), order == ">");
-        if !["u1", "i1", "f4", "f8"].contains(&kind.as_str()) {
+        // Of an input that takes numbers they are more likely a mistake.
+        let integer_bytes = match kind.as_str() {
+            _ if input.limits.is_none() => None,
+            "b1" => Some(1),
+            "i2" | "u2" => Some(2),
+            "i4" | "u4" => Some(4),
+            "i8" | "u8" => Some(8),
+            _ => None,
+        };
+        if integer_bytes.is_none() && !["u1", "i1", "f4", "f8"].contains(&kind.as_str()) {
             return Err(self.wrong_type(SAMPLE_TYPES));
         }
         let channels_moved = self.check_shape(input, kind == "u1")?;
@@ -167,6 +177,10 @@ impl<R: Read> Opened<R> {
         let (samples, picked) = (pick.count(total), (pick, total));
         let elems = input.dims.iter().try_fold(1u64, |product, &size| product.checked_mul(size as u64));
         let elements = match kind.as_str() {
+            _ if let Some(bytes) = integer_bytes => {
+                let elements = self.read(picked, elems, bytes)?;
+                Elements::F32(self.integers(&elements, bytes as usize, kind.starts_with('i'), big_endian)?)
+            }
             "u1" => Elements::U8(self.read(picked, elems, 1)?),
             "i1" => Elements::I8(self.read(picked, elems, 1)?.into_iter().map(|byte| byte as i8).collect()),
             "f4" => Elements::F32(numbers(&self.read(picked, elems, 4)?, |bytes| match big_endian {
@@ -186,6 +200,26 @@ impl<R: Read> Opened<R> {
             return Err(Error::NotFinite { path, array, sample, value: values[at] });
         }
         Ok(Array { name: self.name, total, pick, samples: samples as usize, elements, channels_moved })
+    }
+
+    /// Integers as numbers.
+    fn integers(&self, bytes: &[u8], size: usize, signed: bool, big_endian: bool) -> Result<Vec<f32>, Error> {
+        let number = |bytes: &[u8]| {
+            let mut wide = [0; 8];
+            wide[..size].copy_from_slice(bytes);
+            if big_endian {
+                wide[..size].reverse();
+            }
+            let (value, shift) = (u64::from_le_bytes(wide), 64 - 8 * size as u32);
+            let value = if signed { i128::from((value << shift) as i64 >> shift) } else { value.into() };
+            let is_exact = (value as f32) as i128 == value;
+            is_exact.then_some(value as f32).ok_or_else(|| Error::Array {
+                path: self.path.clone(),
+                array: self.name.clone(),
+                reason: format!("{value} is beyond 2^24: edgepack takes integers that f32 holds exactly"),
+            })
+        };
+        bytes.chunks_exact(size).map(number).collect()
     }
 
     /// Whether pixels lie as `[H, W, C]` where the model is `[C, H, W]`.

@@ -19,6 +19,8 @@ pub struct InputSpec {
     pub name: String,
     /// Its shape with every dimension bound; a batch, where there is one, is 1.
     pub dims: Vec<usize>,
+    /// For integers and truth values: the least and the greatest that it takes.
+    pub limits: Option<[i32; 2]>,
 }
 
 /// How an image lies in an input of shape `[1, C, H, W]` or `[1, H, W, C]`.
@@ -62,6 +64,14 @@ impl InputSpec {
     /// Number of values of one sample.
     pub fn elems(&self) -> usize {
         self.dims.iter().product()
+    }
+
+    /// The values of one sample of a seeded stream.
+    pub(crate) fn random(&self, seed: u64, stream: u64) -> Vec<f32> {
+        match self.limits {
+            None => random::normal(seed, stream, self.elems()),
+            Some(limits) => random::integers(seed, stream, self.elems(), limits),
+        }
     }
 }
 
@@ -182,7 +192,11 @@ impl DataSet {
     ) -> Result<DataSet, Error> {
         let pick = pick.into();
         let [first, _, ..] = inputs else {
-            let input = inputs.first().cloned().unwrap_or(InputSpec { name: String::new(), dims: vec![] });
+            let input = inputs.first().cloned().unwrap_or(InputSpec {
+                name: String::new(),
+                dims: vec![],
+                limits: None,
+            });
             return DataSet::open(path, &input, preprocessing, pick);
         };
         let open = |input: &InputSpec| DataSet::open_input(path, input, preprocessing, pick);
@@ -196,7 +210,8 @@ impl DataSet {
         Ok(DataSet { path: path.into(), input, preprocessing, source: Source::Several(sets), len })
     }
 
-    /// `len` samples of normally distributed numbers, the same for the same seed on every computer.
+    /// `len` samples of normally distributed numbers, or of integers of any size that the input takes, the same
+    /// for the same seed on every computer.
     /// For work on latency: a model calibrated with them is of no use.
     pub fn random(input: &InputSpec, seed: u64, len: usize) -> DataSet {
         DataSet {
@@ -265,7 +280,7 @@ impl DataSet {
                 Ok(Sample { values, pixels: None, label: None, name: format!("[{index}]") })
             }
             Source::Random { seed } => {
-                let values = random::normal(*seed, index as u64, self.input.elems());
+                let values = self.input.random(*seed, index as u64);
                 Ok(Sample { values, pixels: None, label: None, name: format!("random[{index}]") })
             }
         }

@@ -6,7 +6,7 @@ use super::*;
 use crate::Channels;
 
 fn input(dims: &[usize]) -> InputSpec {
-    InputSpec { name: "input".into(), dims: dims.to_vec() }
+    InputSpec { name: "input".into(), dims: dims.to_vec(), limits: None }
 }
 
 fn floats(values: &[f32]) -> Vec<u8> {

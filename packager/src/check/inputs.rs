@@ -60,12 +60,10 @@ fn of_type(reason: &str, is_one: bool, exporter: Exporter) -> String {
         "export the model with a float32 input, without the cast: the package itself takes u8 pixels (edgepack \
          pack --mean … --std …) and int8"
             .into()
-    } else if holds(&["INT64", "INT32"]) {
-        "indices are looked up by the application: cut the model behind its embeddings with \
-         onnx.utils.extract_model(FILE, NEW, inputs, outputs), and give these"
-            .into()
+    } else if holds(&["UINT", "INT16"]) {
+        "edgepack takes integers as INT32 or INT64: change the input's type".into()
     } else {
-        format!("edgepack takes f32 inputs: {}", exporter.float32())
+        format!("edgepack takes inputs of f32, int32, int64 and bool: {}", exporter.float32())
     }
 }
 

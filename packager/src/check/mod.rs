@@ -26,8 +26,9 @@ use crate::error::{PackError, Result};
 use crate::import::{self, OnnxFile, Survey};
 use crate::lower::lower;
 use crate::node_map::{Fate, NodeRecord, StepFacts, Truth, node_map, truth};
-use crate::quantize::choose_scheme;
-use crate::{memory, passes};
+use crate::precision::{self, PrecisionOptions};
+use crate::quantize::{choose_scheme, insert_casts};
+use crate::{integers, memory, passes};
 use exporter::Exporter;
 
 /// How much a finding matters.
@@ -185,7 +186,14 @@ fn outlook(subject: &Subject<'_>, isa: IsaSet, findings: &mut Vec<Finding>) -> O
     if !refusals.is_empty() || findings.iter().any(|finding| finding.rule == "external-data") {
         return None;
     }
+    if let Err(error) = integers::prove(&mut model.graph, model.opset) {
+        findings.push(refusal(&error));
+        return None;
+    }
     passes::run(&mut model.graph);
+    // int8, but for integers.
+    precision::assign(&mut model.graph, &PrecisionOptions::default(), model.opset).ok()?;
+    model.graph = insert_casts(&model.graph);
     let nothing = vec![Histogram::default(); model.graph.values.len()];
     let statistics = Statistics { histograms: nothing, samples: 0 };
     let scheme = choose_scheme(&model.graph, &statistics, Observer::default(), &[]);

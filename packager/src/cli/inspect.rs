@@ -51,6 +51,8 @@ struct InputLine {
     shape: Vec<u32>,
     scale: f32,
     zero_point: i8,
+    /// Of integers: the least and the greatest.
+    limits: Option<[i32; 2]>,
     takes: Vec<&'static str>,
 }
 
@@ -237,6 +239,7 @@ fn input_line(input: &plan::Input<'_>) -> InputLine {
         shape: input.dims.as_slice().to_vec(),
         scale: input.quant.scale,
         zero_point: input.quant.zero_point,
+        limits: input.limits,
         takes,
     }
 }
@@ -402,14 +405,11 @@ fn print(path: &str, report: &Report) {
         report.hash,
     );
     for input in &report.inputs {
-        println!(
-            "input  {} {:?}: {} (scale {}, zero point {})",
-            input.name,
-            input.shape,
-            input.takes.join(", "),
-            input.scale,
-            input.zero_point
-        );
+        let range = match input.limits {
+            Some([least, greatest]) => format!("from {least} to {greatest}"),
+            None => format!("scale {}, zero point {}", input.scale, input.zero_point),
+        };
+        println!("input  {} {:?}: {} ({range})", input.name, input.shape, input.takes.join(", "));
     }
     for output in &report.outputs {
         let exact = if output.exact { "the same bits on every processor" } else { "not exact" };

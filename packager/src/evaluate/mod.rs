@@ -1,5 +1,6 @@
 //! The graph in f32, as ONNX defines it: the oracle of every pass, and what calibration observes.
 
+mod indices;
 mod recurrent;
 mod window;
 
@@ -82,6 +83,7 @@ pub fn evaluate_op(
                 BinaryKind::Add => operands[0][a] + operands[1][b],
                 BinaryKind::Sub => operands[0][a] - operands[1][b],
                 BinaryKind::Mul => operands[0][a] * operands[1][b],
+                BinaryKind::Div => operands[0][a] / operands[1][b],
             };
             Strided::new(output_dims, &left).zip(Strided::new(output_dims, &right)).map(apply).collect()
         }
@@ -128,6 +130,13 @@ pub fn evaluate_op(
         }
         Op::Softmax { axis } => softmax(input, dims, *axis),
         Op::Take { indices } => take(input, dims, indices),
+        Op::Embed { table } => {
+            let data: &[f32] = &table.data;
+            indices::gather(data, &table.dims, 0, input)
+        }
+        Op::Gather { axis } => indices::gather(input, dims, *axis, operands[1]),
+        Op::Scatter => indices::scatter(input, dims[0], operands[1], operands[2]),
+        Op::TopK(top_k) => indices::top_k(top_k, input, dims),
         Op::MatMul => mat_mul([input, operands[1]], [dims, graph.dims(inputs[1])], output_dims),
         Op::LayerNorm(norm) => layer_norm(norm, input),
         Op::Recurrent(layer) => recurrent::run(layer, input, dims).hidden,

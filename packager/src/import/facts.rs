@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use edgepack_format::plan::MAX_RANK;
+use edgepack_format::plan::{ElemType, MAX_RANK};
 use tract_onnx::pb;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::DimLike;
@@ -83,6 +83,35 @@ impl Facts {
     pub fn dims(&self, name: &str) -> Option<Vec<usize>> {
         let shape = self.fact(name)?.shape.concretize()?;
         shape.iter().map(|dim| dim.to_usize().ok()).collect()
+    }
+
+    /// What a value of a model is represented as: f32, or integers of 32 or 64 bits, or truth values.
+    pub fn dtype(&self, name: &str) -> ElemType {
+        match self.fact(name).and_then(|fact| fact.datum_type.concretize()) {
+            Some(DatumType::Bool) => ElemType::Bool,
+            Some(DatumType::I32) => ElemType::I32,
+            Some(datum_type) if datum_type.is_integer() || datum_type == DatumType::TDim => ElemType::I64,
+            _ => ElemType::F32,
+        }
+    }
+
+    /// Refuses an output that the file declares as integers and computes as numbers, or the other way round.
+    pub fn check_type(&self, output: &pb::ValueInfoProto) -> Result<()> {
+        let Some(declared) = declared_type(output) else { return Ok(()) };
+        let is_known = self.fact(&output.name).is_some_and(|fact| fact.datum_type.is_concrete());
+        let computed = self.dtype(&output.name);
+        if !is_known || (declared == ElemType::F32) == (computed == ElemType::F32) {
+            return Ok(());
+        }
+        let elem_type = type_name(self::declared(output).map_or(0, |(elem_type, _)| elem_type));
+        let reason = format!("is declared as {elem_type}, but computed as {}", computed.name());
+        let remedy = format!("put a Cast to {elem_type} before it, or declare it as what it is");
+        Err(unsupported_end(&output.name, "output", &reason, &remedy))
+    }
+
+    /// Whether the model has a value of this name.
+    pub fn is_known(&self, name: &str) -> bool {
+        self.outlets.contains_key(name)
     }
 
     /// Whether a value is of an integer type.
@@ -168,9 +197,10 @@ pub(crate) fn bind_input(
         let remedy = "edgepack takes tensors: export the model with one input for each tensor";
         unsupported_end(name, "input", "is no tensor (a sequence, map or optional)", remedy)
     })?;
-    if elem_type != pb::tensor_proto::DataType::Float as i32 {
+    if end_type(elem_type).is_none() {
         let reason = format!("has element type {}", type_name(elem_type));
-        let remedy = "edgepack takes models with FLOAT inputs: export the model with float32 inputs";
+        let remedy =
+            "edgepack takes models with inputs of FLOAT, INT32, INT64 and BOOL: export the model with such";
         return Err(unsupported_end(name, "input", &reason, remedy));
     }
     let flag = flags.iter().find(|(flagged, _)| flagged == name).map(|(_, dims)| dims);
@@ -230,20 +260,37 @@ pub(crate) fn batch_of_one(input: &pb::ValueInfoProto) -> Option<Vec<usize>> {
     dims.iter().enumerate().map(size).collect()
 }
 
-/// Refuses outputs that are no tensors of f32.
+/// What an input or output of this ONNX type is for an application, if it can be one.
+pub(crate) fn end_type(elem_type: i32) -> Option<ElemType> {
+    use pb::tensor_proto::DataType;
+    match DataType::try_from(elem_type).ok()? {
+        DataType::Float => Some(ElemType::F32),
+        DataType::Int32 => Some(ElemType::I32),
+        DataType::Int64 => Some(ElemType::I64),
+        DataType::Bool => Some(ElemType::Bool),
+        _ => None,
+    }
+}
+
+/// What an input or output is for an application, as far as the file says.
+pub(crate) fn declared_type(end: &pb::ValueInfoProto) -> Option<ElemType> {
+    end_type(declared(end)?.0)
+}
+
+/// Refuses outputs that are no tensors of a type that an application can get.
 pub(super) fn check_output(output: &pb::ValueInfoProto) -> Result<()> {
     let (reason, remedy) = match declared(output) {
         None if output.r#type.is_none() => return Ok(()),
         None => ("is no tensor".into(), "make each tensor an output"),
         // Some writers leave the type of an output open.
         Some((0, _)) => return Ok(()),
-        Some((elem_type, _)) if elem_type == pb::tensor_proto::DataType::Float as i32 => return Ok(()),
+        Some((elem_type, _)) if end_type(elem_type).is_some() => return Ok(()),
         Some((elem_type, _)) => (
             format!("has element type {}", type_name(elem_type)),
-            "put a Cast to FLOAT before it, or remove it",
+            "put a Cast to one of these before it, or remove it",
         ),
     };
-    let remedy = format!("edgepack gives FLOAT tensors: {remedy}");
+    let remedy = format!("edgepack gives tensors of FLOAT, INT32, INT64 and BOOL: {remedy}");
     Err(unsupported_end(&output.name, "output", &reason, &remedy))
 }
 

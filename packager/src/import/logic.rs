@@ -155,7 +155,7 @@ fn convert(importer: &mut Importer, context: &Context<'_>, to: pb::tensor_proto:
         DataType::Int32 | DataType::Int64 | DataType::Int16 | DataType::Int8 | DataType::Uint8
             if is_float =>
         {
-            let result = importer.unary_part(context, "integer", Unary::Trunc, input);
+            let result = importer.unary_part(context, "integer", super::whole::cut(), input);
             importer.result(context, 0, result)
         }
         DataType::Int32 | DataType::Int64 => {

@@ -5,9 +5,11 @@
 
 mod attributes;
 mod convolution;
+mod einsum;
 mod facts;
 mod grid;
 mod guard;
+mod indices;
 mod legacy;
 mod linear;
 mod logic;
@@ -25,10 +27,12 @@ mod slice;
 mod taken;
 mod transposed;
 mod unrolled;
+mod whole;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use edgepack_engine::format::plan::ElemType;
 use tract_onnx::pb;
 
 use crate::error::{PackError, Result};
@@ -220,6 +224,7 @@ impl Importer {
             let dims = self.facts.dims(&input.name).unwrap_or_default();
             let id = self.graph.add_value(&input.name, dims);
             self.graph.values[id.0].given = self.given_quant(&input.name);
+            self.graph.values[id.0].dtype = facts::declared_type(input).unwrap_or(ElemType::F32);
             self.names.insert(input.name.clone(), id);
             self.graph.inputs.push(id);
         }
@@ -229,10 +234,11 @@ impl Importer {
         }
         for output in &onnx.output {
             self.refusals.extend(facts::check_output(output).err());
+            self.refusals.extend(self.facts.check_type(output).err());
             let id = self.names.get(&output.name).copied();
             let known = id.filter(|id| self.graph.value(*id).constant.is_none());
             if let Some(id) = known {
-                let id = self.under_name(id, &output.name);
+                let id = self.under_name(id, output);
                 self.graph.outputs.push(id);
             } else if self.refusals.is_empty() {
                 self.refusals.push(facts::unsupported_end(
@@ -290,12 +296,16 @@ impl Importer {
 
     /// An output has the name that the user gave it, also where it is only another name of a value
     /// (an Identity, Dropout or Cast at the end): a reshape to the same shape, which costs nothing.
-    fn under_name(&mut self, id: ValueId, name: &str) -> ValueId {
-        if self.graph.value(id).name == name {
+    /// It has the type that the model gives it, and is no input: what an application gets it gets from a step.
+    fn under_name(&mut self, id: ValueId, output: &pb::ValueInfoProto) -> ValueId {
+        let name = &output.name;
+        let dtype = facts::declared_type(output).unwrap_or_else(|| self.facts.dtype(name));
+        if self.graph.value(id).name == *name && self.graph.value(id).dtype == dtype {
             return id;
         }
         let output = self.graph.add_value(name, self.graph.dims(id).to_vec());
         self.graph.values[output.0].given = self.graph.value(id).given;
+        self.graph.values[output.0].dtype = dtype;
         self.graph.nodes.push(Node {
             name: name.into(),
             onnx_op: "Identity".into(),
@@ -316,7 +326,38 @@ impl Importer {
         legacy::check_broadcast(self, &context)?;
         let before = self.graph.nodes.len();
         converter(self, &context)?;
+        self.note_types(before);
         self.graph.nodes[before..].iter().try_for_each(|node| check_copies(&context, &node.op))
+    }
+
+    /// Notes which of the values that nodes from `before` on make are integers: those that are of such a type in
+    /// the model, and parts that are made of nothing else.
+    fn note_types(&mut self, before: usize) {
+        let is_number = |dtype| matches!(dtype, ElemType::I32 | ElemType::I64);
+        let made = self.graph.nodes[before..].iter().map(|node| node.output);
+        for id in made.clone().collect::<Vec<_>>() {
+            let value = &mut self.graph.values[id.0];
+            value.dtype = self.facts.dtype(&value.name);
+        }
+        let reads = self.graph.nodes[before..].iter().flat_map(|node| &node.inputs).copied();
+        let computes = made.chain(reads).any(|id| is_number(self.graph.value(id).dtype));
+        for index in before..self.graph.nodes.len() {
+            let node = &self.graph.nodes[index];
+            let value = |id: ValueId| self.graph.value(id);
+            let of_integers = match &node.op {
+                Op::TopK(_) => true,
+                Op::Embed { .. } => false,
+                Op::Gather { .. } => value(node.inputs[0]).dtype != ElemType::F32,
+                _ => node.inputs.iter().all(|&id| match &value(id).constant {
+                    Some(constant) => constant.data.iter().all(|x| x.fract() == 0.0),
+                    None => value(id).dtype != ElemType::F32,
+                }),
+            };
+            let output = node.output;
+            if computes && of_integers && !self.facts.is_known(&value(output).name) {
+                self.graph.values[output.0].dtype = ElemType::I64;
+            }
+        }
     }
 
     /// The value with this name; constants become values when they are first read.
@@ -328,8 +369,8 @@ impl Importer {
             context.invalid(format!("reads `{name}`, which no node makes and which is no f32 constant"))
         })?;
         let (dims, constant) = (constant.dims.clone(), Some(constant));
-        let value = Value { name: name.into(), dims, constant, given: None };
-        self.graph.values.push(value);
+        let dtype = self.facts.dtype(name);
+        self.graph.values.push(Value { constant, dtype, ..Value::new(name, dims) });
         let id = ValueId(self.graph.values.len() - 1);
         self.names.insert(name.into(), id);
         Ok(id)

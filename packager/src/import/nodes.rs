@@ -4,8 +4,8 @@ use tract_onnx::pb::{self, tensor_proto::DataType};
 
 use super::facts::type_name;
 use super::{
-    Context, Importer, convolution, grid, linear, logic, node_name, norm, products, recurrent, reduce,
-    reshape, resize, slice, transposed,
+    Context, Importer, convolution, einsum, grid, indices, linear, logic, node_name, norm, products,
+    recurrent, reduce, reshape, resize, slice, transposed, whole,
 };
 use crate::error::{PackError, Result};
 use crate::graph::{BinaryKind, Op, Tensor};
@@ -24,6 +24,8 @@ static CONVERTERS: &[(&str, Converter)] = &[
     ("Acosh", unary),
     ("Add", binary),
     ("And", logic::junction),
+    ("ArgMax", indices::arg),
+    ("ArgMin", indices::arg),
     ("Asin", unary),
     ("Asinh", unary),
     ("Atan", unary),
@@ -46,6 +48,7 @@ static CONVERTERS: &[(&str, Converter)] = &[
     ("DepthToSpace", reshape::depth_to_space),
     ("Div", div),
     ("Dropout", identity),
+    ("Einsum", einsum::einsum),
     ("Elu", unary),
     ("Equal", logic::compare),
     ("Erf", unary),
@@ -86,9 +89,11 @@ static CONVERTERS: &[(&str, Converter)] = &[
     ("MeanVarianceNormalization", norm::mean_variance),
     ("Min", logic::several),
     ("Mish", unary),
+    ("Mod", whole::modulo),
     ("Mul", binary),
     ("Neg", unary),
     ("Not", unary),
+    ("OneHot", indices::one_hot),
     ("Or", logic::junction),
     ("PRelu", prelu),
     ("Pad", reshape::pad),
@@ -109,6 +114,9 @@ static CONVERTERS: &[(&str, Converter)] = &[
     ("Resize", resize::resize),
     ("Round", unary),
     ("STFT", linear::stft),
+    ("Scatter", indices::scatter),
+    ("ScatterElements", indices::scatter),
+    ("ScatterND", indices::scatter),
     ("Selu", unary),
     ("Shrink", unary),
     ("Sigmoid", unary),
@@ -129,6 +137,7 @@ static CONVERTERS: &[(&str, Converter)] = &[
     ("Tanh", unary),
     ("ThresholdedRelu", unary),
     ("Tile", reshape::tile),
+    ("TopK", indices::top_k),
     ("Transpose", reshape::transpose),
     ("Unsqueeze", reshape::reshape),
     ("Upsample", resize::resize),
@@ -142,16 +151,11 @@ static FOLDED: &[&str] = &[
     "EyeLike",
     "IsInf",
     "IsNaN",
-    "Mod",
     "NonZero",
-    "OneHot",
     "Range",
     "ReduceProd",
-    "ScatterElements",
-    "ScatterND",
     "Shape",
     "Size",
-    "TopK",
     "Trilu",
 ];
 
@@ -349,10 +353,7 @@ fn binary(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
 /// A division is a product with the reciprocal.
 fn div(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
     if importer.facts.is_integer(context.input_name(0)?) {
-        return Err(context.unsupported(
-            "divides integers while the model runs",
-            "cast them to FLOAT first, and use Floor behind the division",
-        ));
+        return whole::div(importer, context);
     }
     let numerator = importer.input(context, 0)?;
     if importer.f32_constant(context.input_name(1)?).is_none() {

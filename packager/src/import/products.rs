@@ -78,7 +78,7 @@ pub(super) fn matmul(importer: &mut Importer, context: &Context<'_>) -> Result<(
 
 impl Importer {
     /// `alpha * left * right + bias`; constants become weights.
-    fn product_of(
+    pub(super) fn product_of(
         &mut self,
         context: &Context<'_>,
         [left, right]: [ValueId; 2],

@@ -44,6 +44,11 @@ pub(super) fn reduce(importer: &mut Importer, context: &Context<'_>) -> Result<(
         "ReduceL2" => Some(Unary::Sqrt),
         "ReduceLogSum" => Some(Unary::Log),
         "ReduceMin" => Some(Unary::Neg),
+        // Of integers: a sum is a mean times the number of them here.
+        "ReduceSum" | "ReduceL1" | "ReduceSumSquare" if importer.makes_integers(context) => {
+            Some(Unary::Round)
+        }
+        "ReduceMean" if importer.makes_integers(context) => Some(Unary::Trunc),
         _ => None,
     };
     let result = match after {
@@ -94,6 +99,11 @@ pub(super) fn log_softmax(importer: &mut Importer, context: &Context<'_>) -> Res
 }
 
 impl Importer {
+    /// Whether a node's first output is of integers.
+    fn makes_integers(&self, context: &Context<'_>) -> bool {
+        context.node.output.first().is_some_and(|name| self.facts.is_integer(name))
+    }
+
     /// The mean over axes, which stay as axes of one element.
     pub(super) fn mean_over(
         &mut self,

@@ -1,7 +1,7 @@
 //! Slice, Split and Gather by constants: elements at equal distances along an axis, or at any.
 
 use super::reshape::axis;
-use super::{Context, Importer};
+use super::{Context, Importer, indices};
 use crate::error::Result;
 use crate::evaluate::{Strided, strides};
 use crate::graph::{Op, ValueId};
@@ -122,6 +122,9 @@ pub(super) fn split(importer: &mut Importer, context: &Context<'_>) -> Result<()
 }
 
 pub(super) fn gather(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
+    if importer.facts.i64_constant(context.input_name(1)?).is_none() {
+        return indices::gather(importer, context);
+    }
     let input = importer.input(context, 0)?;
     let dims = importer.graph.dims(input).to_vec();
     let along = axis(context, context.attributes().int("axis", 0), dims.len())?;
@@ -147,6 +150,9 @@ pub(super) fn gather(importer: &mut Importer, context: &Context<'_>) -> Result<(
 
 /// `output[i, j] = data[indices[i, j], j]` along axis 0, and likewise along others.
 pub(super) fn gather_elements(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
+    if importer.facts.i64_constant(context.input_name(1)?).is_none() {
+        return indices::gather_elements(importer, context);
+    }
     let (input, indices) = (importer.input(context, 0)?, importer.constant(context, 1)?);
     let dims = importer.graph.dims(input).to_vec();
     let along = axis(context, context.attributes().int("axis", 0), dims.len())?;
@@ -163,14 +169,15 @@ pub(super) fn gather_elements(importer: &mut Importer, context: &Context<'_>) ->
 
 /// `output[i] = data[indices[i, 0], indices[i, 1], ..]`.
 pub(super) fn gather_nd(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
+    let is_constant = importer.facts.i64_constant(context.input_name(1)?).is_some();
+    if !is_constant || context.attributes().int("batch_dims", 0) != 0 {
+        return indices::gather_nd(importer, context);
+    }
     let (input, indices) = (importer.input(context, 0)?, importer.constant(context, 1)?);
     let dims = importer.graph.dims(input).to_vec();
     let depth = indices.dims.last().copied().unwrap_or(0);
-    if context.attributes().int("batch_dims", 0) != 0 || depth == 0 || depth > dims.len() {
-        return Err(context.unsupported(
-            &format!("gathers by indices of shape {:?} and batch_dims", indices.dims),
-            "edgepack gathers with batch_dims = 0: use one GatherND for each element of the batch",
-        ));
+    if depth == 0 || depth > dims.len() {
+        return Err(context.invalid(format!("indices of shape {:?} for {dims:?}", indices.dims)));
     }
     let own = strides(&dims);
     let block: usize = dims[depth..].iter().product();

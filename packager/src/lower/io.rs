@@ -55,6 +55,10 @@ impl Lowering<'_> {
         let arena_dims: [u32; 4] = right_aligned(&arena_dims, 1).ok_or_else(too_large)?;
         let model_strides = right_aligned(&model_strides, 0).ok_or_else(too_large)?;
         let buffer = self.value_buffer(id)?;
+        let value = self.graph.value(id);
+        if value.dtype.is_integer() {
+            return self.integer_input(id, buffer);
+        }
         let dtype = if self.is_wide(id) { plan::ElemType::F32 } else { plan::ElemType::I8 };
         let pixels = match pixels {
             None => None,
@@ -97,6 +101,30 @@ impl Lowering<'_> {
         Ok(())
     }
 
+    /// An input of integers, which become numbers before anything else.
+    fn integer_input(&mut self, id: ValueId, numbers: plan::Span) -> Result<()> {
+        let value = self.graph.value(id);
+        let elems = self.elems(id) as u32;
+        let buffer = self.buffer(&value.name, (elems * value.dtype.bytes()) as usize)?;
+        let input = plan::Input {
+            name: "",
+            dims: self.plan_dims(id)?,
+            buffer,
+            dtype: value.dtype,
+            quant: plan::Quant { scale: 1.0, zero_point: 0 },
+            limits: value.limits,
+            arena_dims: [1, 1, 1, elems],
+            strides: [0, 0, 0, 1],
+            pixels: None,
+        };
+        self.lowered.inputs.push(LoweredInput { name: value.name.clone(), from_image: None, input });
+        let (from, to) = (value.dtype, plan::ElemType::F32);
+        let convert = plan::Convert { input: buffer, from, output: numbers, to };
+        self.step(&value.name, &[format!("{} (as numbers)", value.name)], plan::Op::Convert(convert));
+        self.store(id, numbers, Order::identity(value.dims.len()));
+        Ok(())
+    }
+
     /// The order in which a value's first reader will want it.
     pub(super) fn wanted(&self, id: ValueId) -> Order {
         let rank = self.dims(id).len();
@@ -131,14 +159,15 @@ impl Lowering<'_> {
             self.step(&name, &[format!("{name} (dequantized)")], plan::Op::Lookup(lookup));
             buffer = output;
         }
-        let output = plan::Output {
-            name: "",
-            dims: self.plan_dims(id)?,
-            buffer,
-            dtype: plan::ElemType::F32,
-            quant: None,
-            exact: true,
-        };
+        let dtype = self.graph.value(id).dtype;
+        if dtype.is_integer() {
+            let output = self.buffer(&name, self.elems(id) * dtype.bytes() as usize)?;
+            let convert = plan::Convert { input: buffer, from: plan::ElemType::F32, output, to: dtype };
+            self.step(&name, &[format!("{name} (as {})", dtype.name())], plan::Op::Convert(convert));
+            buffer = output;
+        }
+        let output =
+            plan::Output { name: "", dims: self.plan_dims(id)?, buffer, dtype, quant: None, exact: true };
         self.lowered.outputs.push(LoweredOutput { name, output });
         Ok(())
     }

@@ -3,6 +3,7 @@
 
 mod attention;
 mod float;
+mod indices;
 mod int16;
 mod io;
 pub mod layout;

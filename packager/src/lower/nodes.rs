@@ -59,6 +59,10 @@ impl Lowering<'_> {
             Op::Slice { starts, steps } => self.slice(node, starts, steps),
             Op::Cast => self.cast(node),
             Op::Take { indices } => self.take(node, indices),
+            Op::Embed { table } => self.embed(node, table),
+            Op::Gather { axis } => self.gather(node, *axis),
+            Op::Scatter => self.scatter(node),
+            Op::TopK(top_k) => self.top_k(node, top_k),
         }
     }
 
@@ -129,6 +133,8 @@ impl Lowering<'_> {
         let mut multipliers = match kind {
             BinaryKind::Add | BinaryKind::Mul => [ratio(of_first), ratio(of_second)],
             BinaryKind::Sub => [ratio(of_first), -ratio(of_second)],
+            // Of integers, which are f32.
+            BinaryKind::Div => return Err(self.too_large(&node.name)),
         };
         // What is broadcast stands on the right: the other one may then be overwritten, and kernels need
         // to know one case. Of two whole ones, what the step before has made stands on the left: it is
@@ -148,7 +154,9 @@ impl Lowering<'_> {
         let [lhs_multiplier, rhs_multiplier] = multipliers;
         let op = match kind {
             BinaryKind::Add | BinaryKind::Sub => plan::BinaryOp::Add { lhs_multiplier, rhs_multiplier },
-            BinaryKind::Mul => plan::BinaryOp::Mul { multiplier: seven_bits(ratio(of_first * of_second)) },
+            BinaryKind::Mul | BinaryKind::Div => {
+                plan::BinaryOp::Mul { multiplier: seven_bits(ratio(of_first * of_second)) }
+            }
         };
         let too_large = || self.too_large(&node.name);
         let binary = plan::Binary {

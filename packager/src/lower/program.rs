@@ -350,6 +350,7 @@ pub fn binary_function(kind: BinaryKind) -> Function {
         BinaryKind::Add => Function::Add,
         BinaryKind::Sub => Function::Sub,
         BinaryKind::Mul => Function::Mul,
+        BinaryKind::Div => Function::Div,
     }
 }
 

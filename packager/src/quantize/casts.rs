@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
+use edgepack_engine::format::plan::ElemType;
+
 use crate::graph::{Clamp, Graph, Node, Op, Precision, ValueId};
 
 /// Whether a node only moves or selects values: it then has the precision of what it reads, since a cast
 /// behind it costs no more than one before.
 pub fn moves_values(op: &Op) -> bool {
-    matches!(op, Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::Take { .. })
+    matches!(op, Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::Take { .. } | Op::Gather { .. })
 }
 
 /// The graph with a cast wherever a node reads what one of another precision made. The values of the given
@@ -22,7 +24,9 @@ pub fn insert_casts(graph: &Graph) -> Graph {
     let mut made = vec![Held::Int8; graph.values.len()];
     for &input in &graph.inputs {
         let readers = graph.consumers(input);
-        if !readers.is_empty() && readers.iter().all(|&i| graph.nodes[i].precision != Precision::Int8) {
+        let is_integer = graph.value(input).dtype != ElemType::F32;
+        let has_int8 = readers.iter().any(|&i| graph.nodes[i].precision == Precision::Int8);
+        if is_integer || !readers.is_empty() && !has_int8 {
             made[input.0] = Held::F32;
         }
     }
@@ -37,8 +41,17 @@ pub fn insert_casts(graph: &Graph) -> Graph {
         }
         let wanted = Held::of(node.precision);
         let takes_f32 = matches!(node.op, Op::Softmax { .. } | Op::Recurrent(_) | Op::FinalCell(_));
-        for input in &mut node.inputs {
+        for (index, input) in node.inputs.iter_mut().enumerate() {
             let id = *input;
+            let wanted = match node.op {
+                // It compares whatever there is of int8 and f32.
+                Op::TopK(_) if made[id.0] == Held::Int16 => Held::F32,
+                Op::TopK(_) => made[id.0],
+                // Indices are f32.
+                Op::Embed { .. } => Held::F32,
+                Op::Gather { .. } if index == 1 => Held::F32,
+                _ => wanted,
+            };
             if graph.value(id).constant.is_some() || made[id.0] == wanted {
                 continue;
             }

@@ -30,6 +30,7 @@ pub(crate) use rounding::{backward, cholesky, forward, transposed};
 pub use simulate::{Simulation, set_constants};
 pub use weights::{QuantizedWeights, product_constants, quantize_weights};
 
+use edgepack_engine::format::plan::ElemType;
 use edgepack_kernels::requantize::residual_multiplier;
 
 use crate::calibrate::{Observer, Statistics};
@@ -231,7 +232,11 @@ pub fn choose_scheme(
     let has_int8 = |index: usize| graph.nodes[index].precision == Precision::Int8;
     for (index, &id) in graph.inputs.iter().enumerate() {
         let readers = graph.consumers(id);
-        wide[id.0] = !readers.is_empty() && !readers.into_iter().any(has_int8);
+        let is_integer = graph.value(id).dtype != ElemType::F32;
+        wide[id.0] = is_integer || !readers.is_empty() && !readers.into_iter().any(has_int8);
+        if is_integer {
+            continue;
+        }
         let known = input_ranges.get(index).copied().flatten();
         quants[id.0] = given(id).or_else(|| {
             let range = known.unwrap_or_else(|| {
@@ -250,6 +255,10 @@ pub fn choose_scheme(
         Quant16::over(range, limits[id.0]).symmetric()
     };
     let mut range = |id: ValueId| {
+        // Truth values are these two, whatever was seen.
+        if graph.value(id).dtype == ElemType::Bool {
+            return over(id, [0.0, 1.0]);
+        }
         calibrated.push(id);
         over(id, observer.range(&statistics.histograms[id.0]))
     };
@@ -279,6 +288,10 @@ pub fn choose_scheme(
                     range(node.inputs[0]);
                     over(output, observer.range(&statistics.histograms[node.inputs[0].0]))
                 })),
+                Op::Embed { ref table } => Some(over(
+                    output,
+                    table.data.iter().fold([0.0; 2], |[min, max], &x| [min.min(x), max.max(x)]),
+                )),
                 // Probabilities: the whole of [0, 1), whatever calibration saw. Attention's are small
                 // where there are many, and only factors.
                 Op::Softmax { .. } if !feeds_products(graph, output) => {
@@ -350,6 +363,7 @@ fn share_scales_of_concatenations(graph: &Graph, quants: &mut [Option<Quant>]) -
 pub fn keeps_values(node: &Node) -> bool {
     match node.op {
         Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::Take { .. } | Op::Pad { .. } => true,
+        Op::Gather { .. } => true,
         Op::Pool(PoolKind::Max, _) => true,
         _ => factor(node).is_some(),
     }
