@@ -171,24 +171,49 @@ fn deploy_is_idempotent_and_rolls_back() {
 }
 
 #[test]
-fn deploy_here_and_under_qemu_is_the_same_thing() {
+fn deploy_here_and_on_emulated_boards_is_the_same_thing() {
     let bench = common::Bench::new();
-    Handmade::default().write(&bench.path("one.epk"));
-    let report = json(&bench.ok(&[
-        "deploy",
-        "one.epk",
-        "--device",
-        "local",
-        "--to",
-        "models/m.epk",
-        "--format",
-        "json",
-    ]));
-    assert_eq!((&report["sent"], &report["golden_samples"]), (&true.into(), &1.into()));
-    assert_eq!(
-        std::fs::read(bench.path("models/m.epk")).unwrap(),
-        std::fs::read(bench.path("one.epk")).unwrap()
-    );
+    bench.pack();
+    let packed = std::fs::read(bench.path("model.epk")).unwrap();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for device in ["local", "qemu:rpi2", "qemu:rpi3", "qemu:rpi4", "qemu:rpi5"] {
+        let mut agent = None;
+        if let Some(name) = device.strip_prefix("qemu:") {
+            let board = edgepack_targets::Board::find(name).unwrap();
+            let path =
+                std::env::var_os(board.agent_variable()).map_or(root.join(board.agent_path()), Into::into);
+            if !path.is_file() || edgepack_harness::device::reach(device).is_err() {
+                assert!(std::env::var_os("EDGEPACK_EXPECT_BOARDS").is_none(), "{device} was expected");
+                eprintln!("SKIPPED {device}: there is no QEMU, or no agent at {}", path.display());
+                continue;
+            }
+            agent = Some((board.agent_variable(), path));
+        }
+        let run = |args: &[&str]| {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_edgepack"));
+            command.args(args).args(["--device", device, "--format", "json"]).current_dir(bench.dir.path());
+            let output = command.envs(agent.clone()).output().unwrap();
+            assert!(
+                output.status.success(),
+                "{device}: {args:?}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+            json(&String::from_utf8(output.stdout).unwrap())
+        };
+        let to = format!("{}/model.epk", device.replace(':', "-"));
+        let report = run(&["deploy", "model.epk", "--to", &to]);
+        assert_eq!(
+            (&report["sent"], std::fs::read(bench.path(&to)).unwrap() == packed),
+            (&true.into(), true)
+        );
+        assert_eq!(run(&["deploy", "model.epk", "--to", &to])["sent"], false);
+        let board = device.strip_prefix("qemu:").map(|board| ["--target", board]);
+        let report =
+            run(&[&["doctor", "--package", &to][..], board.as_ref().map_or(&[], |words| words)].concat());
+        assert_eq!(report["emulated"], device != "local");
+        let compare = ["compare", &to, "--baseline", "model.onnx", "--data", "samples.npy", "--runs", "3"];
+        assert_eq!(run(&compare)["bit_identical_to_host"], true);
+    }
 }
 
 /// It does on this machine what the client does on a phone.

@@ -155,6 +155,12 @@ fn findings(facts: &DeviceFacts, needs: &Needs) -> Vec<Finding> {
                  (deploy --force)"
                     .into(),
             );
+        } else if let Some(isa) = facts.isa.as_ref().filter(|isa| !set(&board.isa).contains(set(isa))) {
+            add(
+                Severity::Warning,
+                format!("the device has {isa}, {} has only {}", board.name, board.isa),
+                "see whether it is another board; what is packed for its own may run faster".into(),
+            );
         }
     }
     if let (Some(isa), Some(processor), None) = (&facts.isa, &facts.processor_isa, &needs.board)
@@ -263,6 +269,8 @@ mod tests {
     #[test]
     fn each_need_that_is_not_met_is_an_error() {
         only(&pi4(), &needs("rpi5"), Severity::Error, "the device has neon, rpi5 has dotprod");
+        let pi5 = DeviceFacts { isa: Some("neon,dotprod".into()), ..pi4() };
+        only(&pi5, &needs("rpi4"), Severity::Warning, "the device has neon,dotprod, rpi4 has only neon");
         only(&pi4(), &needs("rpi2"), Severity::Error, "the device is aarch64, rpi2 is armv7");
         let memory = DeviceFacts { memory_available_kib: Some(12_000), ..pi4() };
         only(&memory, &needs("rpi4"), Severity::Error, "needs 13312 KiB, 12000 KiB are free there");

@@ -1,6 +1,7 @@
 //! A package on a device that is not this process: the agent there runs it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use edgepack_targets::Board;
 
@@ -68,10 +69,10 @@ impl Remote {
         Ok(["--input".into(), path, "--form".into(), name.into(), "--threads".into(), threads].into())
     }
 
-    fn call(&self, command: &str, more: &[String]) -> Result<serde_json::Value, Error> {
+    fn call(&self, command: &str, more: &[String], limit: Duration) -> Result<serde_json::Value, Error> {
         let arguments: Vec<&str> =
             [command, &self.package].into_iter().chain(more.iter().map(String::as_str)).collect();
-        self.connection.json(&arguments, run_limit())
+        self.connection.json(&arguments, limit)
     }
 }
 
@@ -91,7 +92,7 @@ impl Device for Remote {
         let mut arguments = self.write_input(samples)?;
         let path = self.connection.path("output.bin");
         arguments.extend(["--output".into(), path.clone()]);
-        self.call("run", &arguments)?;
+        self.call("run", &arguments, run_limit())?;
         let of_a_sample: usize = self.facts.outputs.iter().map(|output| output.bytes()).sum();
         let bytes = self.connection.read(&path, of_a_sample * samples.len())?;
         if bytes.len() != of_a_sample * samples.len() {
@@ -116,16 +117,20 @@ impl Device for Remote {
 
     fn bench(&mut self, sample: &Sample, options: &BenchOptions) -> Result<Bench, Error> {
         let mut arguments = self.write_input(std::slice::from_ref(sample))?;
+        let mut limit = run_limit();
         let until = match options.until {
             Until::Runs(runs) => ["--runs".into(), runs.to_string()],
-            Until::Seconds(seconds) => ["--seconds".into(), seconds.to_string()],
+            Until::Seconds(seconds) => {
+                limit += Duration::try_from_secs_f64(seconds).unwrap_or_default();
+                ["--seconds".into(), seconds.to_string()]
+            }
         };
         arguments.extend(until);
         arguments.extend(["--warmup".into(), options.warmup.to_string()]);
         if options.profile {
             arguments.push("--profile".into());
         }
-        let bench: Bench = serde_json::from_value(self.call("bench", &arguments)?)
+        let bench: Bench = serde_json::from_value(self.call("bench", &arguments, limit)?)
             .map_err(|error| self.connection.failed(format!("the agent's measurement: {error}")))?;
         Ok(if self.info.emulated { bench.without_times() } else { bench })
     }

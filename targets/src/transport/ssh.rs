@@ -208,8 +208,8 @@ impl Ssh {
         if has("Permission denied") || has("Too many authentication failures") {
             let copy = [vec!["ssh-copy-id".into()], self.address.words()].concat().join(" ");
             let remedy = format!(
-                "give the device your key by\n  {copy}\nor name the right one in your ssh config \
-                 (IdentityFile); `{login} -v` shows what is tried"
+                "give the device your key by\n  {copy}\nor name the right one in your ssh config (IdentityFile); a key \
+                 with a passphrase wants an agent (ssh-add); `{login} -v` shows what is tried"
             );
             return Error::Refused { device, reason, remedy };
         }
