@@ -112,19 +112,19 @@ impl RecurrentF32<'_> {
         packed: &[u8],
         arena: &mut [u8],
     ) -> Option<()> {
-        let &Self { shape, product, spans: [input, output, state], .. } = self;
+        let &Self { shape, ref product, spans: [input, output, state], .. } = self;
         let [input, output, state, scratch] =
             arena.get_disjoint_mut([input, output, state, scratch].map(bounds)).ok()?;
         let (sums, rest) = scratch.split_at_mut_checked(shape.product_bytes())?;
         let weights = match product {
-            BoundProduct::F32(weights) => Product::Panels { weights, scratch: floats(rest)? },
+            BoundProduct::F32(weights) => Product::Panels { weights: *weights, scratch: floats(rest)? },
             BoundProduct::Dynamic(row, weights) => {
                 let [quantized, scales] = quantized_bytes(&shape);
                 let (quantized, rest) = rest.split_at_mut_checked(quantized)?;
                 let (scales, scratch) = rest.split_at_mut_checked(scales)?;
                 Product::Dynamic {
                     row,
-                    weights: crate::run::weights(weights, packed)?,
+                    weights: crate::run::weights(*weights, packed)?,
                     quantized: cast_slice_mut(quantized.get_mut(..shape.state_elems())?),
                     scales: try_cast_slice_mut(scales).ok()?.get_mut(..shape.batch)?,
                     scratch,

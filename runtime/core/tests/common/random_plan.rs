@@ -98,7 +98,7 @@ impl RandomPlan {
         let mut model = Model { arena_bytes: self.arena_bytes, ..Model::default() };
         model.f32s(&(0..256).map(|i| 1.0 / (1 + i % 61) as f32).collect::<Vec<_>>());
         model.i8s(&values(1, BYTES as usize).iter().map(|&x| x.max(-127)).collect::<Vec<_>>());
-        let half = |i: u32| (i * 40_503 % 0x7c00) as u16 | ((i % 3 == 0) as u16) << 15;
+        let half = |i: u32| (i * 40_503 % 0x7c00) as u16 | (i.is_multiple_of(3) as u16) << 15;
         model.u16s(&(0..HALVES / 2).map(half).collect::<Vec<_>>());
         let many = (0..MANY_FLOATS / 4).map(|i| if i % 3 == 0 { -0.25 } else { 1.0 / (1 + i % 61) as f32 });
         model.f32s(&many.collect::<Vec<f32>>());

@@ -26,7 +26,7 @@ pub enum Product<'a> {
     /// In int8.
     Dynamic {
         /// The row of the product.
-        row: BoundRow,
+        row: &'a BoundRow,
         /// R, canonical or packed as the row wants.
         weights: WeightSource<'a>,
         /// `[B, H]`

@@ -222,7 +222,7 @@ fn recurrent_layers_are_the_formulas_bit_by_bit() {
                 };
                 let (mut quantized, mut row_scales) = (vec![0; shape.state_elems()], vec![0.0; batch]);
                 let dynamic = Product::Dynamic {
-                    row: bound,
+                    row: &bound,
                     weights: source,
                     quantized: &mut quantized,
                     scales: &mut row_scales,
