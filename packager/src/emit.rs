@@ -18,7 +18,7 @@ use crate::lower::Lowered;
 use crate::memory::{MemoryPlan, relocate};
 use crate::node_map::{self, NodeRecord};
 use crate::pack::ArrivedReport;
-use crate::prune::PruneReport;
+use crate::prune::{PruneReport, SparsityReport};
 
 /// Where a package comes from; it travels in the package as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,6 +60,9 @@ pub struct Provenance {
     /// What was pruned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pruned: Option<PruneReport>,
+    /// Which weights became zero.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sparse: Option<SparsityReport>,
     /// What became of every node of the model.
     #[serde(default)]
     pub nodes: Vec<NodeRecord>,

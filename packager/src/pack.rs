@@ -16,7 +16,7 @@ use crate::memory::MemoryPlan;
 use crate::mixed::{self, Fitted, MixedReport};
 use crate::node_map::{self, NodeError};
 use crate::precision::{self, PrecisionOptions};
-use crate::prune::{self, Judges, PruneOptions, PruneReport};
+use crate::prune::{self, Judges, PruneOptions, PruneReport, SparsityOptions, SparsityReport};
 use crate::quantize::{
     Honoured, Method, Methods, Samples, Scheme, choose_scheme, equalize, insert_casts, reconstruct,
 };
@@ -61,6 +61,8 @@ pub struct PackOptions {
     pub precision: PrecisionOptions,
     /// Which channels go.
     pub pruning: PruneOptions,
+    /// Which weights become zero.
+    pub sparsity: SparsityOptions,
     /// Board that the package is for.
     pub target: Option<Target>,
     /// Keys of the layouts that prepacked sections are added for.
@@ -123,6 +125,8 @@ pub struct PackReport {
     pub warnings: Vec<String>,
     /// What pruning has cost, and saved, where there was some.
     pub pruned: Option<PruneReport>,
+    /// What zeros have cost, and saved, where weights became that.
+    pub sparse: Option<SparsityReport>,
 }
 
 /// What became of a model that arrived quantized.
@@ -157,10 +161,8 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
     let is_fitted = has_samples(&model, options);
     // A budget is that of the user's model, whatever is pruned.
     let teacher = options.precision.budget.is_some().then(|| model.graph.clone());
-    let pruned = match options.pruning.is_some() {
-        true => Some(pruned(&mut model, &data, options, progress)?),
-        false => None,
-    };
+    let Pruned { channels: pruned, weights: mut sparse, dense } =
+        pruned(&mut model, &data, options, progress)?;
     if is_fitted && options.methods.has(Method::Equalization) {
         let samples = Samples { count: sample_count(&data), load: &|i| load(&data, i) };
         progress.start("equalizing channels", samples.count as u64);
@@ -179,6 +181,8 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         let lowered = lower(graph, scheme, &pixels)?;
         Ok(emit::executable(&lowered, &placed(&model, &lowered)?))
     };
+    let dense = dense.map(|dense| insert_casts(&dense)).map(|dense| package(&dense, &scheme(&dense)));
+    let dense = dense.transpose()?;
     let budget = &options.precision.budget;
     let (graph, scheme, mixed) = if let Some(teacher) = teacher {
         let samples = mixed::judge(&teacher, judges(&model, &data, options)?);
@@ -204,6 +208,9 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         let scheme = fit(&graph, progress)?;
         (graph, scheme, None)
     };
+    if let (Some(dense), Some(sparse)) = (dense, &mut sparse) {
+        sparse.compressed_bytes = [dense, package(&graph, &scheme)?].map(|it| prune::compressed_bytes(&it));
+    }
     progress.start("planning", 1);
     let arrived = model.arrived.as_ref().map(|arrived| arrived_report(arrived, &scheme.honoured));
     let mut whole = lower(&graph, &scheme, &pixels)?;
@@ -229,7 +236,7 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
     provenance.error_samples = errors.samples;
     progress.start("writing and testing the package", 1);
     provenance.arrived = arrived.clone();
-    provenance.pruned = pruned.clone();
+    (provenance.pruned, provenance.sparse) = (pruned.clone(), sparse.clone());
     let is_cut = joined > 0 || lowered.steps.len() != whole_steps;
     let emission = Emission {
         lowered: &lowered,
@@ -268,17 +275,31 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         mixed,
         warnings,
         pruned,
+        sparse,
     })
 }
 
-/// The model without the channels that the user does not want.
+/// What became of channels and weights that the user does not want.
+#[derive(Default)]
+struct Pruned {
+    channels: Option<PruneReport>,
+    weights: Option<SparsityReport>,
+    /// The graph before weights became zero.
+    dense: Option<Graph>,
+}
+
+/// Removes channels of the model, and makes weights zero.
 fn pruned(
     model: &mut Model,
     data: &[DataSet],
     options: &PackOptions,
     progress: &mut dyn Progress,
-) -> Result<PruneReport> {
+) -> Result<Pruned> {
     let failed = |reason: &str| Err(PackError::Calibration { reason: reason.into() });
+    let (channels, weights) = (options.pruning.is_some(), options.sparsity.share.is_some());
+    if !channels && !weights {
+        return Ok(Pruned::default());
+    }
     if model.arrived.is_some() {
         return failed(
             "a model that arrived quantized is not pruned: prune the FP32 model that it was made of",
@@ -291,7 +312,17 @@ fn pruned(
     let judged = validation.as_ref().map_or(data, |data| data);
     let judges = Judges { count: sample_count(judged), load: &|i| labelled(judged, i) };
     let samples = Samples { count: sample_count(data), load: &|i| load(data, i) };
-    prune::prune(&mut model.graph, &options.pruning, samples, judges, progress)
+    let mut pruned = Pruned::default();
+    if channels {
+        let report = prune::prune(&mut model.graph, &options.pruning, samples, judges, progress)?;
+        pruned.channels = Some(report);
+    }
+    if weights {
+        pruned.dense = Some(model.graph.clone());
+        let report = prune::sparsify(&mut model.graph, options.sparsity, samples, judges, progress)?;
+        pruned.weights = Some(report);
+    }
+    Ok(pruned)
 }
 
 /// Whether the numbers are to be fitted to samples: random ones tell nothing, and a model that arrived
@@ -526,6 +557,7 @@ fn provenance(model: &Model, options: &PackOptions, statistics: &Statistics) -> 
         target: options.target.as_ref().map(|target| target.name.clone()),
         arrived: None,
         pruned: None,
+        sparse: None,
         nodes: Vec::new(),
         error_samples: 0,
     }

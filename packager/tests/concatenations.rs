@@ -32,6 +32,7 @@ fn copies(follow: Vec<Node>) -> (usize, Vec<f32>) {
         methods: Default::default(),
         precision: Default::default(),
         pruning: Default::default(),
+        sparsity: Default::default(),
         target: None,
         prepack: Vec::new(),
         l2_kib: 0,

@@ -34,6 +34,7 @@ fn packed(folder: &Path, precision: PrecisionOptions) -> Result<PackReport, Pack
         methods: Default::default(),
         precision,
         pruning: Default::default(),
+        sparsity: Default::default(),
         target: None,
         prepack: vec![],
         l2_kib: 0,

@@ -126,6 +126,7 @@ fn packed(folder: &Path, l2_kib: u32) -> PackReport {
         methods: Default::default(),
         precision: Default::default(),
         pruning: Default::default(),
+        sparsity: Default::default(),
         target: None,
         prepack: vec!["nr16_kr4_xu8".into()],
         l2_kib,

@@ -161,6 +161,7 @@ impl Case {
             methods: Default::default(),
             precision,
             pruning: Default::default(),
+            sparsity: Default::default(),
             target: None,
             prepack,
             l2_kib: L2_KIB,

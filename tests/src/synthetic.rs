@@ -57,6 +57,7 @@ fn package(
         methods: Default::default(),
         precision: Default::default(),
         pruning: Default::default(),
+        sparsity: Default::default(),
         target: None,
         prepack: Vec::new(),
         l2_kib,

@@ -18,7 +18,7 @@ use edgepack_targets::Board;
 use super::nodes::{RequireArgs, percent};
 use super::options::{Format, PreprocessingArgs, human_bytes, parse_shape, short, table};
 use super::progress::Shown;
-use super::prune::{PruneArgs, print_pruned};
+use super::prune::{PruneArgs, print_pruned, print_sparse};
 use super::{Context, Outcome};
 
 /// Outputs with less than this are hardly those of the model.
@@ -145,7 +145,8 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
             budget: Budget { min_sqnr: args.min_sqnr, max_drop: args.max_drop },
             validation: args.validation.clone(),
         },
-        pruning: args.pruning.get(),
+        pruning: args.pruning.channels(),
+        sparsity: args.pruning.weights(),
         target,
         prepack,
         l2_kib: args.l2_kib.or(board.and_then(|board| board.l2_kib)).unwrap_or(L2_KIB),
@@ -232,6 +233,9 @@ pub(super) fn print(report: &PackReport) {
     }
     if let Some(pruned) = &report.pruned {
         print_pruned(pruned);
+    }
+    if let Some(sparse) = &report.sparse {
+        print_sparse(sparse);
     }
     if let Some(mixed) = &report.mixed {
         print_mixed(mixed);

@@ -6,6 +6,7 @@
 //! allocate    how many of each group go
 //! refit       what is left is fitted to the whole model, without labels
 //! remove      the graph without them: smaller in every shape
+//! sparsify    single weights become zero: the package compresses better, and is no faster
 //! ```
 //! It works on the graph in f32, before anything is quantized; what follows knows nothing of it.
 
@@ -14,6 +15,7 @@ mod importance;
 mod refit;
 mod remove;
 mod report;
+mod sparsify;
 mod units;
 
 use std::collections::HashMap;
@@ -24,6 +26,7 @@ use rayon::prelude::*;
 pub use allocate::Allocation;
 pub use importance::Criterion;
 pub use report::{LayerReport, PruneQuality, PruneReport, StaysReport};
+pub use sparsify::{Saliency, SparseLayer, SparsityOptions, SparsityReport, compressed_bytes, sparsify};
 
 use crate::error::{PackError, Result};
 use crate::evaluate::evaluate;
@@ -136,7 +139,7 @@ pub fn prune(
     };
     let pruned = remove::removed(&fitted, &units, &gone);
     let mut report = PruneReport::of(graph, &pruned, &stay, options);
-    let [before, after] = report::qualities(graph, &masked, &pruned, judges, progress)?;
+    let [before, after] = report::qualities(graph, [&masked, &pruned], judges, progress)?;
     (report.masked, report.pruned) = (before, after);
     report.samples = judges.count;
     *graph = pruned;
@@ -319,6 +322,15 @@ fn sensitivities(
         candidate.sensitivity = candidate.sensitivity.max(measured);
     }
     Ok(())
+}
+
+/// Which of some costs are the `count` smallest; of equal ones the first.
+fn mask_smallest(costs: &[f64], count: usize) -> Vec<bool> {
+    let mut order: Vec<usize> = (0..costs.len()).collect();
+    order.sort_by(|&a, &b| costs[a].total_cmp(&costs[b]));
+    let mut smallest = vec![false; costs.len()];
+    order[..count.min(costs.len())].iter().for_each(|&i| smallest[i] = true);
+    smallest
 }
 
 #[cfg(test)]

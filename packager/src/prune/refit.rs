@@ -24,7 +24,7 @@ const ROUNDS: usize = 2;
 /// positions: few samples say little of many weights.
 const LEAVE: f64 = 1.0;
 /// What it costs a bias.
-const FREE: f64 = 1e-6;
+pub const FREE: f64 = 1e-6;
 
 /// The graph with masked channels (`gone` is by unit) and the others fitted to what the graph makes of the
 /// samples. `progress` is told of every node.
@@ -42,14 +42,31 @@ pub fn refit(
     for (index, node) in student.nodes.iter_mut().enumerate() {
         mask(graph, units, gone, index, node);
     }
+    let solve = |index: usize, node: &mut Node, moments: &[Moments], samples: usize| {
+        fit(graph, units, gone, index, node, moments, samples);
+    };
+    layer_by_layer(graph, student, samples, solve, &mut progress)
+}
+
+/// A network beside the graph, whose products are solved one after the other: `solve` is given a product's index,
+/// the student's node, the moments of its groups, and the number of their samples.
+///
+/// # Errors
+/// A sample that cannot be read.
+pub fn layer_by_layer(
+    graph: &Graph,
+    mut student: Graph,
+    samples: Samples<'_>,
+    mut solve: impl FnMut(usize, &mut Node, &[Moments], usize),
+    progress: &mut dyn FnMut(),
+) -> Result<Graph> {
     let mut abreast = Abreast::in_f32(graph, student.nodes.clone(), samples);
     for (index, node) in student.nodes.iter_mut().enumerate() {
         abreast.gather(index)?;
         if matches!(node.op, Op::Conv(_) | Op::FullyConnected(_)) {
             let rounds = if node.clamp == Clamp::NONE { 0 } else { ROUNDS };
             for round in 0..=rounds {
-                let moments = moments(graph, index, &abreast);
-                fit(graph, units, gone, index, node, &moments, abreast.samples());
+                solve(index, node, &moments(graph, index, &abreast), abreast.samples());
                 abreast.set_node(index, node.clone());
                 abreast.goals_know_bounds(round < rounds);
             }
@@ -58,6 +75,14 @@ pub fn refit(
         progress();
     }
     Ok(student)
+}
+
+/// What it costs a weight to leave the model's, in terms of the mean square of an input, where a product's
+/// channels read `width` inputs.
+pub fn leave(width: usize, rows: usize, samples: usize) -> f64 {
+    // The positions of an image resemble each other, and count as their square root.
+    let independent = samples as f64 * (rows as f64 / samples as f64).sqrt();
+    LEAVE * width as f64 / independent
 }
 
 /// Least squares for the rows and columns of one product that stay.
@@ -83,8 +108,7 @@ fn fit(
             std::iter::once(0).chain((0..k).filter(|&i| reads(i)).map(|i| i + 1)).collect();
         let energy = |i: usize| moments.inputs[i * width + i];
         let mean = order[1..].iter().map(|&i| energy(i)).sum::<f64>() / (order.len() - 1).max(1) as f64;
-        let independent = samples as f64 * (moments.rows as f64 / samples as f64).sqrt();
-        let leave = LEAVE * (order.len() as f64 / independent) * mean.max(f64::MIN_POSITIVE * 1e20);
+        let leave = leave(order.len(), moments.rows, samples) * mean.max(f64::MIN_POSITIVE * 1e20);
         let held = |i: usize| if i == 0 { FREE * energy(0) } else { leave };
         let width_kept = order.len();
         let mut matrix = vec![0.0; width_kept * width_kept];

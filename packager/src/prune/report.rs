@@ -149,26 +149,27 @@ fn macs(graph: &Graph, node: &Node) -> u64 {
 /// Samples that are evaluated together.
 const BATCH: usize = 8;
 
-/// Two pruned models against the whole one. No more samples than a few are held at once.
-pub(super) fn qualities(
+/// Models against the whole one. No more samples than a few are held at once.
+///
+/// # Errors
+/// A sample that cannot be read.
+pub(super) fn qualities<const N: usize>(
     graph: &Graph,
-    masked: &Graph,
-    pruned: &Graph,
+    others: [&Graph; N],
     judges: Judges<'_>,
     progress: &mut dyn Progress,
-) -> Result<[PruneQuality; 2]> {
+) -> Result<[PruneQuality; N]> {
     progress.start("comparing the pruned model", judges.count as u64);
-    let mut accuracy = [Accuracy::default(), Accuracy::default()];
+    let mut accuracy: [Accuracy; N] = std::array::from_fn(|_| Accuracy::default());
     for first in (0..judges.count).step_by(BATCH) {
         let batch = (first..(first + BATCH).min(judges.count)).into_par_iter().map(|sample| {
             let (inputs, label) = (judges.load)(sample)?;
             let slices: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-            let outputs = [graph, masked, pruned].map(|graph| evaluate(graph, &slices, |_, _| {}));
-            Ok((outputs, label))
+            let outputs = |graph: &Graph| evaluate(graph, &slices, |_, _| {});
+            Ok((outputs(graph), others.map(outputs), label))
         });
-        for (outputs, label) in batch.collect::<Result<Vec<_>>>()? {
-            let [whole, pruned @ ..] = &outputs;
-            accuracy.iter_mut().zip(pruned).for_each(|(accuracy, own)| accuracy.add(whole, own, label));
+        for (whole, others, label) in batch.collect::<Result<Vec<_>>>()? {
+            accuracy.iter_mut().zip(&others).for_each(|(accuracy, own)| accuracy.add(&whole, own, label));
             progress.advance(1);
         }
     }

@@ -346,3 +346,36 @@ fn nodes_that_cannot_be_pruned_are_named() {
     assert!(error("node2").contains("channels are those that"), "{}", error("node2"));
     assert!(error("node3").contains("an output of the model"), "{}", error("node3"));
 }
+
+/// A quarter of the weights of the small model, or half of them, becomes zero.
+fn sparse_small(share: f64, saliency: Saliency) -> (Graph, SparsityReport) {
+    let (mut graph, samples) = small();
+    let load = |i: usize| Ok(vec![samples[i].clone()]);
+    let labelled = |i: usize| Ok((vec![samples[i].clone()], None));
+    let judges = Judges { count: samples.len(), load: &labelled };
+    let options = SparsityOptions { share: Some(share), saliency };
+    let samples = Samples { count: samples.len(), load: &load };
+    let report = sparsify(&mut graph, options, samples, judges, &mut ()).unwrap();
+    (graph, report)
+}
+
+#[test]
+fn so_many_weights_are_zero_as_were_asked_for() {
+    for saliency in [Saliency::Magnitude, Saliency::Reconstruction] {
+        for share in [0.25, 0.5] {
+            let (_, report) = sparse_small(share, saliency);
+            assert_eq!(report.weights, 16 * 27 + 16 * 144 + 4 * 16);
+            // Rounded once a block of columns.
+            let wanted = share * report.weights as f64;
+            assert!((report.zeros[1] as f64 - wanted).abs() < 4.0, "{saliency} {share}: {:?}", report.zeros);
+            assert_eq!(report.layers.iter().map(|layer| layer.zeros).sum::<usize>(), report.zeros[1]);
+        }
+    }
+}
+
+#[test]
+fn zeros_that_others_make_up_for_cost_less_than_the_smallest() {
+    let [smallest, made_up] = [Saliency::Magnitude, Saliency::Reconstruction]
+        .map(|saliency| sparse_small(0.5, saliency).1.quality.sqnr_db.unwrap());
+    assert!(made_up > smallest + 6.0, "{smallest} dB, made up for {made_up} dB");
+}

@@ -26,7 +26,7 @@ pub use int16::{Quant16, WideWeights};
 pub use methods::{Method, Methods};
 pub(crate) use moments::{Moments, moments};
 pub use reconstruct::reconstruct;
-pub(crate) use rounding::{backward, cholesky, forward, transposed};
+pub(crate) use rounding::{backward, cholesky, dot, forward, transposed};
 pub use simulate::{Simulation, set_constants};
 pub use weights::{QuantizedWeights, product_constants, quantize_weights};
 

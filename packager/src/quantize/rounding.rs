@@ -85,7 +85,9 @@ pub fn fit(group: Group<'_>, moments: &Moments, how: Fit) -> QuantizedWeights {
             let own = |i: usize| if i == 0 { bias } else { row[i - 1] } as f64;
             let goal: Vec<f64> = order.iter().map(|&i| targets[i] + held(i, leave) * own(i)).collect();
             let real = backward(&upper, &forward(&lower, width, goal));
-            let channel = channel(&by, &real, &group);
+            // Pruned weights stay zero, and the others make up for that, too.
+            let zero: Vec<bool> = order.iter().map(|&i| i > 0 && row[i - 1] == 0.0).collect();
+            let channel = channel(&by, &real, &zero, &group);
             let mut weights = vec![0; k];
             order[1..].iter().zip(&channel.weights[1..]).for_each(|(&i, &q)| weights[i - 1] = q as i8);
             (weights, channel.bias, channel.scale)
@@ -112,27 +114,29 @@ struct Channel {
 const SCALES: usize = 24;
 const SCALES_WIDTH: usize = 128;
 
-fn channel(upper: &[f64], real: &[f64], group: &Group<'_>) -> Channel {
-    let (width, zero) = (real.len(), f64::from(group.residual_zero));
+fn channel(upper: &[f64], real: &[f64], zero: &[bool], group: &Group<'_>) -> Channel {
+    let (width, offset) = (real.len(), f64::from(group.residual_zero));
     let z: Vec<f64> =
         (0..width).map(|at| dot(&upper[at * width + at..][..width - at], &real[at..])).collect();
-    let largest = real[1..].iter().fold(0.0_f64, |largest, w| largest.max(w.abs()));
+    let stays = real[1..].iter().zip(&zero[1..]).filter(|(_, zero)| !**zero);
+    let largest = stays.fold(0.0_f64, |largest, (w, _)| largest.max(w.abs()));
     let tried = if width <= SCALES_WIDTH { SCALES } else { 1 };
     let candidates = (0..tried).map(|i| largest * (1.0 - 0.4 * i as f64 / SCALES as f64));
-    let channels = candidates
-        .map(|largest| rounded(upper, &z, smallest_scale(largest, real[0] - zero, group.input), group));
+    let channels = candidates.map(|largest| {
+        rounded(upper, &z, zero, smallest_scale(largest, real[0] - offset, group.input), group)
+    });
     channels.reduce(|best, next| if next.error < best.error { next } else { best }).expect("one is tried")
 }
 
-/// Back substitution that rounds each weight as it is found.
-fn rounded(upper: &[f64], z: &[f64], scale: f32, group: &Group<'_>) -> Channel {
+/// Back substitution that rounds each weight as it is found, to zero where it must be that.
+fn rounded(upper: &[f64], z: &[f64], zero: &[bool], scale: f32, group: &Group<'_>) -> Channel {
     let width = z.len();
     let step = f64::from(scale);
     let (mut weights, mut real, mut error) = (vec![0.0; width], vec![0.0; width], 0.0);
     for at in (1..width).rev() {
         let row = &upper[at * width..][..width];
         let wanted = (z[at] - dot(&row[at + 1..], &real[at + 1..])) / row[at];
-        weights[at] = (wanted / step).round_ties_even().clamp(-127.0, 127.0);
+        weights[at] = if zero[at] { 0.0 } else { (wanted / step).round_ties_even().clamp(-127.0, 127.0) };
         real[at] = weights[at] * step;
         error += (row[at] * (wanted - real[at])).powi(2);
     }
@@ -195,7 +199,7 @@ pub(crate) fn backward(upper: &[f64], z: &[f64]) -> Vec<f64> {
 }
 
 /// In lanes, so that the compiler makes vectors of it.
-fn dot(a: &[f64], b: &[f64]) -> f64 {
+pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
     let mut lanes = [0.0; 8];
     for (a, b) in a.iter().zip(b) {
@@ -287,6 +291,21 @@ mod tests {
             of(&cancelled),
             of(&nearest)
         );
+    }
+
+    #[test]
+    fn pruned_weights_stay_zero_and_the_others_make_up_for_them() {
+        let mut pruned = WEIGHTS;
+        (pruned[3], pruned[5]) = (0.0, 0.0);
+        let (xs, moments) = (alike(), moments(&alike(), &WEIGHTS, 0.25));
+        let error = |how| {
+            let q = quantized(&pruned, 0.25, &moments, how);
+            assert_eq!((q.weights[3], q.weights[5]), (0, 0));
+            errors(&q, &xs, &WEIGHTS, 0.25)[1]
+        };
+        let alone = error(Fit { leave: None, round: None, bias: true });
+        let together = error(Fit { leave: Some(1e-3), ..ROUND });
+        assert!(together < alone / 10.0, "{together} {alone}");
     }
 
     #[test]

@@ -259,6 +259,7 @@ impl NodeTest {
             methods: Default::default(),
             precision: precision.options(),
             pruning: Default::default(),
+            sparsity: Default::default(),
             target: None,
             prepack: vec![],
             l2_kib: 0,

@@ -146,6 +146,7 @@ pub fn try_pack(
         methods: Default::default(),
         precision: Default::default(),
         pruning: Default::default(),
+        sparsity: Default::default(),
         target: None,
         prepack: Vec::new(),
         l2_kib: 0,
