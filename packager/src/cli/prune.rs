@@ -1,7 +1,8 @@
 //! Options and report of pruning.
 
 use edgepack_packager::prune::{
-    Allocation, Criterion, PruneOptions, PruneQuality, PruneReport, Saliency, SparsityOptions, SparsityReport,
+    Allocation, Criterion, PruneOptions, PruneQuality, PruneReport, Refit, Saliency, SparsityOptions,
+    SparsityReport,
 };
 
 use super::options::{human_bytes, short, table};
@@ -28,12 +29,14 @@ pub(super) struct PruneArgs {
     /// in what reads them), magnitude (their filters are smallest)
     #[arg(long, value_name = "NAME", default_value_t)]
     prune_criterion: Criterion,
-    /// How layers share the channels that go: sensitivity (the outputs lose least) or uniform
+    /// How layers share the channels that go: sensitivity (the outputs lose least for
+    /// the multiply-adds saved) or uniform
     #[arg(long, value_name = "NAME", default_value_t)]
     prune_allocation: Allocation,
-    /// Do not fit what is left to the whole model
-    #[arg(long)]
-    no_prune_refit: bool,
+    /// How what is left is fitted to the whole model, without labels: whole (layer after layer, then all
+    /// together by gradients, which takes minutes), layers, or none
+    #[arg(long, value_name = "HOW", default_value_t)]
+    prune_refit: Refit,
     /// Make this share of the weights of convolutions and products zero; the others make up for them. The
     /// package is no faster and no smaller, but compresses better
     #[arg(long, value_name = "SHARE", value_parser = parse_share)]
@@ -53,7 +56,7 @@ impl PruneArgs {
             multiple: self.prune_multiple,
             criterion: self.prune_criterion,
             allocation: self.prune_allocation,
-            refit: !self.no_prune_refit,
+            refit: self.prune_refit,
         }
     }
 
@@ -95,7 +98,10 @@ pub(super) fn print_pruned(report: &PruneReport) {
     );
     println!("in FP32 against the whole model, on {} samples:", report.samples);
     println!("  channels removed  {}", quality(&report.masked));
-    println!("  the rest fitted   {}", quality(&report.pruned));
+    println!("  the rest fitted   {}", quality(&report.fitted));
+    if let Some(learned) = &report.learned {
+        println!("  and learned       {}", quality(learned));
+    }
     let mut layers = table(&["layer", "op", "channels", "M multiply-adds", "weights"]);
     for layer in &report.layers {
         let pair = |[before, after]: [String; 2]| {

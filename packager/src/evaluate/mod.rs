@@ -1,11 +1,13 @@
 //! The graph in f32, as ONNX defines it: the oracle of every pass, and what calibration observes.
 
+mod gradient;
 mod indices;
 mod recurrent;
 mod window;
 
 use matrixmultiply::sgemm;
 
+pub use gradient::{Constants, backward, has_gradient};
 pub use window::{ConvSizes, columns};
 
 use crate::graph::{BinaryKind, FullyConnected, Graph, LayerNorm, Op, ValueId, as_nchw};

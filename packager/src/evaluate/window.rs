@@ -4,7 +4,12 @@ use super::gemm;
 use crate::graph::{Conv, PoolKind, Window, as_nchw};
 
 /// The positions of a window along one axis that are inside the input: `(kernel, input)` pairs.
-fn inside(w: &Window, axis: usize, output: usize, size: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(super) fn inside(
+    w: &Window,
+    axis: usize,
+    output: usize,
+    size: usize,
+) -> impl Iterator<Item = (usize, usize)> {
     let (start, dilation, pad) = (output * w.stride[axis], w.dilation[axis], w.pads[axis]);
     (0..w.kernel[axis])
         .filter_map(move |k| Some((k, (start + k * dilation).checked_sub(pad)?)))
@@ -82,7 +87,7 @@ pub fn columns<'a>(
 
 /// Where one tap of a window reads: for each line of the output in which it is inside the input, that line
 /// of the input, the first position in it, and the range of output pixels.
-fn lines(
+pub(super) fn lines(
     window: &Window,
     sizes: &ConvSizes,
     [ky, kx]: [usize; 2],

@@ -6,7 +6,7 @@ use super::units::Group;
 /// How the channels that go are shared among the layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Allocation {
-    /// Where the model's outputs lose least.
+    /// Where the model's outputs lose least for the multiply-adds that are saved.
     #[default]
     Sensitivity,
     /// The same share of every layer.
@@ -42,6 +42,8 @@ pub struct Candidate<'a> {
     pub share: Option<f64>,
     /// Output channels of all its products that a unit is.
     pub channels: usize,
+    /// Multiply-adds that a unit is, before any goes.
+    pub macs: f64,
     /// Noise at the model's outputs for what its readers lose.
     pub sensitivity: f64,
 }
@@ -84,15 +86,16 @@ pub fn allocate(groups: &[Candidate<'_>], share: f64, multiple: usize, allocatio
     let steps: Vec<Vec<usize>> = groups.iter().map(|group| group.steps(multiple, MOST)).collect();
     let all: usize = free.iter().map(|&g| groups[g].group.units.len() * groups[g].channels).sum();
     let mut wanted = share * all as f64;
-    // The cheapest step by channel, until there are enough; steps may join, since what is lost need not grow
-    // more with each.
+    // What costs least for the multiply-adds that it saves, until enough channels are gone; steps may join, since
+    // what is lost need not grow more with each.
     loop {
         let options = free.iter().flat_map(|&g| {
             let (group, now) = (&groups[g], gone[g]);
             let lost = &group.order.lost;
             steps[g].iter().filter(move |&&to| to > now).map(move |&to| {
                 let channels = (to - now) * group.channels;
-                ((lost[to] - lost[now]) * group.sensitivity / channels as f64, g, to, channels)
+                let saved = (to - now) as f64 * group.macs;
+                ((lost[to] - lost[now]) * group.sensitivity / saved, g, to, channels)
             })
         });
         let nearer = options.filter(|(.., channels)| (wanted - *channels as f64).abs() < wanted.abs());
@@ -115,7 +118,7 @@ mod tests {
     }
 
     fn candidate<'a>(group: &'a Group, order: &'a Order, sensitivity: f64) -> Candidate<'a> {
-        Candidate { group, order, share: None, channels: 1, sensitivity }
+        Candidate { group, order, share: None, channels: 1, macs: 1.0, sensitivity }
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! It works on the graph in f32, before anything is quantized; what follows knows nothing of it.
 
 mod allocate;
+mod distil;
 mod importance;
 mod refit;
 mod remove;
@@ -18,7 +19,7 @@ mod report;
 mod sparsify;
 mod units;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use edgepack_harness::Progress;
 use rayon::prelude::*;
@@ -49,8 +50,38 @@ pub struct PruneOptions {
     pub criterion: Criterion,
     /// How they are shared among the layers.
     pub allocation: Allocation,
-    /// Whether what stays is fitted to the whole model.
-    pub refit: bool,
+    /// How what stays is fitted to the whole model.
+    pub refit: Refit,
+}
+
+/// How what stays is fitted to the whole model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Refit {
+    /// Layer after layer, and then all layers together by gradients.
+    #[default]
+    Whole,
+    /// Layer after layer.
+    Layers,
+    /// Not at all.
+    None,
+}
+
+const REFITS: [(Refit, &str); 3] =
+    [(Refit::Whole, "whole"), (Refit::Layers, "layers"), (Refit::None, "none")];
+
+impl std::fmt::Display for Refit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(REFITS.iter().find(|(refit, _)| refit == self).map_or("", |(_, name)| name))
+    }
+}
+
+impl std::str::FromStr for Refit {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let found = REFITS.iter().find(|(_, name)| *name == text).map(|(refit, _)| *refit);
+        found.ok_or_else(|| format!("`{text}` is none of {}", REFITS.map(|(_, name)| name).join(", ")))
+    }
 }
 
 impl Default for PruneOptions {
@@ -61,7 +92,7 @@ impl Default for PruneOptions {
             multiple: 4,
             criterion: Criterion::default(),
             allocation: Allocation::default(),
-            refit: true,
+            refit: Refit::default(),
         }
     }
 }
@@ -112,8 +143,8 @@ pub fn prune(
     let orders = orders(graph, &units, &groups, &readers, options.criterion, may_go);
     let mut candidates: Vec<Candidate<'_>> = (groups.iter().zip(&orders).zip(shares))
         .map(|((group, order), share)| {
-            let channels = channels(graph, &units, group);
-            Candidate { group, order, share, channels, sensitivity: 0.0 }
+            let (channels, macs) = (channels(graph, &units, group), macs(graph, &units, group));
+            Candidate { group, order, share, channels, macs, sensitivity: 0.0 }
         })
         .collect();
     let share = options.channels.unwrap_or(0.0);
@@ -131,16 +162,23 @@ pub fn prune(
     }
     let masked = remove::masked(graph, &units, &gone);
     let fitted = match options.refit {
-        true => {
+        Refit::None => masked.clone(),
+        _ => {
             progress.start("fitting what is left to the whole model", graph.nodes.len() as u64);
             refit::refit(graph, &units, &gone, samples, || progress.advance(1))?
         }
-        false => masked.clone(),
     };
-    let pruned = remove::removed(&fitted, &units, &gone);
+    let fitted = remove::removed(&fitted, &units, &gone);
+    let distilled = match options.refit {
+        Refit::Whole => distil::distil(graph, fitted.clone(), (&units, &gone), samples, progress)?,
+        _ => None,
+    };
+    let learned = distilled.is_some();
+    let pruned = distilled.unwrap_or_else(|| fitted.clone());
     let mut report = PruneReport::of(graph, &pruned, &stay, options);
-    let [before, after] = report::qualities(graph, [&masked, &pruned], judges, progress)?;
-    (report.masked, report.pruned) = (before, after);
+    let [masked, fitted, pruned_quality] =
+        report::qualities(graph, [&masked, &fitted, &pruned], judges, progress)?;
+    (report.masked, report.fitted, report.learned) = (masked, fitted, learned.then_some(pruned_quality));
     report.samples = judges.count;
     *graph = pruned;
     Ok(report)
@@ -273,6 +311,22 @@ fn channels(graph: &Graph, units: &Units, group: &Group) -> usize {
         rows.unwrap_or_default().iter().filter(|&&unit| unit == group.units[0]).count()
     };
     group.makers.iter().map(of).sum::<usize>().max(1)
+}
+
+/// Multiply-adds that a unit of a group is on average: of its output channels, and of what reads it.
+fn macs(graph: &Graph, units: &Units, group: &Group) -> f64 {
+    let own: HashSet<usize> = group.units.iter().copied().collect();
+    let of = |node: &Node| {
+        let share = |along: Option<&[usize]>| {
+            let along = along.unwrap_or_default();
+            along.iter().filter(|unit| own.contains(unit)).count() as f64 / along.len().max(1) as f64
+        };
+        let [rows, columns] = units.of_product(graph, node).map(share);
+        let either = if units::is_depthwise(node) { rows } else { rows + columns };
+        report::macs(graph, node) as f64 * either
+    };
+    let products = graph.nodes.iter().filter(|node| channel_axes(graph, node).is_some());
+    products.map(of).sum::<f64>().max(1.0) / group.units.len() as f64
 }
 
 /// Noise at the model's outputs for what the readers of each group lose, measured with `counts` of its units

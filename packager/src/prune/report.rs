@@ -32,8 +32,10 @@ pub struct PruneReport {
     pub samples: usize,
     /// Without the channels, before anything is fitted.
     pub masked: PruneQuality,
-    /// As it is packed.
-    pub pruned: PruneQuality,
+    /// With what is left fitted to the whole model, layer after layer.
+    pub fitted: PruneQuality,
+    /// And after it has learned from the whole model, all layers together; `None` where it did not.
+    pub learned: Option<PruneQuality>,
 }
 
 /// One product, before and after.
@@ -112,7 +114,8 @@ impl PruneReport {
             stay: stay.collect(),
             samples: 0,
             masked: PruneQuality::default(),
-            pruned: PruneQuality::default(),
+            fitted: PruneQuality::default(),
+            learned: None,
         }
     }
 }
@@ -140,7 +143,7 @@ impl Stays {
 }
 
 /// Multiply-adds of a product.
-fn macs(graph: &Graph, node: &Node) -> u64 {
+pub(super) fn macs(graph: &Graph, node: &Node) -> u64 {
     let outputs: usize = graph.dims(node.output).iter().product();
     let each = product_constants(node).map_or(0, |(weights, bias)| weights.data.len() / bias.len().max(1));
     (outputs * each) as u64

@@ -311,7 +311,7 @@ fn dead_channels_go_first_and_cost_nothing() {
         let options = PruneOptions {
             nodes: vec![("node0".into(), 0.25)],
             criterion,
-            refit: false,
+            refit: Refit::None,
             ..Default::default()
         };
         let report = prune_small(&mut pruned, &samples, &options).unwrap();
@@ -326,13 +326,24 @@ fn what_is_fitted_is_nearer_to_the_whole_model() {
     let (graph, samples) = small();
     for allocation in [Allocation::Uniform, Allocation::Sensitivity] {
         let mut pruned = graph.clone();
-        let options = PruneOptions { channels: Some(0.25), allocation, ..Default::default() };
+        let options =
+            PruneOptions { channels: Some(0.25), allocation, refit: Refit::Layers, ..Default::default() };
         let report = prune_small(&mut pruned, &samples, &options).unwrap();
-        let [masked, fitted] = [report.masked, report.pruned].map(|quality| quality.sqnr_db.unwrap());
+        let [masked, fitted] = [report.masked, report.fitted].map(|quality| quality.sqnr_db.unwrap());
         assert!(fitted > masked + 3.0, "{allocation}: {masked} dB, then {fitted} dB");
         assert_eq!(report.channels, [36, 28]);
         assert!(report.macs[1] < report.macs[0] && report.parameters[1] < report.parameters[0]);
     }
+}
+
+#[test]
+fn what_has_learned_is_nearer_still() {
+    let (mut graph, samples) = small();
+    let allocation = Allocation::Uniform;
+    let options = PruneOptions { channels: Some(0.25), allocation, ..Default::default() };
+    let report = prune_small(&mut graph, &samples, &options).unwrap();
+    let [fitted, learned] = [report.fitted, report.learned.unwrap()].map(|quality| quality.sqnr_db.unwrap());
+    assert!(learned > fitted + 1.0, "{fitted} dB, then {learned} dB");
 }
 
 #[test]
