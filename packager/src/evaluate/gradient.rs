@@ -146,6 +146,13 @@ fn by_conv(
             let by_output = &by_output[group * n * pixels..][..n * pixels];
             let bias = constants.bias[group * n..][..n].iter_mut().zip(by_output.chunks_exact(pixels));
             bias.for_each(|(bias, by)| *bias += by.iter().sum::<f32>());
+            if [sizes.group_in, n] == [1, 1] {
+                let weights = &conv.weights.data[group * taps..][..taps];
+                let by_weights = &mut constants.weights[group * taps..][..taps];
+                let planes = [&image[group * h * w..][..h * w], by_output];
+                by_depthwise(conv, &sizes, planes, weights, by_weights, &mut by_image[group * h * w..]);
+                continue;
+            }
             let columns = columns(window, &sizes, image, group, &mut room);
             let by_weights = &mut constants.weights[group * n * k..][..n * k];
             gemm([n, pixels, k], by_output, (pixels as isize, 1), columns, (1, pixels as isize), by_weights);
@@ -165,6 +172,26 @@ fn by_conv(
         }
     }
     by_input
+}
+
+/// Of one channel, given its plane and the derivatives by its result: products of one row are slow.
+fn by_depthwise(
+    conv: &Conv,
+    sizes: &ConvSizes,
+    [plane, by_output]: [&[f32]; 2],
+    weights: &[f32],
+    by_weights: &mut [f32],
+    by_plane: &mut [f32],
+) {
+    let (window, w, stride) = (&conv.window, sizes.image[2], conv.window.stride[1]);
+    for (tap, (weight, by_weight)) in weights.iter().zip(by_weights).enumerate() {
+        for (line, read, written) in lines(window, sizes, [tap / window.kernel[1], tap % window.kernel[1]]) {
+            let (x, by) = (&plane[line * w + read..(line + 1) * w], &by_output[written.0..written.1]);
+            let to = by_plane[line * w + read..(line + 1) * w].iter_mut().step_by(stride);
+            to.zip(by).for_each(|(to, by)| *to += weight * by);
+            *by_weight += x.iter().step_by(stride).zip(by).map(|(x, by)| x * by).sum::<f32>();
+        }
+    }
 }
 
 fn by_fully_connected(
