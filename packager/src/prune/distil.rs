@@ -20,8 +20,8 @@ use crate::quantize::{Samples, product_constants};
 /// Samples of a step.
 const BATCH: usize = 8;
 /// Multiply-adds that may be spent on the whole of it, and how often each sample is seen at most.
-const MACS: u64 = 1_000_000_000_000;
-const EPOCHS: usize = 200;
+const MACS: u64 = 1_500_000_000_000;
+const EPOCHS: usize = 250;
 /// What the values inside count beside the outputs, all together.
 const INSIDE: f32 = 1.0;
 /// The largest step, in terms of the root mean square of a layer's weights.
