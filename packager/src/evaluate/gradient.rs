@@ -19,7 +19,9 @@ const COUNTED: usize = 1 << 24;
 /// Whether what a node reads can be derived by.
 pub fn has_gradient(graph: &Graph, node: &Node) -> bool {
     match node.op {
-        Op::Conv(_) | Op::FullyConnected(_) | Op::ChannelAffine { .. } | Op::Binary(_) | Op::Unary(_) => true,
+        // A division is one of integers.
+        Op::Binary(kind) => kind != BinaryKind::Div,
+        Op::Conv(_) | Op::FullyConnected(_) | Op::ChannelAffine { .. } | Op::Unary(_) => true,
         Op::Pool(..) | Op::ReduceMean { .. } | Op::Softmax { .. } | Op::Cast => true,
         Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::Take { .. } | Op::Concat { .. } => {
             let elems = |id: &ValueId| graph.dims(*id).iter().product::<usize>();
@@ -80,6 +82,7 @@ pub fn backward(
                         BinaryKind::Add => [*d, *d],
                         BinaryKind::Sub => [*d, -d],
                         BinaryKind::Mul => [d * operand(ids[1])[b], d * operand(ids[0])[a]],
+                        BinaryKind::Div => [0.0; 2],
                     };
                     results[0][a] += by_a;
                     results[1][b] += by_b;
