@@ -23,7 +23,7 @@ pub struct PrecisionOptions {
     pub validation: Option<PathBuf>,
 }
 
-/// Gives every node its precision.
+/// Gives every node its precision; those that import has left in f32 stay there.
 ///
 /// # Errors
 /// A name that no node has, or that is one of a kind without f32 steps.
@@ -51,7 +51,7 @@ pub fn assign(graph: &mut Graph, options: &PrecisionOptions, opset: i64) -> Resu
             });
         }
         let kept_int16 = options.keep_int16.iter().any(|name| is_called(node, name));
-        let wanted = match (kept, kept_int16) {
+        let wanted = match (kept || node.precision == Precision::F32, kept_int16) {
             (true, _) => Precision::F32,
             (_, true) if options.base == Precision::Int16 => Precision::Int16,
             (_, true) => Precision::Int16x16,

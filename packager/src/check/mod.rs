@@ -21,7 +21,7 @@ use edgepack_engine::kernels::isa::IsaSet;
 use serde::Serialize;
 use tract_onnx::pb;
 
-use crate::calibrate::{Histogram, Observer, Statistics};
+use crate::calibrate::{Observer, Statistics};
 use crate::error::{PackError, Result};
 use crate::import::{self, OnnxFile, Survey};
 use crate::lower::lower;
@@ -193,11 +193,9 @@ fn outlook(subject: &Subject<'_>, isa: IsaSet, findings: &mut Vec<Finding>) -> O
     passes::run(&mut model.graph);
     // int8, but for integers.
     precision::assign(&mut model.graph, &PrecisionOptions::default(), model.opset).ok()?;
-    model.graph = insert_casts(&model.graph);
-    let nothing = vec![Histogram::default(); model.graph.values.len()];
-    let statistics = Statistics { histograms: nothing, samples: 0 };
-    let scheme = choose_scheme(&model.graph, &statistics, Observer::default(), &[]);
-    let lowered = match lower(&model.graph, &scheme, &[]) {
+    let graph = insert_casts(&model.graph);
+    let scheme = choose_scheme(&graph, &Statistics::none(&graph), Observer::default(), &[]);
+    let lowered = match lower(&graph, &scheme, &[]) {
         Ok(lowered) => lowered,
         Err(error) => {
             findings.push(refusal(&error));
@@ -206,7 +204,7 @@ fn outlook(subject: &Subject<'_>, isa: IsaSet, findings: &mut Vec<Finding>) -> O
     };
     let arena_bytes = memory::plan(&lowered)?.arena_bytes;
     let names: Vec<&str> = lowered.steps.iter().map(|step| step.name.as_str()).collect();
-    let records = node_map(&model.nodes, &model.graph, &names, &[]);
+    let records = node_map(&model.nodes, &graph, &names, &[]);
     unused_nodes(subject, &records, findings);
     let steps: Vec<StepFacts<'_>> = lowered
         .steps

@@ -4,7 +4,7 @@
 
 use super::{Context, Importer};
 use crate::error::Result;
-use crate::graph::{BinaryKind, FullyConnected, Op, Tensor, ValueId};
+use crate::graph::{BinaryKind, FullyConnected, Op, Precision, Tensor, ValueId};
 use crate::unary::Unary;
 
 /// More time steps than these are refused: each is a dozen steps of the plan.
@@ -279,6 +279,7 @@ impl Direction<'_, '_> {
         let c = gate(importer, 3);
         let c = self.activate(importer, &name("c"), 1, c);
         let mut cell = importer.binary_part(context, &name("new"), BinaryKind::Mul, [i, c])?;
+        let mut of_state = vec![cell];
         if let Some(old) = before.cell {
             let f = if self.coupled {
                 importer.unary_part(context, &name("f"), Unary::Affine { scale: -1.0, shift: 1.0 }, i)
@@ -289,12 +290,15 @@ impl Direction<'_, '_> {
             };
             let kept = importer.binary_part(context, &name("kept"), BinaryKind::Mul, [f, old])?;
             cell = importer.binary_part(context, &name("cell"), BinaryKind::Add, [kept, cell])?;
+            of_state.extend([kept, cell]);
         }
         let o = gate(importer, 1);
         let o = peep(importer, 1, o, Some(cell))?;
         let o = self.activate(importer, &name("o"), 0, o);
         let shown = importer.unary_part(context, &name("shown"), self.activations[2].clone(), cell);
         let hidden = importer.binary_part(context, &name("h"), BinaryKind::Mul, [o, shown])?;
+        of_state.extend([shown, hidden]);
+        of_state.into_iter().for_each(|id| importer.keep_f32(id));
         Ok(States { hidden: Some(hidden), cell: Some(cell) })
     }
 
@@ -396,6 +400,14 @@ impl Direction<'_, '_> {
 }
 
 impl Importer {
+    /// A cell state has no bounds, and errors in it add up over time: it stays f32, as in the recurrent step,
+    /// which costs no multiply-add.
+    fn keep_f32(&mut self, id: ValueId) {
+        if let Some(index) = self.graph.producer(id) {
+            self.graph.nodes[index].precision = Precision::F32;
+        }
+    }
+
     /// Columns of a matrix.
     fn columns(
         &mut self,

@@ -15,24 +15,26 @@ pub fn moves_values(op: &Op) -> bool {
 /// The graph with a cast wherever a node reads what one of another precision made. The values of the given
 /// graph keep their numbers; those of casts come after them.
 ///
-/// What no node of int8 reads of the application's is given in f32. A softmax, and the gates of a
-/// recurrent layer, take f32 as it is.
+/// What no node of int8 reads of the application's is given in f32; what is taken apart first (states that lie
+/// beside each other), too, where a node of another precision reads a part: each of the others has its own scale
+/// then. A softmax, and the gates of a recurrent layer, take f32 as it is.
 pub fn insert_casts(graph: &Graph) -> Graph {
     let mut casts = Casts { graph: graph.clone(), cast: HashMap::new() };
     casts.graph.nodes.clear();
     // By value: how what made it left it.
     let mut made = vec![Held::Int8; graph.values.len()];
     for &input in &graph.inputs {
-        let readers = graph.consumers(input);
-        let is_integer = graph.value(input).dtype != ElemType::F32;
-        let has_int8 = readers.iter().any(|&i| graph.nodes[i].precision == Precision::Int8);
-        if is_integer || !readers.is_empty() && !has_int8 {
+        if graph.value(input).dtype != ElemType::F32 || is_given_in_f32(graph, input) {
             made[input.0] = Held::F32;
         }
     }
     for node in &graph.nodes {
         let mut node = node.clone();
-        if moves_values(&node.op) {
+        // A concatenation of nothing but f32 is one, too: its parts have different scales, and one cast behind it
+        // is no dearer than one before each.
+        let joins_f32 =
+            matches!(node.op, Op::Concat { .. }) && node.inputs.iter().all(|id| made[id.0] == Held::F32);
+        if moves_values(&node.op) || joins_f32 {
             let held = made[node.inputs[0].0];
             // Of int16 either kind will do, since nothing is multiplied.
             if held != Held::of(node.precision) {
@@ -93,6 +95,25 @@ impl Held {
             Self::F32 => Precision::F32,
         }
     }
+}
+
+fn is_given_in_f32(graph: &Graph, input: ValueId) -> bool {
+    let is_wider = |i: &usize| graph.nodes[*i].precision != Precision::Int8;
+    let moves = |i: &usize| moves_values(&graph.nodes[*i].op);
+    let direct = graph.consumers(input);
+    if direct.is_empty() || !direct.iter().all(|i| is_wider(i) || moves(i)) {
+        return false;
+    }
+    let mut readers = direct;
+    while let Some(reader) = readers.pop() {
+        if is_wider(&reader) {
+            return true;
+        }
+        if moves(&reader) {
+            readers.extend(graph.consumers(graph.nodes[reader].output));
+        }
+    }
+    false
 }
 
 struct Casts {
@@ -178,10 +199,33 @@ mod tests {
     }
 
     #[test]
+    fn states_beside_each_other_are_given_in_f32_where_one_of_them_is_read_so() {
+        use Precision::{F32, Int8};
+        let stacked = |precisions: [Precision; 2]| {
+            let mut graph = graph(&precisions);
+            let input = graph.inputs[0];
+            graph.values[input.0].dims = vec![8];
+            for part in 0..2 {
+                let output = graph.add_value(format!("part{part}"), vec![4]);
+                let mut slice = graph.nodes[0].clone();
+                slice.op = Op::Slice { starts: vec![4 * part], steps: vec![1] };
+                (slice.output, slice.precision) = (output, Int8);
+                graph.nodes[2 * part].inputs = vec![output];
+                graph.nodes.insert(2 * part, slice);
+            }
+            insert_casts(&graph).nodes
+        };
+        let of_f32 = |nodes: &[Node]| nodes.iter().map(|node| node.precision == F32).collect::<Vec<_>>();
+        // slice, cast, tanh, slice, tanh, cast, concat
+        let nodes = stacked([Int8, F32]);
+        assert_eq!(of_f32(&nodes), [true, false, false, true, true, false, false], "{nodes:?}");
+        assert_eq!(of_f32(&stacked([Int8, Int8])), [false; 5]);
+        assert_eq!(of_f32(&stacked([F32, F32])), [true; 5]);
+    }
+
+    #[test]
     fn nothing_is_cast_where_all_is_of_one_precision() {
         assert_eq!(insert_casts(&graph(&[Precision::Int8; 2])).nodes.len(), 3);
-        let mut graph = graph(&[Precision::F32; 2]);
-        graph.nodes[2].precision = Precision::F32;
-        assert_eq!(insert_casts(&graph).nodes.len(), 3);
+        assert_eq!(insert_casts(&graph(&[Precision::F32; 2])).nodes.len(), 3);
     }
 }
