@@ -18,7 +18,8 @@ use crate::node_map::{self, NodeError};
 use crate::precision::{self, PrecisionOptions};
 use crate::prune::{self, Judges, PruneOptions, PruneReport, SparsityOptions, SparsityReport};
 use crate::quantize::{
-    Honoured, Method, Methods, Samples, Scheme, choose_scheme, equalize, insert_casts, reconstruct,
+    Honoured, Method, Methods, Samples, Scheme, choose_ranges, choose_scheme, equalize, insert_casts,
+    reconstruct, samples_of_ranges,
 };
 use crate::scratch::fit_scratch;
 use crate::strips::in_strips;
@@ -168,10 +169,17 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         progress.start("equalizing channels", samples.count as u64);
         equalize(&mut model.graph, samples, || progress.advance(1))?;
     }
-    let statistics = match all_given(&model, options, &ranges)? {
+    let mut statistics = match all_given(&model, options, &ranges)? {
         true => Statistics::none(&model.graph),
         false => statistics(&model.graph, &data, progress)?,
     };
+    if is_fitted && options.observer == Observer::Auto {
+        let graph = insert_casts(&model.graph);
+        let samples = Samples { count: sample_count(&data), load: &|i| load(&data, i) };
+        let scheme = choose_scheme(&graph, &statistics, options.observer, &ranges);
+        progress.start("choosing ranges", samples_of_ranges(&graph, samples.count) as u64);
+        choose_ranges(&graph, &scheme, &mut statistics, samples, || progress.advance(1))?;
+    }
     let scheme = |graph: &Graph| choose_scheme(graph, &statistics, options.observer, &ranges);
     let fit = |graph: &Graph, progress: &mut dyn Progress| match is_fitted {
         true => fitted(graph, scheme(graph), &data, options, progress),

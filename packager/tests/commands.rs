@@ -60,7 +60,7 @@ fn inspect_tells_steps_kernels_and_provenance() {
     assert_eq!(report["provenance"]["model"], "model.onnx");
     assert_eq!(report["outputs"][0]["exact"], true);
     let text = bench.ok(&["inspect", "model.epk"]);
-    assert!(text.contains("| conv ") && text.contains("observer mse"), "{text}");
+    assert!(text.contains("| conv ") && text.contains("observer auto"), "{text}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ pub use observer::Observer;
 
 use crate::error::{PackError, Result};
 use crate::evaluate::evaluate;
-use crate::graph::Graph;
+use crate::graph::{Graph, ValueId};
 
 /// Samples that are evaluated before their statistics are merged; bounds the memory in flight.
 const BATCH: usize = 8;
@@ -21,6 +21,8 @@ const BATCH: usize = 8;
 pub struct Statistics {
     /// One for each value; empty where nothing was observed.
     pub histograms: Vec<Histogram>,
+    /// Ranges that were chosen by more than what was seen of the value itself.
+    pub chosen: Vec<Option<[f32; 2]>>,
     /// Samples seen.
     pub samples: usize,
 }
@@ -28,7 +30,13 @@ pub struct Statistics {
 impl Statistics {
     /// Of no sample.
     pub fn none(graph: &Graph) -> Self {
-        Self { histograms: vec![Histogram::default(); graph.values.len()], samples: 0 }
+        let values = graph.values.len();
+        Self { histograms: vec![Histogram::default(); values], chosen: vec![None; values], samples: 0 }
+    }
+
+    /// The range that a value's int8 representation stands for: the one that was chosen, else the observer's.
+    pub fn range(&self, observer: Observer, id: ValueId) -> [f32; 2] {
+        self.chosen[id.0].unwrap_or_else(|| observer.range(&self.histograms[id.0]))
     }
 }
 

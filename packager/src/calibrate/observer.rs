@@ -5,14 +5,16 @@ use super::Histogram;
 /// How a range is chosen. Values outside it saturate.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Observer {
+    /// Of the ranges of all others and some near them, the one that costs the layers that read the tensor least
+    /// ([`crate::quantize::choose_ranges`]); where there are no samples to try them on, [`Observer::Mse`]'s.
+    #[default]
+    Auto,
     /// Everything that was seen.
     MinMax,
     /// All but the most extreme share of the values, half of it at each end; in percent.
     Percentile(f64),
     /// The range with the least mean squared error of the quantized values, found by shrinking each
-    /// end in turn (Sung et al., "Resiliency of Deep Neural Networks under Quantization", 2015). The default: over the
-    /// models of the test suite its outputs were nearest to FP32.
-    #[default]
+    /// end in turn (Sung et al., "Resiliency of Deep Neural Networks under Quantization", 2015).
     Mse,
     /// The range whose int8 values tell most of the distribution: the least Kullback-Leibler divergence of
     /// what was seen, clamped, from the same in 256 levels (Migacz, "8-bit Inference with TensorRT", 2017).
@@ -24,6 +26,7 @@ impl std::str::FromStr for Observer {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=').unwrap_or((text, "")) {
+            ("auto", "") => Ok(Self::Auto),
             ("min-max", "") => Ok(Self::MinMax),
             ("mse", "") => Ok(Self::Mse),
             ("entropy", "") => Ok(Self::Entropy),
@@ -32,7 +35,7 @@ impl std::str::FromStr for Observer {
                 Ok(percent) if (50.0..=100.0).contains(&percent) => Ok(Self::Percentile(percent)),
                 _ => Err(format!("`{percent}` is no percentile between 50 and 100")),
             },
-            _ => Err(format!("`{text}` is none of min-max, mse, entropy, percentile, percentile=99.9")),
+            _ => Err(format!("`{text}` is none of auto, min-max, mse, entropy, percentile, percentile=99.9")),
         }
     }
 }
@@ -40,6 +43,7 @@ impl std::str::FromStr for Observer {
 impl std::fmt::Display for Observer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Auto => f.write_str("auto"),
             Self::MinMax => f.write_str("min-max"),
             Self::Percentile(percent) => write!(f, "percentile={percent}"),
             Self::Mse => f.write_str("mse"),
@@ -58,7 +62,7 @@ impl Observer {
         match *self {
             Self::MinMax => full,
             Self::Percentile(percent) => percentile(histogram, full, percent),
-            Self::Mse => least(histogram, full, squared_error),
+            Self::Auto | Self::Mse => least(histogram, full, squared_error),
             Self::Entropy => least(histogram, full, divergence),
         }
     }
@@ -213,6 +217,7 @@ mod tests {
     fn names_parse() {
         assert_eq!("percentile=99.9".parse(), Ok(Observer::Percentile(99.9)));
         assert_eq!("mse".parse(), Ok(Observer::Mse));
+        assert_eq!(Observer::default().to_string().parse(), Ok(Observer::Auto));
         assert_eq!("entropy".parse(), Ok(Observer::Entropy));
         assert!("percentile=3".parse::<Observer>().is_err());
         assert!("max".parse::<Observer>().is_err());

@@ -47,7 +47,8 @@ pub(super) struct Args {
     /// Shape of an input whose dimensions the model leaves open; may be repeated
     #[arg(long, value_name = "NAME=1,3,224,224", value_parser = parse_shape)]
     shape: Vec<(String, Vec<usize>)>,
-    /// How the range of a tensor is chosen: min-max, mse, entropy, percentile, percentile=99.9
+    /// How the range of a tensor is chosen: auto (what costs the layers that read it least), min-max, mse, entropy,
+    /// percentile, percentile=99.9
     #[arg(long, value_name = "NAME", default_value_t)]
     observer: Observer,
     /// Leave out a method that makes up for what quantization costs: equalization, rounding, bias-correction,

@@ -15,10 +15,16 @@ use crate::graph::{BinaryKind, FullyConnected, Graph, LayerNorm, Op, ValueId, as
 /// Runs the graph on one sample. `inputs` are row-major, one for each of the graph's inputs;
 /// `observe` sees every value as it is made, inputs included, and may change it: what follows then sees
 /// the change. Returns the outputs.
-pub fn evaluate(
+pub fn evaluate(graph: &Graph, inputs: &[&[f32]], observe: impl FnMut(ValueId, &mut [f32])) -> Vec<Vec<f32>> {
+    evaluate_nodes(graph, inputs, observe, |_, _, _| {})
+}
+
+/// The same, and `observe_node` sees of every node, by its index, what it reads and what it has made of it.
+pub fn evaluate_nodes(
     graph: &Graph,
     inputs: &[&[f32]],
     mut observe: impl FnMut(ValueId, &mut [f32]),
+    mut observe_node: impl FnMut(usize, &[&[f32]], &[f32]),
 ) -> Vec<Vec<f32>> {
     let mut uses = vec![0usize; graph.values.len()];
     for id in graph.nodes.iter().flat_map(|node| &node.inputs).chain(&graph.outputs) {
@@ -37,7 +43,7 @@ pub fn evaluate(
         observe(*id, &mut input);
         values[id.0] = Some(input);
     }
-    for node in &graph.nodes {
+    for (index, node) in graph.nodes.iter().enumerate() {
         let read = |id: &ValueId| match &graph.value(*id).constant {
             Some(constant) => &constant.data[..],
             None => values[id.0].as_deref().unwrap_or(&[]),
@@ -48,6 +54,7 @@ pub fn evaluate(
             result.iter_mut().for_each(|x| *x = x.max(node.clamp.min).min(node.clamp.max));
         }
         round(node.output, &mut result);
+        observe_node(index, &operands, &result);
         observe(node.output, &mut result);
         values[node.output.0] = Some(result);
         for id in &node.inputs {

@@ -12,6 +12,7 @@ mod given;
 mod int16;
 mod methods;
 mod moments;
+mod ranges;
 mod reconstruct;
 mod rounding;
 mod simulate;
@@ -25,6 +26,7 @@ pub use given::{Honoured, Inexact, given_weights, quant_of_constant};
 pub use int16::{Quant16, WideWeights};
 pub use methods::{Method, Methods};
 pub(crate) use moments::{Moments, moments};
+pub use ranges::{choose_ranges, samples_of_ranges};
 pub use reconstruct::reconstruct;
 pub(crate) use rounding::{backward, cholesky, dot, forward, transposed};
 pub use simulate::{Simulation, set_constants};
@@ -241,7 +243,7 @@ pub fn choose_scheme(
         quants[id.0] = given(id).or_else(|| {
             let range = known.unwrap_or_else(|| {
                 calibrated.push(id);
-                observer.range(&statistics.histograms[id.0])
+                statistics.range(observer, id)
             });
             Some(if symmetric[id.0] { Quant::symmetric_over(range) } else { Quant::over(range) })
         });
@@ -260,7 +262,7 @@ pub fn choose_scheme(
             return over(id, [0.0, 1.0]);
         }
         calibrated.push(id);
-        over(id, observer.range(&statistics.histograms[id.0]))
+        over(id, statistics.range(observer, id))
     };
     for node in &graph.nodes {
         let output = node.output;
@@ -279,14 +281,14 @@ pub fn choose_scheme(
                 // The first product reads the initial hidden state.
                 Op::Recurrent(ref recurrent) => {
                     range(output);
-                    let seen = observer.range(&statistics.histograms[output.0]);
+                    let seen = statistics.range(observer, output);
                     let initial = recurrent.initial_hidden.iter();
                     Some(over(output, initial.fold(seen, |[min, max], &h| [min.min(h), max.max(h)])))
                 }
                 // What it casts has been observed, what it makes has not.
                 Op::Cast => Some(given(node.inputs[0]).unwrap_or_else(|| {
                     range(node.inputs[0]);
-                    over(output, observer.range(&statistics.histograms[node.inputs[0].0]))
+                    over(output, statistics.range(observer, node.inputs[0]))
                 })),
                 Op::Embed { ref table } => Some(over(
                     output,

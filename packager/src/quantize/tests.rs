@@ -10,6 +10,7 @@ use crate::calibrate::calibrate;
 use crate::error::PackError;
 use crate::evaluate::evaluate;
 use crate::graph::{Conv, FullyConnected, Tensor, Window};
+use crate::unary::Unary;
 use crate::{emit, lower, memory};
 
 /// Pseudo-random numbers in [-1, 1).
@@ -152,6 +153,66 @@ fn simulation_is_the_int8_network() {
         assert!((real - simulated).abs() < 0.5, "{real} dB, simulated {simulated}");
         assert!(sqnr(&device, &host) > real + 6.0, "{} dB between both", sqnr(&device, &host));
     }
+}
+
+/// `conv -> (function) -> conv`, on images of 3 channels, with channels of these sizes between them, of which the
+/// first is below zero where it is none.
+fn extremes(sizes: [f32; 6], function: Option<Unary>) -> Graph {
+    let mut build = Build { graph: Graph::default(), random: Random(7) };
+    let input = build.graph.add_value("input", vec![1, 3, 8, 8]);
+    build.graph.inputs.push(input);
+    let mut last = build.conv(input, 6, 3, 1, RELU);
+    let Op::Conv(conv) = &mut build.graph.nodes[0].op else { panic!("no convolution") };
+    let size = |channel: usize| sizes[channel];
+    let weights = (0..6 * 27).map(|i| (build.random.next() + 0.2) * size(i / 27)).collect();
+    conv.weights = Tensor::new(vec![6, 3, 3, 3], weights);
+    conv.bias = (0..6).map(|c| if size(c) == 0.0 { -1.0 } else { 0.1 * size(c) }).collect();
+    if let Some(function) = function {
+        last = build.node(Op::Unary(function), &[last], &[1, 6, 8, 8], Clamp::NONE);
+    }
+    let output = build.conv(last, 4, 1, 1, Clamp::NONE);
+    let Some(Op::Conv(conv)) = build.graph.nodes.last_mut().map(|node| &mut node.op) else { panic!("none") };
+    // What is large counts as much as what is not.
+    let weights = (0..24).map(|i| build.random.next() / size(i % 6).max(1.0)).collect();
+    conv.weights = Tensor::new(vec![4, 6, 1, 1], weights);
+    build.graph.outputs.push(output);
+    build.graph
+}
+
+#[test]
+fn a_channel_that_is_dead_and_one_that_is_a_thousand_times_larger_cost_little() {
+    let (mut graph, inputs) = (extremes([0.0, 1000.0, 1.0, 1.0, 1.0, 1.0], None), inputs(20));
+    let load = |i: usize| Ok(vec![inputs[i].clone()]);
+    let wanted = run_f32(&graph, &inputs);
+    let plain = sqnr(&wanted, &simulate(&graph, &scheme(&graph, &inputs), &inputs));
+    equalize(&mut graph, Samples { count: 20, load: &load }, || {}).unwrap();
+    let scheme = fitted(&graph, &inputs, &[]);
+    let both = sqnr(&wanted, &run_int8(&graph, &scheme, &inputs));
+    assert!(plain < 20.0 && both > 35.0, "{plain} dB became {both}");
+    // On a device its zeros are exact.
+    let simulation = Simulation::new(&graph, &scheme);
+    simulation.run(&[&inputs[0]], |id, values| {
+        assert!(id != graph.nodes[0].output || values[..64].iter().all(|&x| x == 0.0));
+    });
+}
+
+#[test]
+fn the_range_is_that_which_the_reader_needs() {
+    // The function is flat beyond 3, wherever it is.
+    let (graph, inputs) = (extremes([1.0; 6], Some(Unary::Clip { min: 0.0, max: 3.0 })), inputs(20));
+    let samples = inputs.iter().map(|input| Ok::<_, PackError>(vec![input.clone()]));
+    let mut statistics = calibrate(&graph, samples, |_| {}).unwrap();
+    let load = |i: usize| Ok(vec![inputs[i].clone()]);
+    let samples = Samples { count: 20, load: &load };
+    let of = |statistics: &Statistics, observer| choose_scheme(&graph, statistics, observer, &[]);
+    let by_itself = of(&statistics, Observer::Mse);
+    choose_ranges(&graph, &by_itself, &mut statistics, samples, || {}).unwrap();
+    let chosen = of(&statistics, Observer::Auto);
+    let read = graph.nodes[0].output;
+    let scale = |scheme: &Scheme| scheme.quant(read).unwrap().scale;
+    assert!(scale(&chosen) < scale(&by_itself) / 1.4, "{} and {}", scale(&chosen), scale(&by_itself));
+    let noise = |scheme: &Scheme| sqnr(&run_f32(&graph, &inputs), &simulate(&graph, scheme, &inputs));
+    assert!(noise(&chosen) > noise(&by_itself) + 0.5, "{} and {}", noise(&chosen), noise(&by_itself));
 }
 
 #[test]
