@@ -141,7 +141,9 @@ pub fn executable(lowered: &Lowered, plan: &MemoryPlan) -> Vec<u8> {
 /// Plan and weights.
 fn sections(lowered: &Lowered, plan: &MemoryPlan) -> PackageWriter {
     let writer = PackageWriter::new().section(SectionKind::Plan, "", encode(lowered, plan));
-    writer.section(SectionKind::Weights, "", lowered.constants.clone())
+    let writer = writer.section(SectionKind::Weights, "", lowered.constants.clone());
+    let islands = lowered.islands.iter();
+    islands.fold(writer, |writer, island| writer.section(SectionKind::Island, "", island.clone()))
 }
 
 /// The plan with every buffer at its place.
@@ -221,8 +223,12 @@ fn golden(package: &[u8], first: &[Vec<f32>], isa: Option<IsaSet>) -> Result<Vec
         session.set_input(index, InputData::F32(values)).map_err(|error| failed(&error))?;
         stored.extend_from_slice(session.input_bytes(index));
     }
-    let samples = [GoldenSample::Stored(stored), GoldenSample::Seeded(GOLDEN_SEED)];
-    let hashed = samples.map(|sample| {
+    let mut samples = vec![GoldenSample::Stored(stored)];
+    // An island may not take random values: an index has to be one.
+    if !model.package().steps().any(|step| matches!(step.op, plan::Op::Island(_))) {
+        samples.push(GoldenSample::Seeded(GOLDEN_SEED));
+    }
+    let hashed = samples.into_iter().map(|sample| {
         let input = match &sample {
             GoldenSample::Stored(bytes) => GoldenInput::Stored(bytes),
             GoldenSample::Seeded(seed) => GoldenInput::Seeded(*seed),
@@ -230,7 +236,7 @@ fn golden(package: &[u8], first: &[Vec<f32>], isa: Option<IsaSet>) -> Result<Vec
         let hash = session.run_golden(input).map_err(|error| failed(&error))?;
         Ok((sample, hash))
     });
-    hashed.into_iter().collect()
+    hashed.collect()
 }
 
 /// What a package says of where it comes from; `None` where it was not written by this packager.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use edgepack_engine::format::plan::ElemType;
 
+use crate::islands::Island;
 use crate::quantize::Quant;
 use crate::unary::Unary;
 
@@ -125,12 +126,16 @@ pub struct Value {
     /// Of an input of integers: the least and the greatest that the model can be given
     /// ([`crate::integers::prove`]).
     pub limits: Option<[i32; 2]>,
+    /// Whether it lies on the device in its own type, for islands alone: what the application gives them and gets
+    /// from them, or they give each other.
+    pub raw: bool,
 }
 
 impl Value {
     /// A value that is computed, of f32.
     pub fn new(name: impl Into<String>, dims: Vec<usize>) -> Self {
-        Self { name: name.into(), dims, constant: None, given: None, dtype: ElemType::F32, limits: None }
+        let (name, dtype) = (name.into(), ElemType::F32);
+        Self { name, dims, constant: None, given: None, dtype, limits: None, raw: false }
     }
 }
 
@@ -342,6 +347,14 @@ pub enum Op {
     Scatter,
     /// Where along an axis the k greatest or least values are.
     TopK(TopK),
+    /// An output of a part of the model that tract runs. The node of its first output reads what the island reads;
+    /// that of another one, besides, the first output.
+    Island {
+        /// The island.
+        island: Arc<Island>,
+        /// Which of its outputs.
+        output: usize,
+    },
     /// The same values, for nodes that compute with another [`Precision`] than the one that made them;
     /// the cast's own precision is theirs.
     Cast,

@@ -21,7 +21,11 @@ type Interval = Option<[f64; 2]>;
 /// Whether a node computes with integers, and so in f32. Those that only choose by integers have the precision
 /// of what they choose from; and truth values are exact in int8, too.
 pub fn is_exact(graph: &Graph, node: &Node) -> bool {
-    let is_number = |id: ValueId| matches!(graph.value(id).dtype, ElemType::I32 | ElemType::I64);
+    // What islands have for themselves is not in f32.
+    let is_number = |id: ValueId| {
+        let value = graph.value(id);
+        matches!(value.dtype, ElemType::I32 | ElemType::I64) && !value.raw
+    };
     let reads = match node.op {
         Op::Embed { .. } => false,
         Op::Scatter => true,
@@ -36,8 +40,9 @@ pub fn is_exact(graph: &Graph, node: &Node) -> bool {
 /// # Errors
 /// A node that may compute integers beyond 2²⁴ even if those of the inputs are of a byte.
 pub fn prove(graph: &mut Graph, opset: i64) -> Result<()> {
-    let inputs: Vec<ValueId> =
-        graph.inputs.iter().copied().filter(|&id| graph.value(id).dtype != ElemType::F32).collect();
+    let inputs: Vec<ValueId> = (graph.inputs.iter().copied())
+        .filter(|&id| graph.value(id).dtype != ElemType::F32 && !graph.value(id).raw)
+        .collect();
     let indices = limits_of_indices(graph);
     let mut failure = None;
     for bits in (8..=24).rev() {
@@ -116,7 +121,8 @@ fn first_inexact(graph: &Graph) -> Option<usize> {
         let interval = of_node(graph, node, &intervals, &mut largest);
         let clamp = [node.clamp.min, node.clamp.max].map(f64::from);
         let interval = interval.map(|interval| interval.map(|x| x.max(clamp[0]).min(clamp[1])));
-        let is_integer = matches!(graph.value(node.output).dtype, ElemType::I32 | ElemType::I64);
+        let made = graph.value(node.output);
+        let is_integer = matches!(made.dtype, ElemType::I32 | ElemType::I64) && !made.raw;
         let fits = |[least, greatest]: [f64; 2]| least >= -EXACT && greatest <= EXACT && largest <= EXACT;
         if is_integer && !interval.is_some_and(fits) {
             return Some(index);

@@ -28,6 +28,7 @@ pub mod graph;
 pub mod import;
 pub mod in_place;
 pub mod integers;
+pub mod islands;
 pub mod lower;
 pub mod memory;
 pub mod mixed;

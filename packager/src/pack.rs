@@ -10,7 +10,8 @@ use crate::calibrate::{Observer, Statistics, calibrate};
 use crate::emit::{self, Emission, Provenance};
 use crate::error::{PackError, Result};
 use crate::graph::{Graph, ValueId};
-use crate::import::{Arrived, Model, import};
+use crate::import::{Arrived, Model, import_with_islands};
+use crate::islands::Islands;
 use crate::lower::{Lowered, PixelSource, lower};
 use crate::memory::MemoryPlan;
 use crate::mixed::{self, Fitted, MixedReport};
@@ -64,6 +65,8 @@ pub struct PackOptions {
     pub pruning: PruneOptions,
     /// Which weights become zero.
     pub sparsity: SparsityOptions,
+    /// What becomes of nodes that edgepack has no steps for.
+    pub islands: Islands,
     /// Board that the package is for.
     pub target: Option<Target>,
     /// Keys of the layouts that prepacked sections are added for.
@@ -120,6 +123,8 @@ pub struct PackReport {
     pub error_samples: usize,
     /// How the model was quantized when it arrived, and what is left of that.
     pub arrived: Option<ArrivedReport>,
+    /// The nodes that tract runs, and why.
+    pub islands: Vec<IslandReport>,
     /// What a budget has cost, where there was one.
     pub mixed: Option<MixedReport>,
     /// What to know of it, in sentences.
@@ -128,6 +133,15 @@ pub struct PackReport {
     pub pruned: Option<PruneReport>,
     /// What zeros have cost, and saved, where weights became that.
     pub sparse: Option<SparsityReport>,
+}
+
+/// A node of an island.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct IslandReport {
+    /// Its name.
+    pub node: String,
+    /// Why edgepack's own steps are not enough.
+    pub why: String,
 }
 
 /// What became of a model that arrived quantized.
@@ -145,14 +159,28 @@ pub struct ArrivedReport {
     pub notes: Vec<String>,
 }
 
+/// The model, with its integers proved. Where native steps cannot hold these, islands do, if they may.
+///
+/// # Errors
+/// As [`pack`], of what is wrong with the model.
+pub fn imported(options: &PackOptions) -> Result<Model> {
+    let mut model = import_with_islands(&options.model, &options.shapes, options.islands)?;
+    let proved = integers::prove(&mut model.graph, model.opset);
+    if proved.is_ok() || options.islands == Islands::Never {
+        return proved.map(|()| model);
+    }
+    let mut model = import_with_islands(&options.model, &options.shapes, Islands::Integers)?;
+    integers::prove(&mut model.graph, model.opset)?;
+    Ok(model)
+}
+
 /// Packages a model.
 ///
 /// # Errors
 /// [`PackError`]; nothing is written then.
 pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackReport> {
     progress.start("reading the model", 1);
-    let mut model = import(&options.model, &options.shapes)?;
-    integers::prove(&mut model.graph, model.opset)?;
+    let mut model = imported(options)?;
     passes::run(&mut model.graph);
     precision::assign(&mut model.graph, &options.precision, model.opset)?;
     progress.advance(1);
@@ -280,6 +308,7 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         output_sqnr_db: output_sqnr(&graph, &errors.by_node),
         error_samples: errors.samples,
         arrived,
+        islands: (model.islands.iter().cloned()).map(|(node, why)| IslandReport { node, why }).collect(),
         mixed,
         warnings,
         pruned,

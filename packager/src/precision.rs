@@ -50,6 +50,8 @@ pub fn assign(graph: &mut Graph, options: &PrecisionOptions, opset: i64) -> Resu
                 remedy: "Leave it in int8: no --precision fp32, and --keep-f32 without it".into(),
             });
         }
+        // What tract computes with, its nodes say.
+        let kept = kept || matches!(node.op, Op::Island { .. });
         let kept_int16 = options.keep_int16.iter().any(|name| is_called(node, name));
         let wanted = match (kept || node.precision == Precision::F32, kept_int16) {
             (true, _) => Precision::F32,

@@ -33,6 +33,7 @@ fn copies(follow: Vec<Node>) -> (usize, Vec<f32>) {
         precision: Default::default(),
         pruning: Default::default(),
         sparsity: Default::default(),
+        islands: Default::default(),
         target: None,
         prepack: Vec::new(),
         l2_kib: 0,

@@ -35,6 +35,7 @@ fn packed(folder: &Path, precision: PrecisionOptions) -> Result<PackReport, Pack
         precision,
         pruning: Default::default(),
         sparsity: Default::default(),
+        islands: Default::default(),
         target: None,
         prepack: vec![],
         l2_kib: 0,

@@ -127,6 +127,7 @@ fn packed(folder: &Path, l2_kib: u32) -> PackReport {
         precision: Default::default(),
         pruning: Default::default(),
         sparsity: Default::default(),
+        islands: Default::default(),
         target: None,
         prepack: vec!["nr16_kr4_xu8".into()],
         l2_kib,

@@ -162,6 +162,7 @@ impl Case {
             precision,
             pruning: Default::default(),
             sparsity: Default::default(),
+            islands: Default::default(),
             target: None,
             prepack,
             l2_kib: L2_KIB,

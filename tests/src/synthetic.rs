@@ -58,6 +58,7 @@ fn package(
         precision: Default::default(),
         pruning: Default::default(),
         sparsity: Default::default(),
+        islands: Default::default(),
         target: None,
         prepack: Vec::new(),
         l2_kib,

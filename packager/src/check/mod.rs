@@ -24,6 +24,7 @@ use tract_onnx::pb;
 use crate::calibrate::{Observer, Statistics};
 use crate::error::{PackError, Result};
 use crate::import::{self, OnnxFile, Survey};
+use crate::islands::Islands;
 use crate::lower::lower;
 use crate::node_map::{Fate, NodeRecord, StepFacts, Truth, node_map, truth};
 use crate::precision::{self, PrecisionOptions};
@@ -163,6 +164,23 @@ pub fn check(path: &Path, shapes: &[(String, Vec<usize>)], isa: IsaSet) -> Resul
     })
 }
 
+/// What tract could run of a model that edgepack has not all steps for.
+fn islands(subject: &Subject<'_>, shapes: &[(String, Vec<usize>)]) -> Option<Finding> {
+    let survey = import::survey_with_islands(subject.file, shapes, Islands::Auto).ok()?;
+    let nodes = survey.model.islands;
+    (survey.refusals.is_empty() && !nodes.is_empty()).then(|| Finding {
+        severity: Severity::Note,
+        rule: "island",
+        kind: "node",
+        names: nodes.into_iter().map(|(name, _)| name).collect(),
+        op: None,
+        message: "tract could run it as an island: it allocates, and outputs that depend on it are not the same bits \
+                  everywhere (exact: false)"
+            .into(),
+        remedy: "pack with --islands auto, and build the device's agent with --features tract".into(),
+    })
+}
+
 /// Imports the model as far as that goes, and lowers it where nothing is in the way.
 fn outlook(subject: &Subject<'_>, isa: IsaSet, findings: &mut Vec<Finding>) -> Option<Outlook> {
     let shapes = inputs::assumed(subject)?;
@@ -184,6 +202,7 @@ fn outlook(subject: &Subject<'_>, isa: IsaSet, findings: &mut Vec<Finding>) -> O
     }
     weights::hard_to_quantize(&model.graph, findings);
     if !refusals.is_empty() || findings.iter().any(|finding| finding.rule == "external-data") {
+        findings.extend(islands(subject, &shapes));
         return None;
     }
     if let Err(error) = integers::prove(&mut model.graph, model.opset) {

@@ -7,6 +7,7 @@ use edgepack_packager::calibrate::Observer;
 use edgepack_packager::error::PackError;
 use edgepack_packager::graph::Precision;
 use edgepack_packager::import::nodes;
+use edgepack_packager::islands::Islands;
 use edgepack_packager::mixed::{Budget, MixedReport, Quality};
 use edgepack_packager::pack::{
     ArrivedReport, CalibrationSource, L2_KIB, PackOptions, PackReport, Target, pack,
@@ -76,6 +77,11 @@ pub(super) struct Args {
     /// Samples for --min-sqnr and --max-drop, as for --calibration [default: those of the calibration]
     #[arg(long, value_name = "DATA")]
     validation: Option<PathBuf>,
+    /// What becomes of nodes that edgepack has no steps for: `never`, they are refused; `auto`, tract runs them as
+    /// islands; `all`, tract runs the whole model in its own types, the baseline on the device. A device needs an
+    /// agent built with `--features tract` for islands, which allocate and are not the same bits everywhere
+    #[arg(long, value_name = "WHEN", default_value_t)]
+    islands: Islands,
     /// Board that the package is for (`edgepack targets`): weights are also stored in the layout of its
     /// kernels, which loads faster and takes as much room again, and kernels of other processors get no memory for
     /// what its own do without
@@ -148,6 +154,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
         },
         pruning: args.pruning.channels(),
         sparsity: args.pruning.weights(),
+        islands: args.islands,
         target,
         prepack,
         l2_kib: args.l2_kib.or(board.and_then(|board| board.l2_kib)).unwrap_or(L2_KIB),
@@ -232,6 +239,9 @@ pub(super) fn print(report: &PackReport) {
     for warning in &report.warnings {
         println!("warning: {warning}");
     }
+    if !report.islands.is_empty() {
+        print_islands(report);
+    }
     if let Some(pruned) = &report.pruned {
         print_pruned(pruned);
     }
@@ -245,6 +255,21 @@ pub(super) fn print(report: &PackReport) {
 
 /// Names and notes that are shown; all of them are in the JSON form.
 const SHOWN: usize = 8;
+
+fn print_islands(report: &PackReport) {
+    println!(
+        "warning: tract runs {} of {} nodes as islands: the device needs an agent built with --features tract, islands \
+         allocate, and outputs that depend on them are not the same bits everywhere",
+        report.islands.len(),
+        report.nodes
+    );
+    for island in report.islands.iter().take(SHOWN) {
+        println!("  island {}: {}", island.node, island.why);
+    }
+    if report.islands.len() > SHOWN {
+        println!("  {} more with --format json", report.islands.len() - SHOWN);
+    }
+}
 
 fn print_arrived(arrived: &ArrivedReport) {
     let names = arrived.calibrated.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");

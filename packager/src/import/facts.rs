@@ -12,6 +12,7 @@ use tract_onnx::tract_hir::infer::{Factoid, InferenceFact, InferenceModel, Infer
 use super::guard::guarded;
 use crate::error::{PackError, Result};
 use crate::graph;
+use crate::islands::{elem_type, onnx_type};
 
 /// Operations that tract knows in part or not at all: it takes them for unknown ones, and learns the shapes
 /// of their outputs from their conversion.
@@ -24,15 +25,24 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Analyses a model, in which the nodes of [`OURS`] are unknown ones to tract.
-    pub fn new(path: &Path, proto: &pb::ModelProto, shapes: &[(String, Vec<usize>)]) -> Result<Self> {
-        let is_ours = |node: &pb::NodeProto| OURS.contains(&node.op_type.as_str());
-        if !proto.graph.iter().flat_map(|graph| &graph.node).any(is_ours) {
+    /// Analyses a model, in which the nodes of [`OURS`] are unknown ones to tract, unless they are of islands.
+    pub fn new(
+        path: &Path,
+        proto: &pb::ModelProto,
+        shapes: &[(String, Vec<usize>)],
+        of_islands: impl Fn(usize) -> bool,
+    ) -> Result<Self> {
+        let is_ours =
+            |index: usize, node: &pb::NodeProto| OURS.contains(&node.op_type.as_str()) && !of_islands(index);
+        let mut nodes = proto.graph.iter().flat_map(|graph| graph.node.iter().enumerate());
+        if !nodes.any(|(index, node)| is_ours(index, node)) {
             return Self::guarded_analysis(path, proto, shapes);
         }
         let mut hidden = proto.clone();
-        let nodes = hidden.graph.iter_mut().flat_map(|graph| &mut graph.node);
-        nodes.filter(|node| is_ours(node)).for_each(|node| node.op_type.insert_str(0, "edgepack."));
+        let nodes = hidden.graph.iter_mut().flat_map(|graph| graph.node.iter_mut().enumerate());
+        nodes
+            .filter(|(index, node)| is_ours(*index, node))
+            .for_each(|(_, node)| node.op_type.insert_str(0, "edgepack."));
         Self::guarded_analysis(path, &hidden, shapes)
     }
 
@@ -114,6 +124,11 @@ impl Facts {
         self.outlets.contains_key(name)
     }
 
+    /// The type of a value, if it is known, and one that a device has.
+    pub fn own_type(&self, name: &str) -> Option<ElemType> {
+        elem_type(self.fact(name)?.datum_type.concretize()?)
+    }
+
     /// Whether a value is of an integer type.
     pub fn is_integer(&self, name: &str) -> bool {
         let datum_type = self.fact(name).and_then(|fact| fact.datum_type.concretize());
@@ -176,6 +191,7 @@ pub(crate) fn real_inputs(graph: &pb::GraphProto) -> impl Iterator<Item = &pb::V
 pub(super) fn bind_shapes(
     graph: &pb::GraphProto,
     flags: &[(String, Vec<usize>)],
+    any_type: bool,
 ) -> Result<Vec<(String, Vec<usize>)>> {
     let names = || real_inputs(graph).map(|input| input.name.as_str()).collect::<Vec<_>>().join(", ");
     if let Some((name, _)) = flags.iter().find(|(name, _)| !real_inputs(graph).any(|i| i.name == *name)) {
@@ -184,7 +200,17 @@ pub(super) fn bind_shapes(
             reason: format!("the model has no such input; its inputs are {}", names()),
         });
     }
-    real_inputs(graph).map(|input| bind_input(input, flags)).collect()
+    let bind = |input| match any_type && self::any_type(input).is_some() {
+        true => bind_shape(input, flags),
+        false => bind_input(input, flags),
+    };
+    real_inputs(graph).map(bind).collect()
+}
+
+/// The declared type of an input or output, if it is a tensor of one that a device has.
+pub(super) fn any_type(end: &pb::ValueInfoProto) -> Option<ElemType> {
+    let (elem_type, _) = declared(end)?;
+    ElemType::ALL.into_iter().find(|&dtype| onnx_type(dtype) as i32 == elem_type)
 }
 
 /// The shape of one input: as the file says, or as `--shape` says.
@@ -193,7 +219,7 @@ pub(crate) fn bind_input(
     flags: &[(String, Vec<usize>)],
 ) -> Result<(String, Vec<usize>)> {
     let name = &input.name;
-    let (elem_type, dims) = declared(input).ok_or_else(|| {
+    let (elem_type, _) = declared(input).ok_or_else(|| {
         let remedy = "edgepack takes tensors: export the model with one input for each tensor";
         unsupported_end(name, "input", "is no tensor (a sequence, map or optional)", remedy)
     })?;
@@ -203,6 +229,12 @@ pub(crate) fn bind_input(
             "edgepack takes models with inputs of FLOAT, INT32, INT64 and BOOL: export the model with such";
         return Err(unsupported_end(name, "input", &reason, remedy));
     }
+    bind_shape(input, flags)
+}
+
+fn bind_shape(input: &pb::ValueInfoProto, flags: &[(String, Vec<usize>)]) -> Result<(String, Vec<usize>)> {
+    let name = &input.name;
+    let dims = declared(input).and_then(|(_, dims)| dims);
     let flag = flags.iter().find(|(flagged, _)| flagged == name).map(|(_, dims)| dims);
     let bound = match (flag, dims) {
         (Some(flag), Some(dims)) => {

@@ -36,7 +36,7 @@ thread_local! {
 }
 
 /// Runs `work`; where it panics, gives the panic's message and prints nothing.
-pub(super) fn guarded<T>(work: impl FnOnce() -> T) -> std::result::Result<T, String> {
+pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> std::result::Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = std::panic::take_hook();

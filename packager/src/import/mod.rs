@@ -10,6 +10,7 @@ mod facts;
 mod grid;
 mod guard;
 mod indices;
+mod islands;
 mod legacy;
 mod linear;
 mod logic;
@@ -38,12 +39,16 @@ use tract_onnx::pb;
 use crate::error::{PackError, Result};
 use crate::evaluate::evaluate_op;
 use crate::graph::{Clamp, Graph, Node, Op, Precision, Tensor, Value, ValueId};
+use crate::islands::Islands;
 use crate::lower::take;
 use crate::quantize::Quant;
 use crate::unary::Unary;
 use attributes::Attributes;
 use facts::Facts;
 pub(crate) use facts::{batch_of_one, bind_input, real_inputs};
+pub(crate) use guard::guarded;
+pub(crate) use islands::survey_with_islands;
+use islands::{Item, Sorted};
 pub use onnx_nodes::{Became, OnnxNode};
 pub(crate) use onnx_nodes::{full_op, unique_names};
 use quantized::{FloatModel, Given};
@@ -69,6 +74,8 @@ pub struct Model {
     pub shapes: Vec<(String, Vec<usize>)>,
     /// How it was quantized when it arrived, if it was.
     pub arrived: Option<Arrived>,
+    /// The nodes that tract runs, and why.
+    pub islands: Vec<(String, String)>,
 }
 
 /// What is known of a model that arrived quantized, apart from the scales, which the graph has.
@@ -85,10 +92,23 @@ pub struct Arrived {
 /// # Errors
 /// Every way in which the file may be unusable, naming the node, input or initializer and what to do.
 pub fn import(path: &Path, shapes: &[(String, Vec<usize>)]) -> Result<Model> {
+    import_with_islands(path, shapes, Islands::Never)
+}
+
+/// As [`import`], with islands of the nodes that edgepack has no steps for, or of all.
+///
+/// # Errors
+/// As [`import`], of what tract does not take either.
+pub fn import_with_islands(path: &Path, shapes: &[(String, Vec<usize>)], islands: Islands) -> Result<Model> {
     let file = OnnxFile::read(path)?;
     facts::check_external_data(path, file.graph())?;
-    nodes::check_supported(file.graph(), file.opset)?;
-    let Survey { model, refusals } = survey(&file, shapes)?;
+    let Survey { model, refusals } = match islands {
+        Islands::Never => {
+            nodes::check_supported(file.graph(), file.opset)?;
+            survey(&file, shapes)?
+        }
+        _ => survey_with_islands(&file, shapes, islands)?,
+    };
     refusals.into_iter().next().map_or(Ok(model), Err)
 }
 
@@ -131,6 +151,17 @@ pub(crate) struct Survey {
 /// # Errors
 /// Inputs without a shape, and what keeps tract from analysing the model at all.
 pub(crate) fn survey(file: &OnnxFile, shapes: &[(String, Vec<usize>)]) -> Result<Survey> {
+    pass_over(file, shapes, None, false).map(|(survey, _)| survey)
+}
+
+/// Converts every node that can be. With `sorted`, inputs may be of any type, and what cannot be converted is noted
+/// there; where that is all that there is, `cut` makes islands of it.
+fn pass_over(
+    file: &OnnxFile,
+    shapes: &[(String, Vec<usize>)],
+    sorted: Option<(Sorted, Islands)>,
+    cut: bool,
+) -> Result<(Survey, Sorted)> {
     let names = onnx_nodes::unique_names(file.graph());
     let float = quantized::to_float(file, &names)?;
     let is_quantized = float.is_some();
@@ -140,17 +171,35 @@ pub(crate) fn survey(file: &OnnxFile, shapes: &[(String, Vec<usize>)]) -> Result
         None => (Cow::Borrowed(&file.proto), (0..names.len()).collect(), Given::default()),
     };
     let graph = proto.graph.as_ref().unwrap_or(file.graph());
-    let shapes = facts::bind_shapes(graph, shapes)?;
+    let shapes = facts::bind_shapes(graph, shapes, sorted.is_some())?;
     guard::check_axes(graph)?;
-    let facts = Facts::new(&file.path, &proto, &shapes)?;
+    let sorted = sorted.map(|(mut sorted, islands)| {
+        if sorted.why.len() != graph.node.len() {
+            sorted = Sorted::new(islands, graph.node.len());
+        }
+        sorted
+    });
+    let of_islands = |index: usize| sorted.as_ref().is_some_and(|sorted| sorted.why[index].is_some());
+    let facts = Facts::new(&file.path, &proto, &shapes, of_islands)?;
+    let items = match &sorted {
+        Some(sorted) if cut => islands::cut(&file.path, &proto, sorted, &facts, file.opset)?,
+        _ => (0..graph.node.len()).map(Item::Node).collect(),
+    };
+    let why = sorted.clone().filter(|_| cut).map_or(vec![], |sorted| sorted.why);
     let mut importer = Importer::new(facts, file.opset, given);
+    importer.raw_inputs = islands::raw_inputs(&items);
+    importer.sorted = sorted.filter(|_| !cut);
     // What is not converted is a constant, or went into another node.
     let unconverted = |(name, node): (String, &pb::NodeProto)| {
         let became = if node.op_type == "DequantizeLinear" { Became::Constant(None) } else { Became::Alias };
         OnnxNode { name, op: full_op(node), became }
     };
     importer.nodes = names.into_iter().zip(&file.graph().node).map(unconverted).collect();
-    importer.run(graph, &origins);
+    importer.run(graph, &origins, &items);
+    let of_islands = why.into_iter().zip(&origins);
+    let islands = (of_islands.filter(|(_, origin)| importer.nodes[**origin].became == Became::GraphNodes))
+        .filter_map(|(why, &origin)| Some((importer.nodes[origin].name.clone(), why?)))
+        .collect();
     onnx_nodes::find_readers(file.graph(), &mut importer.nodes);
     let producer = format!("{} {}", file.proto.producer_name, file.proto.producer_version);
     let external_bytes = facts::check_external_data(&file.path, file.graph()).unwrap_or(0);
@@ -164,8 +213,10 @@ pub(crate) fn survey(file: &OnnxFile, shapes: &[(String, Vec<usize>)]) -> Result
         nodes: importer.nodes,
         shapes,
         arrived: is_quantized.then_some(Arrived { forms: importer.given.forms, notes: importer.given.notes }),
+        islands,
     };
-    Ok(Survey { model, refusals: importer.refusals })
+    let sorted = importer.sorted.unwrap_or_default();
+    Ok((Survey { model, refusals: importer.refusals }, sorted))
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<pb::ModelProto> {
@@ -209,17 +260,24 @@ struct Importer {
     refusals: Vec<PackError>,
     /// The scales of a model that arrived quantized.
     given: Given,
+    /// The values of a type of their own, which only islands read and write.
+    raw: std::collections::HashMap<String, ValueId>,
+    /// The inputs that islands alone read, of another type than f32.
+    raw_inputs: Vec<String>,
+    /// While nodes are sorted into islands and others.
+    sorted: Option<Sorted>,
 }
 
 impl Importer {
     fn new(facts: Facts, opset: i64, given: Given) -> Self {
         let (graph, names) = (Graph::default(), Default::default());
-        Self { facts, opset, graph, names, nodes: Vec::new(), refusals: Vec::new(), given }
+        let (nodes, refusals, raw) = (Vec::new(), Vec::new(), Default::default());
+        Self { facts, opset, graph, names, nodes, refusals, given, raw, raw_inputs: vec![], sorted: None }
     }
 
     /// Converts every node, also behind those that are refused, so that all that is wrong is known at once.
     /// `origins` tells which of [`Importer::nodes`] each is.
-    fn run(&mut self, onnx: &pb::GraphProto, origins: &[usize]) {
+    fn run(&mut self, onnx: &pb::GraphProto, origins: &[usize], items: &[Item]) {
         for input in facts::real_inputs(onnx) {
             let dims = self.facts.dims(&input.name).unwrap_or_default();
             let id = self.graph.add_value(&input.name, dims);
@@ -227,12 +285,33 @@ impl Importer {
             self.graph.values[id.0].dtype = facts::declared_type(input).unwrap_or(ElemType::F32);
             self.names.insert(input.name.clone(), id);
             self.graph.inputs.push(id);
+            let dtype = facts::any_type(input);
+            if let Some(sorted) = &mut self.sorted {
+                sorted.input(&input.name, dtype);
+            } else if let Some(dtype) = dtype.filter(|_| self.raw_inputs.contains(&input.name)) {
+                self.graph.values[id.0].dtype = dtype;
+                self.graph.values[id.0].raw = true;
+                self.raw.insert(input.name.clone(), id);
+            }
         }
-        for (node, &origin) in onnx.node.iter().zip(origins) {
-            let name = self.nodes[origin].name.clone();
-            self.nodes[origin].became = self.import(node, &name);
+        for item in items {
+            match item {
+                Item::Node(index) => {
+                    let name = self.nodes[origins[*index]].name.clone();
+                    self.nodes[origins[*index]].became = self.import(*index, onnx, &name);
+                }
+                Item::Island(cut) => self.place(cut, onnx, origins),
+            }
         }
         for output in &onnx.output {
+            if let Some(&id) = self.raw.get(&output.name) {
+                self.graph.outputs.push(id);
+                continue;
+            }
+            // Of what islands give, nothing is known yet.
+            if self.sorts_islands() {
+                continue;
+            }
             self.refusals.extend(facts::check_output(output).err());
             self.refusals.extend(self.facts.check_type(output).err());
             let id = self.names.get(&output.name).copied();
@@ -251,28 +330,34 @@ impl Importer {
         }
     }
 
-    fn import(&mut self, node: &pb::NodeProto, name: &str) -> Became {
+    fn import(&mut self, index: usize, onnx: &pb::GraphProto, name: &str) -> Became {
+        let node = &onnx.node[index];
         let known = |name: &String| name.is_empty() || self.facts.constant(name).is_some();
         // What tract could compute is a constant from here on.
         if node.output.iter().all(known) {
             return Became::Constant(None);
         }
         let graph_nodes = self.graph.nodes.len();
+        if let Some(sorted) = &mut self.sorted
+            && let Some(why) = sorted.reason(index, node, onnx, &self.facts)
+        {
+            sorted.note(index, node, why, &self.facts);
+            self.stand_in(node);
+            return Became::Refused;
+        }
         match self.convert(node, name) {
             Ok(()) if self.graph.nodes.len() > graph_nodes => Became::GraphNodes,
             Ok(()) if self.folded(node) => Became::Constant(None),
             Ok(()) => Became::Alias,
             Err(refusal) => {
-                if !self.reads_refused(node) {
+                // A model that contradicts itself is no matter of steps.
+                let of_steps = matches!(refusal, PackError::Unsupported { .. }) || self.reads_refused(node);
+                if let Some(sorted) = self.sorted.as_mut().filter(|_| of_steps) {
+                    sorted.note(index, node, refusal.to_string(), &self.facts);
+                } else if !self.reads_refused(node) {
                     self.refusals.push(refusal);
                 }
-                // What follows is converted as if this node were not the trouble.
-                for output in node.output.iter().filter(|name| !name.is_empty()) {
-                    if let Some(dims) = self.facts.dims(output) {
-                        let id = self.graph.add_value(output, dims);
-                        self.names.insert(output.clone(), id);
-                    }
-                }
+                self.stand_in(node);
                 Became::Refused
             }
         }
@@ -291,7 +376,8 @@ impl Importer {
         let is_there = |name: &String| {
             name.is_empty() || self.names.contains_key(name) || self.facts.constant(name).is_some()
         };
-        !self.refusals.is_empty() && !node.input.iter().all(is_there)
+        let some_are_refused = !self.refusals.is_empty() || self.sorts_islands();
+        some_are_refused && !node.input.iter().all(is_there)
     }
 
     /// An output has the name that the user gave it, also where it is only another name of a value

@@ -13,7 +13,7 @@ use crate::unary::Unary;
 
 /// What a user can do about an operation that is not in the table.
 pub(crate) const REMEDY: &str = "Replace it by supported operations when exporting (`edgepack pack --help` \
-     lists them), or cut the model before this node";
+     lists them), or cut the model before this node, or pack with --islands auto if the device may run it by tract";
 
 type Converter = fn(&mut Importer, &Context<'_>) -> Result<()>;
 

@@ -36,30 +36,38 @@ impl Lowering<'_> {
     pub(super) fn input(&mut self, id: ValueId, pixels: Option<&PixelSource>) -> Result<()> {
         let dims = self.dims(id);
         let name = &self.graph.value(id).name;
+        let raw = Some(self.graph.value(id)).filter(|value| value.raw).map(|value| value.dtype);
         let order = match pixels {
             Some(pixels) if pixels.channel_axis == 1 => Order::channels_last(dims.len()),
             Some(_) => Order::identity(dims.len()),
-            None if dims.len() > 4 => Order::identity(dims.len()),
+            None if dims.len() > 4 || raw.is_some() => Order::identity(dims.len()),
             None => self.wanted(id),
         };
         let own = strides(dims);
         let too_large = || self.too_large(name);
-        let (arena_dims, model_strides) = if dims.len() > 4 {
+        let (arena_dims, model_strides) = if dims.len() > 4 || raw.is_some() {
             (vec![self.elems(id)], vec![1])
         } else {
             (order.stored_dims(dims), order.0.iter().map(|&axis| own[axis]).collect())
         };
         // Of an f32 input: what the bytes of a seeded sample stand for.
         let usual = pixels.map_or([-4.0, 4.0], PixelSource::range);
-        let quant = self.scheme.quant(id).unwrap_or(Quant::over(usual));
+        let quant = match raw {
+            Some(_) => Quant { scale: 1.0, zero_point: 0 },
+            None => self.scheme.quant(id).unwrap_or(Quant::over(usual)),
+        };
         let arena_dims: [u32; 4] = right_aligned(&arena_dims, 1).ok_or_else(too_large)?;
         let model_strides = right_aligned(&model_strides, 0).ok_or_else(too_large)?;
         let buffer = self.value_buffer(id)?;
         let value = self.graph.value(id);
-        if value.dtype.is_integer() {
+        if value.dtype.is_integer() && !value.raw {
             return self.integer_input(id, buffer);
         }
-        let dtype = if self.is_wide(id) { plan::ElemType::F32 } else { plan::ElemType::I8 };
+        let dtype = match raw {
+            Some(dtype) => dtype,
+            None if self.is_wide(id) => plan::ElemType::F32,
+            None => plan::ElemType::I8,
+        };
         let pixels = match pixels {
             None => None,
             Some(source) => {
@@ -149,9 +157,10 @@ impl Lowering<'_> {
         let name = self.graph.value(id).name.clone();
         let identity = Order::identity(self.dims(id).len());
         let mut buffer = self.ordered(&name, id, &identity)?;
+        let raw = Some(self.graph.value(id)).filter(|value| value.raw).map(|value| value.dtype);
         if self.scheme.int16(id).is_some() {
             buffer = self.dequantized(&name, id, buffer)?;
-        } else if !self.is_wide(id) {
+        } else if !self.is_wide(id) && raw.is_none() {
             let output = self.buffer(&name, self.elems(id) * 4)?;
             let quant = self.quant(id);
             let table = self.f32_constant((-128..=127).map(|q| quant.dequantize(q)));
@@ -160,14 +169,20 @@ impl Lowering<'_> {
             buffer = output;
         }
         let dtype = self.graph.value(id).dtype;
-        if dtype.is_integer() {
+        if dtype.is_integer() && raw.is_none() {
             let output = self.buffer(&name, self.elems(id) * dtype.bytes() as usize)?;
             let convert = plan::Convert { input: buffer, from: plan::ElemType::F32, output, to: dtype };
             self.step(&name, &[format!("{name} (as {})", dtype.name())], plan::Op::Convert(convert));
             buffer = output;
         }
-        let output =
-            plan::Output { name: "", dims: self.plan_dims(id)?, buffer, dtype, quant: None, exact: true };
+        let output = plan::Output {
+            name: "",
+            dims: self.plan_dims(id)?,
+            buffer,
+            dtype: dtype,
+            quant: (raw == Some(plan::ElemType::I8)).then_some(plan::Quant { scale: 1.0, zero_point: 0 }),
+            exact: !self.inexact()[id.0],
+        };
         self.lowered.outputs.push(LoweredOutput { name, output });
         Ok(())
     }

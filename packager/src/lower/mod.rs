@@ -6,6 +6,7 @@ mod float;
 mod indices;
 mod int16;
 mod io;
+mod islands;
 pub mod layout;
 mod nodes;
 mod products;
@@ -97,6 +98,8 @@ pub struct Lowered {
     pub outputs: Vec<LoweredOutput>,
     /// The weights section.
     pub constants: Vec<u8>,
+    /// The sections of islands.
+    pub islands: Vec<Vec<u8>>,
     /// Multiply-adds of one inference.
     pub macs: u64,
 }
@@ -141,6 +144,8 @@ struct Lowering<'a> {
     stored: HashMap<ValueId, Vec<Stored>>,
     /// By the hidden states that a recurrent step makes: where its last state lies, in f32.
     final_states: HashMap<ValueId, Span>,
+    /// By the first value that an island makes: where all that it makes lies.
+    island_outputs: HashMap<ValueId, Vec<Span>>,
     constants: HashMap<Vec<u8>, Span>,
 }
 
@@ -155,6 +160,7 @@ pub fn lower(graph: &Graph, scheme: &Scheme, pixels: &[Option<PixelSource>]) -> 
         lowered: Lowered::default(),
         stored: HashMap::new(),
         final_states: HashMap::new(),
+        island_outputs: HashMap::new(),
         constants: HashMap::new(),
     };
     for (index, &input) in graph.inputs.iter().enumerate() {
@@ -177,7 +183,8 @@ impl<'a> Lowering<'a> {
     /// Notes where a value is, if steps beyond the first `steps_before` have made it.
     fn note_result(&mut self, value: ValueId, steps_before: usize) -> Result<()> {
         let steps = self.lowered.steps.len();
-        if steps > steps_before {
+        // Those of another type than the plan's are not held against a reference.
+        if steps > steps_before && !self.graph.value(value).raw {
             let Stored { buffer, order } = self.any(value)?;
             let strides = order.strides(self.dims(value));
             let quant = self.scheme.int16(value).map_or_else(|| self.quant(value), Quant16::symmetric);
@@ -213,6 +220,10 @@ impl<'a> Lowering<'a> {
 
     /// Bytes of an element of a value.
     fn elem_bytes(&self, id: ValueId) -> u8 {
+        let value = self.graph.value(id);
+        if value.raw {
+            return value.dtype.bytes() as u8;
+        }
         match self.scheme.reprs[id.0] {
             Some(Repr::F32) => 4,
             Some(Repr::I16(_)) => 2,

@@ -63,6 +63,7 @@ impl Lowering<'_> {
             Op::Gather { axis } => self.gather(node, *axis),
             Op::Scatter => self.scatter(node),
             Op::TopK(top_k) => self.top_k(node, top_k),
+            Op::Island { island, output } => self.island(node, island, *output),
         }
     }
 

@@ -1,5 +1,8 @@
 //! One of ONNX's tests of an operator: a model, its inputs, and the outputs that ONNX expects.
 
+#[path = "onnx_node_islands.rs"]
+mod islands;
+
 use std::fmt;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -176,13 +179,7 @@ impl NodeTest {
         }
         let mut first = None;
         for (how, inputs) in ways {
-            let outcome = catch_unwind(AssertUnwindSafe(|| self.attempt(&inputs, how, precision)));
-            let outcome = outcome.unwrap_or_else(|panic| {
-                let text = panic.downcast_ref::<String>().cloned();
-                Outcome::Panicked(
-                    text.or(panic.downcast_ref::<&str>().map(|s| s.to_string())).unwrap_or_default(),
-                )
-            });
+            let outcome = caught(|| self.attempt(&inputs, how, precision));
             if !matches!(outcome, Outcome::Refused(_)) {
                 return outcome;
             }
@@ -190,6 +187,14 @@ impl NodeTest {
             first = Some(outcome);
         }
         first.unwrap_or_else(|| Outcome::Refused("no form".into()))
+    }
+
+    /// As [`NodeTest::run`] in int8; where that is refused, as it is with islands.
+    pub fn run_with_islands(&self) -> Outcome {
+        match self.run(Precision::Int8) {
+            Outcome::Refused(_) => caught(|| islands::attempt(self)),
+            native => native,
+        }
     }
 
     /// Whether tract passes the test: what edgepack is measured by.
@@ -260,6 +265,7 @@ impl NodeTest {
             precision: precision.options(),
             pruning: Default::default(),
             sparsity: Default::default(),
+            islands: Default::default(),
             target: None,
             prepack: vec![],
             l2_kib: 0,
@@ -292,6 +298,14 @@ impl NodeTest {
         }
         model
     }
+}
+
+/// A panic is an outcome.
+fn caught(attempt: impl FnOnce() -> Outcome) -> Outcome {
+    catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        Outcome::Panicked(text.or(panic.downcast_ref::<&str>().map(|s| s.to_string())).unwrap_or_default())
+    })
 }
 
 /// Whether tract, on the host and in the model's own types, gives what ONNX expects.

@@ -147,6 +147,7 @@ pub fn try_pack(
         precision: Default::default(),
         pruning: Default::default(),
         sparsity: Default::default(),
+        islands: Default::default(),
         target: None,
         prepack: Vec::new(),
         l2_kib: 0,

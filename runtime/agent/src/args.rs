@@ -23,6 +23,7 @@ Usage:
   --profile      the time of each step too, as a table before the JSON, and in it
   --output FILE  the outputs of each sample one after the other, raw, little-endian
 
+Packages with islands need a build with --features tract.
 EDGEPACK_ISA=neon (scalar, dotprod, ...) lowers the instruction sets in use.
 Exit codes: 0 done, 1 the self-test failed, 2 usage or error.
 

@@ -111,7 +111,8 @@ pub(crate) fn set(
         InputData::Bool(values) => values.get(index).map(|&value| value.into()),
         InputData::F32(values) => {
             let value = *values.get(index)?;
-            (value as i64 as f32 == value).then_some(value as i64)
+            // Islands take whatever it is, cut towards 0.
+            (value as i64 as f32 == value || input.limits.is_none()).then_some(value as i64)
         }
         InputData::Quantized(values) => values.get(index).map(|&value| spread(limits, value)),
         InputData::Pixels(_) | InputData::Elements(..) => None,
