@@ -1,6 +1,7 @@
 //! Conv and the poolings: the geometry of a window.
 
-use super::{Attributes, Context, Importer};
+use super::attributes::Attributes;
+use super::{Context, Importer};
 use crate::error::Result;
 use crate::graph::{Conv, Op, PoolKind, ValueId, Window, as_nchw};
 use crate::unary::Unary;

@@ -4,6 +4,7 @@
 //! of the same file gives every shape, and every value that is known before the model runs.
 
 mod attributes;
+mod context;
 mod convolution;
 mod einsum;
 mod facts;
@@ -43,7 +44,7 @@ use crate::islands::Islands;
 use crate::lower::take;
 use crate::quantize::Quant;
 use crate::unary::Unary;
-use attributes::Attributes;
+use context::Context;
 use facts::Facts;
 pub(crate) use facts::{batch_of_one, bind_input, real_inputs};
 pub(crate) use guard::guarded;
@@ -633,38 +634,4 @@ fn check_copies(context: &Context<'_>, op: &Op) -> Result<()> {
         &format!("takes elements in an order that needs {copies} copies"),
         &format!("edgepack makes {}: take them in ascending order, or at equal distances", take::MAX_COPIES),
     ))
-}
-
-/// The node that is being converted, and how to complain about it.
-struct Context<'a> {
-    node: &'a pb::NodeProto,
-    name: String,
-    opset: i64,
-}
-
-impl<'a> Context<'a> {
-    fn attributes(&self) -> Attributes<'a> {
-        Attributes::new(self.node)
-    }
-
-    fn input_name(&self, index: usize) -> Result<&'a str> {
-        match self.node.input.get(index) {
-            Some(name) if !name.is_empty() => Ok(name),
-            _ => Err(self.invalid(format!("its input {index} is missing"))),
-        }
-    }
-
-    fn invalid(&self, reason: impl Into<String>) -> PackError {
-        PackError::Invalid { node: self.name.clone(), op: self.node.op_type.clone(), reason: reason.into() }
-    }
-
-    fn unsupported(&self, reason: &str, remedy: &str) -> PackError {
-        PackError::Unsupported {
-            node: self.name.clone(),
-            op: full_op(self.node),
-            opset: self.opset,
-            reason: reason.into(),
-            remedy: remedy.into(),
-        }
-    }
 }

@@ -1,8 +1,9 @@
 //! Resize and Upsample: along each axis the elements at other indices (nearest), or a product with a
 //! constant matrix of the weights that ONNX gives to a pixel's neighbours (linear, cubic).
 
+use super::attributes::Attributes;
 use super::reshape::axis;
-use super::{Attributes, Context, Importer};
+use super::{Context, Importer};
 use crate::error::Result;
 use crate::graph::{Tensor, ValueId};
 
