@@ -1,5 +1,5 @@
-//! Mixed precision against a budget: the cheapest nodes move from int8 to f32 until the outputs are good
-//! enough.
+//! Mixed precision against a budget: the cheapest nodes move from int8 to int16, or to f32 where int16 is not
+//! enough, until the outputs are good enough.
 //!
 //! Nothing is estimated: every candidate is a package that runs on samples, as it will on the device, and is
 //! held against the graph in f32. The sensitivity of a node is the noise at the outputs with that node alone
@@ -20,7 +20,7 @@ use crate::cost::cost;
 use crate::error::{PackError, Result};
 use crate::evaluate::evaluate;
 use crate::graph::{Graph, Precision, ValueId};
-use crate::precision::has_f32_steps;
+use crate::precision::{has_f32_steps, nearest_precision};
 use crate::quantize::{Quant, QuantizedWeights, Residual, Scheme, moves_values};
 
 /// What the outputs must be.
@@ -75,18 +75,20 @@ impl Quality {
     }
 }
 
-/// A node that is in f32 for the budget.
+/// A node that is in int16 or f32 for the budget.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Moved {
     /// Its name.
     pub node: String,
     /// Its operation.
     pub op: String,
+    /// What it computes with: int16x16 or fp32.
+    pub precision: String,
     /// SQNR of the outputs with it alone in int8.
     pub alone_sqnr_db: Option<f64>,
     /// What SQNR falls to with it back in int8.
     pub without_sqnr_db: Option<f64>,
-    /// Time of its steps in int8, and in f32.
+    /// Time of its steps in int8, and in what it was moved to.
     pub us: [f64; 2],
 }
 
@@ -99,7 +101,7 @@ pub struct MixedReport {
     pub int8: Quality,
     /// As it is now.
     pub mixed: Quality,
-    /// The nodes in f32, in the model's order.
+    /// The nodes in int16 or f32, in the model's order.
     pub moved: Vec<Moved>,
     /// Nodes that could have moved.
     pub candidates: usize,
@@ -172,7 +174,8 @@ const TIMED_RUNS: usize = 5;
 /// What makes a package of a graph whose nodes have their precisions.
 pub type Build<'a> = dyn Fn(&Graph) -> Result<Vec<u8>> + Sync + 'a;
 
-/// Moves nodes to f32 until the budget holds.
+/// Moves nodes to int16, with weights of int16 too, until the budget holds; where it does not even with all of
+/// them, to f32, and those back to int16 that need not be in it.
 ///
 /// # Errors
 /// [`PackError::Budget`], where it does not even with all of them.
@@ -188,14 +191,18 @@ pub fn search(
         node.precision == Precision::Int8 && has_f32_steps(&node.op) && !moves_values(&node.op)
     };
     let movable: Vec<usize> = (0..graph.nodes.len()).filter(movable).collect();
-    let search = Search { graph, samples, build };
+    let mut search = Search { graph, samples, build, level: Precision::Int16x16 };
     let (int8, int8_times) = search.measure(&[], samples)?;
     let mut report =
         MixedReport { samples: samples.len(), int8, mixed: int8, moved: vec![], candidates: movable.len() };
     if budget.holds(&int8) {
         return Ok(report);
     }
-    let (all, f32_times) = search.measure(&movable, samples)?;
+    let (mut all, mut moved_times) = search.measure(&movable, samples)?;
+    if !budget.holds(&all) {
+        search.level = Precision::F32;
+        (all, moved_times) = search.measure(&movable, samples)?;
+    }
     if !budget.holds(&all) {
         return Err(PackError::Budget {
             reason: unreachable(budget, &all, movable.len() < graph.nodes.len()),
@@ -207,12 +214,12 @@ pub fn search(
     };
     let cost = |i: usize| {
         let of = |precision| cost(search.graph, &search.graph.nodes[i], precision) as f64;
-        (of(Precision::F32) - of(Precision::Int8)).max(1.0)
+        (of(search.precision(i)) - of(Precision::Int8)).max(1.0)
     };
     let mut order: Vec<(usize, Quality)> = movable.into_iter().zip(alone).collect();
     order.sort_by(|(i, a), (j, b)| (b.noise() / cost(*j)).total_cmp(&(a.noise() / cost(*i))));
     let first = |count: usize| order[..count].iter().map(|(i, _)| *i).collect::<Vec<_>>();
-    progress.start("moving nodes to f32", order.len().ilog2() as u64 + 1);
+    progress.start("moving nodes from int8", order.len().ilog2() as u64 + 1);
     let (mut fails, mut holds) = (0, order.len());
     while holds - fails > 1 {
         let middle = (fails + holds) / 2;
@@ -239,21 +246,30 @@ pub fn search(
         progress.advance(1);
     }
     kept.sort_unstable();
-    report.mixed = search.measure(&kept, samples)?.0;
-    let moved = |&i: &usize| {
+    let mut kept: Vec<(usize, Precision)> = kept.into_iter().map(|i| (i, search.precision(i))).collect();
+    for at in 0..kept.len() {
+        let (i, precision) = kept[at];
+        kept[at].1 = nearest_precision(&search.graph.nodes[i].op, Precision::Int16x16);
+        if kept[at].1 != precision && !budget.holds(&search.measure_at(&kept, samples)?.0) {
+            kept[at].1 = precision;
+        }
+    }
+    (report.mixed, moved_times) = search.measure_at(&kept, samples)?;
+    let moved = |&(i, precision): &(usize, Precision)| {
         let node = &search.graph.nodes[i];
         let alone = order.iter().find(|(other, _)| *other == i);
         Moved {
             node: node.name.clone(),
             op: node.onnx_op.clone(),
+            precision: precision.to_string(),
             alone_sqnr_db: alone.and_then(|(_, quality)| quality.sqnr_db),
             without_sqnr_db: without.get(&i).and_then(|quality| quality.sqnr_db),
-            us: [time(&int8_times, i), time(&f32_times, i)],
+            us: [time(&int8_times, i), time(&moved_times, i)],
         }
     };
     report.moved = kept.iter().map(moved).collect();
-    for i in kept {
-        graph.nodes[i].precision = Precision::F32;
+    for (i, precision) in kept {
+        graph.nodes[i].precision = precision;
     }
     Ok(report)
 }
@@ -313,15 +329,31 @@ struct Search<'a> {
     graph: &'a Graph,
     samples: &'a [Judged],
     build: &'a Build<'a>,
+    /// What nodes are moved to.
+    level: Precision,
 }
 
 impl Search<'_> {
-    /// The package with these nodes in f32 besides those that are: how good it is on some samples, and the
-    /// time of each step by its node's name.
-    fn measure(&self, f32_nodes: &[usize], samples: &[Judged]) -> Result<(Quality, BTreeMap<String, f64>)> {
+    /// What a node is moved to: f32 where it has no steps of int16.
+    fn precision(&self, i: usize) -> Precision {
+        nearest_precision(&self.graph.nodes[i].op, self.level)
+    }
+
+    /// The package with these nodes moved: how good it is on some samples, and the time of each step by its
+    /// node's name.
+    fn measure(&self, moved: &[usize], samples: &[Judged]) -> Result<(Quality, BTreeMap<String, f64>)> {
+        let moved: Vec<_> = moved.iter().map(|&i| (i, self.precision(i))).collect();
+        self.measure_at(&moved, samples)
+    }
+
+    fn measure_at(
+        &self,
+        moved: &[(usize, Precision)],
+        samples: &[Judged],
+    ) -> Result<(Quality, BTreeMap<String, f64>)> {
         let mut graph = self.graph.clone();
-        for &i in f32_nodes {
-            graph.nodes[i].precision = Precision::F32;
+        for &(i, precision) in moved {
+            graph.nodes[i].precision = precision;
         }
         run(&(self.build)(&graph)?, samples)
     }

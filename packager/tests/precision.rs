@@ -128,6 +128,35 @@ fn kept_nodes_are_in_f32_and_cast_at_their_borders() {
 }
 
 #[test]
+fn int16_is_finer_than_int8_and_weights_of_int16_finer_still() {
+    let folder = tempfile::tempdir().unwrap();
+    let in_precision = |base| {
+        let report = packed(folder.path(), PrecisionOptions { base, ..PrecisionOptions::default() }).unwrap();
+        let ops = ops(&report.package);
+        let products: Vec<_> = ops.iter().filter(|(_, op)| matches!(op, Op::ConvI16(_))).collect();
+        if base != Precision::Int8 {
+            assert!(products.len() >= 10 && !ops.iter().any(|(_, op)| matches!(op, Op::Conv(_))), "{ops:?}");
+            // Nothing is cast but the input.
+            let is_cast = |name: &str| name.ends_with("(int16)") || name.ends_with("(f32)");
+            assert_eq!(ops.iter().filter(|(name, _)| is_cast(name)).count(), 1, "{ops:?}");
+        }
+        (largest_error(&report.package), report.package_bytes)
+    };
+    let [int8, int16, both] = [Precision::Int8, Precision::Int16, Precision::Int16x16].map(in_precision);
+    assert!(int16.0 < int8.0 / 2.0 && both.0 < int16.0 / 2.0, "{int8:?} {int16:?} {both:?}");
+    assert!(both.1 > int16.1);
+    let keep_int16 = vec!["block2/expand/conv".into()];
+    let kept = PrecisionOptions { keep_int16, ..PrecisionOptions::default() };
+    let report = packed(folder.path(), kept).unwrap();
+    let ops = ops(&report.package);
+    let wide: Vec<_> = ops.iter().filter(|(_, op)| matches!(op, Op::ConvI16(_))).collect();
+    assert!(matches!(&wide[..], [(name, _)] if name == "block2/expand/conv"), "{wide:?}");
+    let unknown = PrecisionOptions { keep_int16: vec!["no/such".into()], ..PrecisionOptions::default() };
+    let error = packed(folder.path(), unknown).unwrap_err().to_string();
+    assert!(error.contains("--keep-int16"), "{error}");
+}
+
+#[test]
 fn a_budget_is_met_with_some_nodes_in_f32_or_refused() {
     let folder = tempfile::tempdir().unwrap();
     let least = |db| PrecisionOptions {

@@ -129,6 +129,15 @@ fn digits_in_f32_and_with_some_nodes_in_it_has_the_same_bytes_everywhere() {
 }
 
 #[test]
+fn digits_in_int16_and_with_some_nodes_in_it_has_the_same_bytes_everywhere() {
+    for base in [Precision::Int16, Precision::Int16x16] {
+        check_in(&digits(), 16, PrecisionOptions { base, ..PrecisionOptions::default() });
+    }
+    let keep_int16 = vec!["block2/expand/conv".into(), "block2/squeeze/gate".into()];
+    check_in(&digits(), 16, PrecisionOptions { keep_int16, ..PrecisionOptions::default() });
+}
+
+#[test]
 fn mnist8_has_the_same_bytes_everywhere() {
     check(&other("mnist8"), 32);
 }

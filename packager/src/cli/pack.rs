@@ -66,11 +66,11 @@ pub(super) struct Args {
     /// Nodes with int16 activations and weights (with --precision int16 int8 weights), named likewise
     #[arg(long, value_name = "NODE", value_delimiter = ',')]
     keep_int16: Vec<String>,
-    /// Move the cheapest nodes to f32 until the outputs have so many dB of SQNR against the model in FP32;
+    /// Move the cheapest nodes to int16x16, or f32, until the outputs have so many dB of SQNR against the model in FP32;
     /// exit code 1 if none do
     #[arg(long, value_name = "DB")]
     min_sqnr: Option<f64>,
-    /// Move the cheapest nodes to f32 until so many percentage points of accuracy (of agreement with the
+    /// Move the cheapest nodes to int16x16, or f32, until so many percentage points of accuracy (of agreement with the
     /// model in FP32, if the samples have no labels) are lost at most; exit code 1 if none do
     #[arg(long, value_name = "POINTS")]
     max_drop: Option<f64>,
@@ -302,7 +302,7 @@ fn print_mixed(report: &MixedReport) {
     println!("\nmixed precision, on {} samples:", report.samples);
     println!("  int8   {}", quality(&report.int8));
     println!(
-        "  mixed  {}, {} of {} nodes in f32",
+        "  mixed  {}, {} of {} nodes in int16 or f32",
         quality(&report.mixed),
         report.moved.len(),
         report.candidates
@@ -311,12 +311,13 @@ fn print_mixed(report: &MixedReport) {
         return;
     }
     let columns =
-        ["node in f32", "op", "SQNR with it alone in int8", "SQNR with it back in int8", "int8 µs", "f32 µs"];
+        ["node", "op", "is", "SQNR with it alone in int8", "SQNR with it back in int8", "int8 µs", "now µs"];
     let mut nodes = table(&columns);
     for moved in &report.moved {
         nodes.add_row([
             short(&moved.node, 40),
             moved.op.clone(),
+            moved.precision.clone(),
             db(moved.alone_sqnr_db),
             db(moved.without_sqnr_db),
             format!("{:.1}", moved.us[0]),

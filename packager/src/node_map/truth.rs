@@ -176,6 +176,15 @@ fn reason(op: &Op) -> Option<(&'static str, Option<&'static str>)> {
     if precision == "int8" {
         return None;
     }
+    if step_macs(op) > 0 && precision.starts_with("int16") {
+        return Some((
+            "its activations are int16, as a flag of `edgepack pack` or a budget for accuracy wanted it",
+            Some(
+                "for int8, leave it out of --keep-int16 and --precision int16, or ask for less with --min-sqnr or \
+                 --max-drop",
+            ),
+        ));
+    }
     if step_macs(op) > 0 && !precision.starts_with("int8") {
         return Some((
             "its products are of f32, as a flag of `edgepack pack` or a budget for accuracy wanted it",

@@ -254,7 +254,7 @@ pub fn choose_scheme(
     let over16 = |id: ValueId, seen: ValueId| {
         let ends = given(seen).map(|given| [-128, 127].map(|q| given.dequantize(q)));
         let range = ends.unwrap_or_else(|| Observer::MinMax.range(&statistics.histograms[seen.0]));
-        Quant16::over(range, limits[id.0]).symmetric()
+        Quant16::over(range.map(|end| end * int16::HEADROOM), limits[id.0]).symmetric()
     };
     let mut range = |id: ValueId| {
         // Truth values are these two, whatever was seen.

@@ -154,24 +154,40 @@ unsafe fn dense<D: Dot<W>, W, const TILE: usize>(
     let n = shape.group_out_channels();
     let (panels, pairs) = (n.div_ceil(PANEL), pairs(shape));
     let (weights, _) = weights.as_chunks::<{ 2 * PANEL }>();
+    let mut buffers = [[0; DEPTH]; TILE];
     for (index, weights) in weights.chunks_exact(shape.kernel_h * pairs).enumerate() {
         let (group, panel) = (index / panels, index % panels);
         let first_input = group * shape.group_in_channels();
         let channel = group * n + panel * PANEL;
-        let tile = Tile { args, weights, pairs, first_input };
         let to = channel..channel + (n - panel * PANEL).min(PANEL);
+        let scales = Scales::of(args, &to);
+        let tile = Tile { args, weights, pairs, first_input, channels: to, scales };
         let mut at = range.start;
         // SAFETY: the caller's promise.
         unsafe {
             while at + TILE <= range.end {
-                tile.run::<D, TILE>(at, range.start, &to, sink);
+                tile.run::<D, TILE>(at, range.start, &mut buffers, sink);
                 at += TILE;
             }
             while at < range.end {
-                tile.run::<D, 1>(at, range.start, &to, sink);
+                tile.run::<D, 1>(at, range.start, &mut buffers, sink);
                 at += 1;
             }
         }
+    }
+}
+
+/// What sums of some channels become.
+struct Scales {
+    multiplier: [f32; PANEL],
+    bias: [f32; PANEL],
+}
+
+impl Scales {
+    #[inline(always)]
+    fn of(args: &ConvArgs<'_>, channels: &Range<usize>) -> Self {
+        let [multiplier, bias] = [args.multiplier, args.bias].map(|all| padded(&all[channels.clone()]));
+        Self { multiplier, bias }
     }
 }
 
@@ -184,10 +200,12 @@ struct Tile<'a, W> {
     pairs: usize,
     /// The first input channel of the group.
     first_input: usize,
+    channels: Range<usize>,
+    scales: Scales,
 }
 
 impl<W> Tile<'_, W> {
-    /// P pixels from `pixel` on; the sink begins with pixel `first`.
+    /// P pixels from `pixel` on; the sink begins with pixel `first`, and there are P buffers.
     ///
     /// # Safety
     /// As [`conv`].
@@ -196,34 +214,61 @@ impl<W> Tile<'_, W> {
         &self,
         pixel: usize,
         first: usize,
-        channels: &Range<usize>,
+        buffers: &mut [[i16; DEPTH]],
         sink: &mut Sink<'_>,
     ) {
         let shape = &self.args.shape;
         let mut sums = [[0; PANEL]; P];
         let places: [[usize; 3]; P] = core::array::from_fn(|p| place(shape, pixel + p));
-        let mut buffers = [[0; DEPTH]; P];
+        let columns = places.map(|[.., ox]| self.in_a_row(ox));
         for (ky, weights) in self.weights.chunks_exact(self.pairs).enumerate() {
             for (chunk, weights) in weights.chunks(DEPTH / 2).enumerate() {
                 let terms = chunk * DEPTH..chunk * DEPTH + 2 * weights.len();
                 let mut rows = [&ZEROS[..terms.len()]; P];
-                for ((row, place), buffer) in rows.iter_mut().zip(&places).zip(&mut buffers) {
-                    *row = self.terms(place, ky, &terms, buffer);
+                for (p, (row, buffer)) in rows.iter_mut().zip(&mut *buffers).enumerate() {
+                    *row = match self.lying(&places[p], columns[p], ky, &terms) {
+                        Some(row) => row,
+                        None => self.gathered(&places[p], ky, &terms, buffer),
+                    };
                 }
                 // SAFETY: the caller's promise; a row has two terms for each pair.
                 unsafe { D::dot(&mut sums, &rows, weights) };
             }
         }
         for (p, sums) in sums.iter().enumerate() {
-            store(self.args, sums, pixel + p, first, channels, sink);
+            store(self.args, &self.scales, sums, [pixel + p, first], &self.channels, sink);
         }
     }
 
-    /// Some of the terms that a kernel row reads for an output pixel: where they lie, or gathered, where some
-    /// of them are not in the image or not beside each other.
+    /// The first column that an output column reads, where its kernel rows lie beside each other in the image.
+    #[inline(always)]
+    fn in_a_row(&self, ox: usize) -> Option<usize> {
+        let shape = &self.args.shape;
+        let together = (shape.dilation_w == 1 && shape.groups == 1) || shape.kernel_w == 1;
+        let first = (ox * shape.stride_w).checked_sub(shape.pad_left)?;
+        (together && first + shape.kernel_w <= shape.in_w).then_some(first)
+    }
+
+    /// Some of the terms that a kernel row reads for an output pixel, where they lie in the image. What comes
+    /// after an odd number of them is multiplied by 0.
+    #[inline(always)]
+    fn lying(
+        &self,
+        &[image, oy, _]: &[usize; 3],
+        column: Option<usize>,
+        ky: usize,
+        terms: &Range<usize>,
+    ) -> Option<&[i16]> {
+        let shape = &self.args.shape;
+        let y = shape.input_row(oy, ky)?;
+        let row = ((image * shape.in_h + y) * shape.in_w + column?) * shape.in_channels + self.first_input;
+        self.args.input.get(row + terms.start..row + terms.end)
+    }
+
+    /// The same, gathered, where some of them are not in the image or not beside each other.
     #[inline(never)]
-    fn terms<'b>(
-        &'b self,
+    fn gathered<'b>(
+        &self,
         &[image, oy, ox]: &[usize; 3],
         ky: usize,
         terms: &Range<usize>,
@@ -234,19 +279,6 @@ impl<W> Tile<'_, W> {
         let (k, all) = (shape.group_in_channels(), shape.in_channels);
         let line = &self.args.input[(image * shape.in_h + y) * shape.in_w * all..][..shape.in_w * all];
         let length = shape.kernel_w * k;
-        let first = (ox * shape.stride_w).checked_sub(shape.pad_left);
-        let together = (shape.dilation_w == 1 && shape.groups == 1) || shape.kernel_w == 1;
-        let in_a_row = first.filter(|first| together && first + shape.kernel_w <= shape.in_w);
-        if let Some(first) = in_a_row {
-            let row = &line[first * all + self.first_input..][..length];
-            if terms.end <= length {
-                return &row[terms.start..terms.end];
-            }
-            let taken = &row[terms.start..];
-            buffer[..taken.len()].copy_from_slice(taken);
-            buffer[taken.len()] = 0;
-            return &buffer[..terms.len()];
-        }
         let mut at = terms.start;
         while at < terms.end {
             let (kx, c) = (at / k, at % k);
@@ -283,16 +315,16 @@ fn padded<T: Copy + Default>(from: &[T]) -> [T; PANEL] {
 #[inline(always)]
 fn store(
     args: &ConvArgs<'_>,
+    scales: &Scales,
     sums: &Sums,
-    pixel: usize,
-    first: usize,
+    [pixel, first]: [usize; 2],
     channels: &Range<usize>,
     sink: &mut Sink<'_>,
 ) {
-    let multiplier = padded(&args.multiplier[channels.clone()]);
-    let bias = padded(&args.bias[channels.clone()]);
     let mut results = [0.0; PANEL];
-    for (((y, &sum), &multiplier), &bias) in results.iter_mut().zip(sums).zip(&multiplier).zip(&bias) {
+    for (((y, &sum), &multiplier), &bias) in
+        results.iter_mut().zip(sums).zip(&scales.multiplier).zip(&scales.bias)
+    {
         *y = sum as f32 * multiplier + bias;
     }
     if let Some((values, factor)) = args.residual {
@@ -301,19 +333,25 @@ fn store(
             *y += f32::from(x) * factor;
         }
     }
-    let (start, count) = ((pixel - first) * args.shape.out_channels + channels.start, channels.len());
+    let start = (pixel - first) * args.shape.out_channels + channels.start;
+    let to = start..start + channels.len();
     match sink {
-        Sink::F32(output) => {
-            output[start..start + count].copy_from_slice(&results.map(canonical)[..count]);
-        }
+        Sink::F32(output) => put(&mut output[to], results.map(canonical)),
         Sink::I8(output, multiplier, range) => {
-            let results = results.map(|y| range.quantize(y * *multiplier));
-            output[start..start + count].copy_from_slice(&results[..count]);
+            put(&mut output[to], results.map(|y| range.quantize(y * *multiplier)));
         }
         Sink::I16(output, multiplier, range) => {
-            let results = results.map(|y| range.quantize16(y * *multiplier));
-            output[start..start + count].copy_from_slice(&results[..count]);
+            put(&mut output[to], results.map(|y| range.quantize16(y * *multiplier)));
         }
+    }
+}
+
+/// As many of the values as the output has room for: whole panels in one piece.
+#[inline(always)]
+fn put<T: Copy>(output: &mut [T], values: [T; PANEL]) {
+    match output.first_chunk_mut() {
+        Some(panel) => *panel = values,
+        None => output.copy_from_slice(&values[..output.len()]),
     }
 }
 
@@ -342,7 +380,7 @@ fn depthwise<W: Copy + Default + Into<i32>>(
                     }
                 }
             }
-            store(args, &sums, pixel, range.start, &channels, sink);
+            store(args, &Scales::of(args, &channels), &sums, [pixel, range.start], &channels, sink);
         }
     }
 }
