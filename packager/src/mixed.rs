@@ -198,10 +198,10 @@ pub fn search(
     if budget.holds(&int8) {
         return Ok(report);
     }
-    let (mut all, mut moved_times) = search.measure(&movable, samples)?;
+    let (mut all, _) = search.measure(&movable, samples)?;
     if !budget.holds(&all) {
         search.level = Precision::F32;
-        (all, moved_times) = search.measure(&movable, samples)?;
+        (all, _) = search.measure(&movable, samples)?;
     }
     if !budget.holds(&all) {
         return Err(PackError::Budget {
@@ -254,7 +254,8 @@ pub fn search(
             kept[at].1 = precision;
         }
     }
-    (report.mixed, moved_times) = search.measure_at(&kept, samples)?;
+    let (mixed, moved_times) = search.measure_at(&kept, samples)?;
+    report.mixed = mixed;
     let moved = |&(i, precision): &(usize, Precision)| {
         let node = &search.graph.nodes[i];
         let alone = order.iter().find(|(other, _)| *other == i);
