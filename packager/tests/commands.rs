@@ -218,7 +218,7 @@ fn a_device_that_is_not_there_is_refused_with_the_remedy() {
     let bench = Bench::new();
     bench.pack();
     for (device, words) in [
-        ("toaster", "give local, or qemu:BOARD"),
+        ("toaster", "give local, qemu:BOARD"),
         ("qemu:toaster", "no board `toaster`"),
         ("qemu:x86-64-v3", "not emulated"),
     ] {
