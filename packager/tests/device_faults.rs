@@ -151,7 +151,7 @@ fn disk_that_is_really_full_leaves_the_old_version() {
     let mut mount = std::process::Command::new("mount");
     mount.args(["-t", "tmpfs", "-o", "size=1m", "none"]).arg(&disk).stderr(Stdio::null());
     if !mount.status().is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED full disk, mounted: this user cannot mount a tmpfs");
+        server::say("SKIPPED full disk, mounted: this user cannot mount a tmpfs");
         return;
     }
     let to = ["--to", "~/disk/model.epk"];

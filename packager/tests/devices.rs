@@ -184,7 +184,10 @@ fn deploy_here_and_on_emulated_boards_is_the_same_thing() {
                 std::env::var_os(board.agent_variable()).map_or(root.join(board.agent_path()), Into::into);
             if !path.is_file() || edgepack_harness::device::reach(device).is_err() {
                 assert!(std::env::var_os("EDGEPACK_EXPECT_BOARDS").is_none(), "{device} was expected");
-                eprintln!("SKIPPED {device}: there is no QEMU, or no agent at {}", path.display());
+                server::say(&format!(
+                    "SKIPPED {device}: there is no QEMU, or no agent at {}",
+                    path.display()
+                ));
                 continue;
             }
             agent = Some((board.agent_variable(), path));

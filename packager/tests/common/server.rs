@@ -169,6 +169,11 @@ fn listen(sshd: &Path, dir: &Path, port: u16) -> Child {
     child
 }
 
+/// Says on stderr, past the capture of test output, that something was not tested.
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// Waits until something holds.
 #[track_caller]
 pub fn wait_for(what: &str, holds: impl Fn() -> bool) {
