@@ -19,7 +19,7 @@ pub(crate) fn integers(seed: u64, stream: u64, count: usize, [least, greatest]: 
     let range = (i64::from(greatest) - i64::from(least) + 1) as u64;
     let mut integer = move || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        (i64::from(least) + ((mix(state) >> 32) * range >> 32) as i64) as f32
+        (i64::from(least) + (((mix(state) >> 32) * range) >> 32) as i64) as f32
     };
     (0..count).map(|_| integer()).collect()
 }

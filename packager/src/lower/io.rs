@@ -179,7 +179,7 @@ impl Lowering<'_> {
             name: "",
             dims: self.plan_dims(id)?,
             buffer,
-            dtype: dtype,
+            dtype,
             quant: (raw == Some(plan::ElemType::I8)).then_some(plan::Quant { scale: 1.0, zero_point: 0 }),
             exact: !self.inexact()[id.0],
         };
