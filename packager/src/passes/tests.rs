@@ -99,6 +99,8 @@ fn kind(node: &Node) -> &'static str {
         Op::Pad { .. } => "pad",
         Op::LayerNorm(_) => "layer norm",
         Op::ReduceMean { .. } => "mean",
+        Op::Embed { .. } => "embed",
+        Op::Take { .. } => "take",
         _ => "other",
     }
 }
@@ -302,4 +304,54 @@ fn a_sum_that_a_product_cannot_take_stays() {
     let depthwise = build.batch_norm(input, 4, &dims);
     let x = build.node(add(), &[depthwise, input], &dims);
     build.check(x, run, &["depthwise", "binary"]);
+}
+
+/// Integers from -8 to 8, as a product with a one-hot row reads them; and the value of the product.
+fn one_hot(build: &mut Build, input: ValueId, first: f32, values: Unary) -> ValueId {
+    let integers = Unary::Affine { scale: 8.0, shift: 0.0 }.then(Unary::Trunc);
+    let ids = build.node(Op::Unary(integers), &[input], &[1, 6, 1]);
+    let repeated = vec![None, None, Some(vec![0; 5].into())];
+    let ids = build.node(Op::Take { indices: repeated }, &[ids], &[1, 6, 5]);
+    let count = build.constant(&[1, 1, 5]);
+    let counted = (0..5).map(|i| first + i as f32).collect();
+    build.graph.values[count.0].constant = Some(Tensor::new(vec![1, 1, 5], counted));
+    let difference = build.node(Op::Binary(BinaryKind::Sub), &[ids, count], &[1, 6, 5]);
+    let equal = Unary::Compare { comparison: crate::unary::Comparison::Equal, than: 0.0 };
+    let one_hot = build.node(Op::Unary(equal.then(values)), &[difference], &[1, 6, 5]);
+    let (weights, bias) = (Tensor::new(vec![3, 5], build.random(15)), build.random(3));
+    build.node(Op::FullyConnected(FullyConnected { weights, bias }), &[one_hot], &[1, 6, 3])
+}
+
+#[test]
+fn a_product_with_a_one_hot_row_is_a_row_of_a_table_and_one_more_for_other_integers() {
+    for (first, values) in
+        [(0.0, Unary::IDENTITY), (-2.0, Unary::Affine { scale: 1.5, shift: -0.25 }), (3.0, Unary::IDENTITY)]
+    {
+        let (mut build, input) = Build::new(&[1, 6, 1]);
+        let output = one_hot(&mut build, input, first, values);
+        build.check(output, fuse_one_hot::fuse_one_hot, &["unary", "unary", "embed"]);
+    }
+    // A one-hot row that something else reads is needed itself.
+    let (mut build, input) = Build::new(&[1, 6, 1]);
+    let product = one_hot(&mut build, input, 0.0, Unary::IDENTITY);
+    let one_hot = build.graph.nodes.last().unwrap().inputs[0];
+    let both = build.node(Op::Concat { axis: 2 }, &[product, one_hot], &[1, 6, 8]);
+    build.check(both, fuse_one_hot::fuse_one_hot, &["unary", "take", "binary", "unary", "fc", "other"]);
+}
+
+#[test]
+fn what_follows_a_table_element_by_element_is_done_to_it() {
+    let (mut build, input) = Build::new(&[1, 6, 1]);
+    let integers = Unary::Affine { scale: 8.0, shift: 0.0 }.then(Unary::Trunc);
+    let ids = build.node(Op::Unary(integers), &[input], &[1, 6, 1]);
+    let table = Tensor::new(vec![7, 3], build.random(21));
+    let x = build.node(Op::Embed { table }, &[ids], &[1, 6, 3]);
+    let (by_column, all) = (build.constant(&[1, 1, 3]), build.constant(&[1]));
+    let x = build.node(Op::Binary(BinaryKind::Sub), &[by_column, x], &[1, 6, 3]);
+    let x = build.node(Op::Binary(BinaryKind::Mul), &[x, all], &[1, 6, 3]);
+    let x = build.node(Op::Unary(Unary::Tanh), &[x], &[1, 6, 3]);
+    // A constant for each token is none for each column.
+    let by_token = build.constant(&[1, 6, 1]);
+    let x = build.node(Op::Binary(BinaryKind::Add), &[x, by_token], &[1, 6, 3]);
+    build.check(x, fuse_one_hot::fold_table, &["unary", "embed", "binary"]);
 }
