@@ -43,7 +43,7 @@ impl Lowering<'_> {
         let output = self.value_buffer(id)?;
         let name = &self.graph.value(id).name;
         let (from, to) = (self.elements(id), self.stored_as(id));
-        self.program_step(name, &[format!("{name} (rounded)")], &[(buffer, from)], (output, to), &program);
+        self.program_step(name, &[(buffer, from)], (output, to), &program);
         self.stored.insert(id, vec![Stored { buffer: output, order }]);
         Ok(())
     }
@@ -210,7 +210,7 @@ impl Lowering<'_> {
         if let Some(added) = added {
             let mut program = Program::default();
             program.load(0, 0).load(1, 1).apply(Function::Add, 0, 0, 1).clamp(0, node.clamp);
-            self.f32_step(&node.name, &names(node), &[target, added], output, &program);
+            self.f32_step(&node.name, &[target, added], output, &program);
         }
         self.store(node.output, output, order);
         Ok(())
@@ -262,7 +262,7 @@ impl Lowering<'_> {
         }
         let mut program = Program::default();
         program.load(0, 0).clamp(0, node.clamp);
-        self.f32_step(&node.name, &names(node), &[from], output, &program);
+        self.f32_step(&node.name, &[from], output, &program);
     }
 
     /// Fills a tensor of f32 or int16.
@@ -270,27 +270,19 @@ impl Lowering<'_> {
         let mut program = Program::default();
         program.constant(0, value);
         let to = self.stored_as(node.output);
-        self.program_step(&node.name, &names(node), &[], (output, to), &program);
+        self.program_step(&node.name, &[], (output, to), &program);
     }
 
     /// A program over f32 tensors of one shape and order.
-    fn f32_step(
-        &mut self,
-        name: &str,
-        nodes: &[String],
-        reads: &[plan::Span],
-        output: plan::Span,
-        program: &Program,
-    ) {
+    fn f32_step(&mut self, name: &str, reads: &[plan::Span], output: plan::Span, program: &Program) {
         let reads: Vec<_> = reads.iter().map(|&read| (read, plan::Elems::F32)).collect();
-        self.program_step(name, nodes, &reads, (output, plan::Stored::F32), program);
+        self.program_step(name, &reads, (output, plan::Stored::F32), program);
     }
 
     /// A program over tensors of one shape and order.
     pub(super) fn program_step(
         &mut self,
         name: &str,
-        nodes: &[String],
         reads: &[(plan::Span, plan::Elems)],
         (output, stored): (plan::Span, plan::Stored),
         program: &Program,
@@ -303,7 +295,7 @@ impl Lowering<'_> {
         }
         let dims = [1, 1, 1, output.bytes / stored.bytes()];
         let step = plan::Elementwise { sources, output, stored, dims, program };
-        self.step(name, nodes, plan::Op::Elementwise(step));
+        self.step(name, plan::Op::Elementwise(step));
     }
 }
 
@@ -325,9 +317,4 @@ fn panels(shape: &ConvShape, weights: &[f32]) -> Vec<f32> {
         }
     }
     packed
-}
-
-/// The nodes of the model that a step of a node computes.
-fn names(node: &Node) -> Vec<String> {
-    [&node.name].into_iter().chain(&node.merged).cloned().collect()
 }

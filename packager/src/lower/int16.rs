@@ -100,13 +100,7 @@ impl Lowering<'_> {
         let (from, to) = (self.elements(id), plan::Stored::F32);
         let mut program = Program::default();
         program.load(0, 0);
-        self.program_step(
-            name,
-            &[format!("{name} (dequantized)")],
-            &[(buffer, from)],
-            (output, to),
-            &program,
-        );
+        self.program_step(name, &[(buffer, from)], (output, to), &program);
         Ok(output)
     }
 
@@ -122,7 +116,7 @@ impl Lowering<'_> {
         let (from, to) = (self.elements(id), self.stored_as(like));
         let mut program = Program::default();
         program.load(0, 0);
-        self.program_step(name, &[format!("{name} (rescaled)")], &[(buffer, from)], (output, to), &program);
+        self.program_step(name, &[(buffer, from)], (output, to), &program);
         Ok(output)
     }
 }

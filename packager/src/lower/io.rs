@@ -128,7 +128,7 @@ impl Lowering<'_> {
         self.lowered.inputs.push(LoweredInput { name: value.name.clone(), from_image: None, input });
         let (from, to) = (value.dtype, plan::ElemType::F32);
         let convert = plan::Convert { input: buffer, from, output: numbers, to };
-        self.step(&value.name, &[format!("{} (as numbers)", value.name)], plan::Op::Convert(convert));
+        self.step(&value.name, plan::Op::Convert(convert));
         self.store(id, numbers, Order::identity(value.dims.len()));
         Ok(())
     }
@@ -165,14 +165,14 @@ impl Lowering<'_> {
             let quant = self.quant(id);
             let table = self.f32_constant((-128..=127).map(|q| quant.dequantize(q)));
             let lookup = plan::Lookup { input: buffer, output, table, to_f32: true };
-            self.step(&name, &[format!("{name} (dequantized)")], plan::Op::Lookup(lookup));
+            self.step(&name, plan::Op::Lookup(lookup));
             buffer = output;
         }
         let dtype = self.graph.value(id).dtype;
         if dtype.is_integer() && raw.is_none() {
             let output = self.buffer(&name, self.elems(id) * dtype.bytes() as usize)?;
             let convert = plan::Convert { input: buffer, from: plan::ElemType::F32, output, to: dtype };
-            self.step(&name, &[format!("{name} (as {})", dtype.name())], plan::Op::Convert(convert));
+            self.step(&name, plan::Op::Convert(convert));
             buffer = output;
         }
         let output = plan::Output {

@@ -31,8 +31,6 @@ pub use program::Program;
 pub struct LoweredStep {
     /// The node's name.
     pub name: String,
-    /// The ONNX operation, and the nodes merged into it, for reports.
-    pub nodes: Vec<String>,
     /// Buffer of the scratch memory; 0 bytes where there is none.
     pub scratch: Span,
     /// What it does; `offset` of every arena span is a buffer's number.
@@ -271,7 +269,7 @@ impl<'a> Lowering<'a> {
         let block = order.0.iter().map(|&axis| (dims[axis], from[axis], to[axis])).collect::<Vec<_>>();
         let elem_bytes = self.elem_bytes(id);
         let copy = self.copy(name, any.buffer, output, &block, [0, 0], elem_bytes)?;
-        self.step(name, &[format!("{name} (transposed)")], plan::Op::Copy(copy));
+        self.step(name, plan::Op::Copy(copy));
         self.store(id, output, order.clone());
         Ok(output)
     }
@@ -325,16 +323,14 @@ impl<'a> Lowering<'a> {
         self.constant(values.into_iter().flat_map(f32::to_le_bytes).collect())
     }
 
-    fn step(&mut self, name: &str, nodes: &[String], op: plan::Op) {
+    fn step(&mut self, name: &str, op: plan::Op) {
         let scratch = Span { offset: 0, bytes: 0 };
-        self.lowered.steps.push(LoweredStep { name: name.into(), nodes: nodes.to_vec(), scratch, op });
+        self.lowered.steps.push(LoweredStep { name: name.into(), scratch, op });
     }
 
     /// A step for a whole node.
     fn node_step(&mut self, node: &Node, op: plan::Op) {
-        let mut nodes = vec![node.name.clone()];
-        nodes.extend(node.merged.iter().cloned());
-        self.step(&node.name, &nodes, op);
+        self.step(&node.name, op);
     }
 
     /// The output range of a node: int8's, tightened by its clamp.

@@ -10,7 +10,6 @@ fn chain(bytes: &[u32], reads: &[u32]) -> Lowered {
     let table = Span { offset: 0, bytes: 256 };
     let steps = reads.iter().enumerate().map(|(i, &read)| LoweredStep {
         name: format!("step{i}"),
-        nodes: vec![],
         scratch: Span { offset: 0, bytes: 0 },
         op: Op::Lookup(plan::Lookup { input: span(read), output: span(i as u32 + 1), table, to_f32: false }),
     });

@@ -117,12 +117,11 @@ impl Writer {
                 if let Op::Conv(conv) = &mut op {
                     conv.same_weights_as = first_parts[index];
                 }
-                let is_first = *first_parts[index].get_or_insert(at) == at;
+                first_parts[index].get_or_insert(at);
                 let scratch = product_shape(&op).map_or(0, |shape| scratch_bytes(&shape));
                 let scratch = self.lowered.buffer(scratch as u32);
                 self.lowered.macs += step_macs(&op);
-                let nodes = if is_first { step.nodes.clone() } else { Vec::new() };
-                self.lowered.steps.push(LoweredStep { name: step.name.clone(), nodes, scratch, op });
+                self.lowered.steps.push(LoweredStep { name: step.name.clone(), scratch, op });
             }
         }
     }
@@ -146,8 +145,7 @@ impl Writer {
                 table: None,
             };
             let scratch = Span { offset: 0, bytes: 0 };
-            let (name, nodes) = (step.name.clone(), Vec::new());
-            self.lowered.steps.push(LoweredStep { name, nodes, scratch, op: Op::Copy(copy) });
+            self.lowered.steps.push(LoweredStep { name: step.name.clone(), scratch, op: Op::Copy(copy) });
             done += count;
         }
     }
