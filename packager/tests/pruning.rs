@@ -26,6 +26,7 @@ fn packed(pruning: PruneOptions, sparsity: SparsityOptions) -> Result<PackReport
         precision: Default::default(),
         pruning,
         sparsity,
+        islands: Default::default(),
         target: None,
         prepack: vec![],
         l2_kib: 0,
