@@ -37,7 +37,8 @@ pub fn cost(graph: &Graph, node: &Node, precision: Precision) -> u64 {
 fn elem_bytes(precision: Precision) -> u64 {
     match precision {
         Precision::Int8 => 1,
-        Precision::Int16 | Precision::Int16x16 => 2,
-        Precision::F32 => 4,
+        // Of dynamic int8, which is read and written as f32 besides.
+        Precision::Int16 | Precision::Int16x16 | Precision::Dynamic => 2,
+        Precision::F32 | Precision::WeightsInt8 | Precision::WeightsF16 => 4,
     }
 }

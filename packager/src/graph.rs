@@ -406,15 +406,39 @@ pub enum Precision {
     Int16x16,
     /// f32, as the model has it.
     F32,
+    /// Products of int8 between tensors of f32, which are quantized when they are there.
+    Dynamic,
+    /// f32 with weights that the package has in int8.
+    WeightsInt8,
+    /// f32 with weights that the package has in half precision.
+    WeightsF16,
 }
 
 impl Precision {
-    /// From the cheapest to the dearest.
-    pub const ALL: [Self; 4] = [Self::Int8, Self::Int16, Self::Int16x16, Self::F32];
+    /// Every one, from the cheapest to the dearest.
+    pub const ALL: [Self; 7] = [
+        Self::Int8,
+        Self::Dynamic,
+        Self::Int16,
+        Self::Int16x16,
+        Self::WeightsInt8,
+        Self::WeightsF16,
+        Self::F32,
+    ];
 
     /// Whether activations are int16.
     pub fn is_int16(self) -> bool {
         matches!(self, Self::Int16 | Self::Int16x16)
+    }
+
+    /// Whether tensors are f32.
+    pub fn has_f32_values(self) -> bool {
+        matches!(self, Self::F32 | Self::Dynamic | Self::WeightsInt8 | Self::WeightsF16)
+    }
+
+    /// Whether tensors are f32, and weights int8 all the same.
+    pub fn has_int8_weights_alone(self) -> bool {
+        matches!(self, Self::Dynamic | Self::WeightsInt8)
     }
 }
 
@@ -425,6 +449,9 @@ impl std::fmt::Display for Precision {
             Self::Int16 => "int16",
             Self::Int16x16 => "int16x16",
             Self::F32 => "fp32",
+            Self::Dynamic => "dynamic",
+            Self::WeightsInt8 => "weights-int8",
+            Self::WeightsF16 => "weights-fp16",
         })
     }
 }
@@ -436,7 +463,7 @@ impl std::str::FromStr for Precision {
         Self::ALL
             .into_iter()
             .find(|precision| precision.to_string() == text)
-            .ok_or_else(|| format!("`{text}` is none of int8, int16, int16x16, fp32"))
+            .ok_or_else(|| format!("`{text}` is none of {}", Self::ALL.map(|one| one.to_string()).join(", ")))
     }
 }
 

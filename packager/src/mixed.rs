@@ -19,7 +19,7 @@ use serde::Serialize;
 use crate::cost::cost;
 use crate::error::{PackError, Result};
 use crate::evaluate::evaluate;
-use crate::graph::{Graph, Precision, ValueId};
+use crate::graph::{Graph, Op, Precision, ValueId};
 use crate::precision::{has_f32_steps, nearest_precision};
 use crate::quantize::{Quant, QuantizedWeights, Residual, Scheme, moves_values};
 
@@ -188,10 +188,14 @@ pub fn search(
 ) -> Result<MixedReport> {
     let movable = |i: &usize| {
         let node = &graph.nodes[*i];
-        node.precision == Precision::Int8 && has_f32_steps(&node.op) && !moves_values(&node.op)
+        let follows = moves_values(&node.op) || matches!(node.op, Op::FinalCell(_));
+        node.precision != Precision::F32 && has_f32_steps(&node.op) && !follows
     };
     let movable: Vec<usize> = (0..graph.nodes.len()).filter(movable).collect();
-    let mut search = Search { graph, samples, build, level: Precision::Int16x16 };
+    // Where tensors are f32 already there are no ranges for int16, which would gain nothing either.
+    let has_f32_values = movable.iter().any(|&i| graph.nodes[i].precision.has_f32_values());
+    let level = if has_f32_values { Precision::F32 } else { Precision::Int16x16 };
+    let mut search = Search { graph, samples, build, level };
     let (int8, int8_times) = search.measure(&[], samples)?;
     let mut report =
         MixedReport { samples: samples.len(), int8, mixed: int8, moved: vec![], candidates: movable.len() };
@@ -214,7 +218,7 @@ pub fn search(
     };
     let cost = |i: usize| {
         let of = |precision| cost(search.graph, &search.graph.nodes[i], precision) as f64;
-        (of(search.precision(i)) - of(Precision::Int8)).max(1.0)
+        (of(search.precision(i)) - of(search.graph.nodes[i].precision)).max(1.0)
     };
     let mut order: Vec<(usize, Quality)> = movable.into_iter().zip(alone).collect();
     order.sort_by(|(i, a), (j, b)| (b.noise() / cost(*j)).total_cmp(&(a.noise() / cost(*i))));

@@ -197,11 +197,12 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         progress.start("equalizing channels", samples.count as u64);
         equalize(&mut model.graph, samples, || progress.advance(1))?;
     }
-    let mut statistics = match all_given(&model, options, &ranges)? {
+    let ranges_needed = !needs_no_ranges(&model.graph);
+    let mut statistics = match !ranges_needed || all_given(&model, options, &ranges)? {
         true => Statistics::none(&model.graph),
         false => statistics(&model.graph, &data, progress)?,
     };
-    if is_fitted && options.observer == Observer::Auto {
+    if is_fitted && ranges_needed && options.observer == Observer::Auto {
         let graph = insert_casts(&model.graph);
         let samples = Samples { count: sample_count(&data), load: &|i| load(&data, i) };
         let scheme = choose_scheme(&graph, &statistics, options.observer, &ranges);
@@ -419,11 +420,17 @@ fn int8_macs_percent(lowered: &Lowered) -> f64 {
     if lowered.macs == 0 { 100.0 } else { 100.0 * int8 as f64 / lowered.macs as f64 }
 }
 
+/// Whether no tensor between nodes is int8.
+fn needs_no_ranges(graph: &Graph) -> bool {
+    graph.nodes.iter().all(|node| node.precision.has_f32_values())
+}
+
 /// Whether the model itself says how every tensor is represented, so that nothing is calibrated.
 fn all_given(model: &Model, options: &PackOptions, ranges: &[Option<[f32; 2]>]) -> Result<bool> {
     let none = options.calibration == CalibrationSource::None;
     if model.arrived.is_none() {
-        let reason = "the model does not say how to quantize it: give samples with --calibration DATA";
+        let reason = "the model does not say how to quantize it: give samples with --calibration DATA, or leave \
+                      the tensors in f32 with --precision dynamic, weights-int8, weights-fp16 or fp32";
         return if none { Err(PackError::Calibration { reason: reason.into() }) } else { Ok(false) };
     }
     let unseen = Statistics::none(&model.graph);
@@ -584,7 +591,10 @@ fn provenance(model: &Model, options: &PackOptions, statistics: &Statistics) -> 
         calibration: match &options.calibration {
             CalibrationSource::Data(path) => file_name(path),
             CalibrationSource::Random { seed } => format!("random (seed {seed})"),
-            CalibrationSource::None => "none: every range is the model's own".into(),
+            CalibrationSource::None if model.arrived.is_some() => {
+                "none: every range is the model's own".into()
+            }
+            CalibrationSource::None => "none: no tensor is int8 but while it is multiplied".into(),
         },
         calibration_random: matches!(options.calibration, CalibrationSource::Random { .. }),
         calibration_samples: statistics.samples,

@@ -41,13 +41,13 @@ pub fn assign(graph: &mut Graph, options: &PrecisionOptions, opset: i64) -> Resu
     }
     for node in &mut graph.nodes {
         let kept = options.keep_f32.iter().any(|name| is_called(node, name));
-        if !has_f32_steps(&node.op) && (kept || options.base == Precision::F32) {
+        if !has_f32_steps(&node.op) && (kept || options.base.has_f32_values()) {
             return Err(PackError::Unsupported {
                 node: node.name.clone(),
                 op: node.onnx_op.clone(),
                 opset,
                 reason: "has no f32 steps".into(),
-                remedy: "Leave it in int8: no --precision fp32, and --keep-f32 without it".into(),
+                remedy: "Leave it in int8: --precision int8, and --keep-f32 without it".into(),
             });
         }
         // What tract computes with, its nodes say.
@@ -77,8 +77,16 @@ pub fn nearest_precision(op: &Op, wanted: Precision) -> Precision {
         Precision::Int16 | Precision::Int16x16 if has_int16_steps(op) => wanted,
         Precision::Int16 | Precision::Int16x16 if has_f32_steps(op) => Precision::F32,
         Precision::Int16 | Precision::Int16x16 => Precision::Int8,
-        Precision::Int8 | Precision::F32 => wanted,
+        Precision::Dynamic | Precision::WeightsInt8 | Precision::WeightsF16 if !has_weights(op) => {
+            Precision::F32
+        }
+        _ => wanted,
     }
+}
+
+/// Whether a node multiplies by constants, which could be stored in fewer bytes or multiplied in int8.
+fn has_weights(op: &Op) -> bool {
+    matches!(op, Op::Conv(_) | Op::FullyConnected(_) | Op::Recurrent(_))
 }
 
 /// Whether a node can compute in int16 on the device. Products of two tensors would need sums of 64 bits, and
@@ -94,7 +102,6 @@ pub fn has_int16_steps(op: &Op) -> bool {
 /// Whether a node can compute in f32 on the device.
 pub fn has_f32_steps(op: &Op) -> bool {
     match op {
-        Op::Recurrent(_) | Op::FinalCell(_) => false,
         Op::Unary(function) => Program::default().unary(function).is_some(),
         _ => true,
     }

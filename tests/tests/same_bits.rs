@@ -123,6 +123,9 @@ fn digits_has_the_same_bytes_everywhere() {
 
 #[test]
 fn digits_in_f32_and_with_some_nodes_in_it_has_the_same_bytes_everywhere() {
+    for base in [Precision::Dynamic, Precision::WeightsInt8, Precision::WeightsF16] {
+        check_in(&digits(), 8, PrecisionOptions { base, ..PrecisionOptions::default() });
+    }
     check_in(&digits(), 16, PrecisionOptions { base: Precision::F32, ..PrecisionOptions::default() });
     let keep_f32 = vec!["block2/expand/conv".into(), "block2/squeeze/gate".into()];
     check_in(&digits(), 16, PrecisionOptions { keep_f32, ..PrecisionOptions::default() });

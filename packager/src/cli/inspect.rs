@@ -330,6 +330,7 @@ fn step_line(step: &plan::Step<'_>, nodes: Vec<String>) -> StepLine {
             (op, format_scheme(conv.format), constant_bytes(&step.op) as u32)
         }
         plan::Op::QuantizeRows(_) => ("quantize", "f32 → int8 by rows", 0),
+        plan::Op::RescaleRows(rows) => ("rescale", "f32 → f32", rows.bias.bytes),
         plan::Op::RecurrentF32(op) => {
             let name = if op.cell == plan::Cell::Lstm { "lstm" } else { "gru" };
             let scheme = match op.product {

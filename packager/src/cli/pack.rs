@@ -36,7 +36,7 @@ pub(super) struct Args {
     output: PathBuf,
     /// Samples: a folder of images, a .csv of file,label lines, a .npy, a .npz (x, y), or `random`
     /// (seeded; for work on latency only). Models that arrive quantized need none, unless they leave ranges
-    /// open
+    /// open, nor do any where --precision leaves tensors in f32; what is given rounds weights better
     #[arg(long, value_name = "DATA")]
     calibration: Option<String>,
     /// Use at most so many samples, spread evenly over all that there are
@@ -56,8 +56,10 @@ pub(super) struct Args {
     /// compensation; may be repeated
     #[arg(long, value_name = "METHOD")]
     without: Vec<Method>,
-    /// What nodes compute with: int8, int16 (activations; int8 weights), int16x16 (both), or fp32 for the
-    /// baseline on the device
+    /// What nodes compute with: int8; dynamic (int8 products, of activations that are quantized when they are
+    /// there: no calibration is needed, and what feeds on large ranges, as LSTM, GRU and transformers, loses little);
+    /// int16 (activations; int8 weights), int16x16 (both); weights-int8, weights-fp16 (f32 with weights of a quarter,
+    /// half the size); fp32, the baseline on the device
     #[arg(long, value_name = "TYPE", default_value_t)]
     precision: Precision,
     /// Nodes that stay in f32, by the model's names; separated by commas, may be repeated
@@ -218,8 +220,14 @@ pub(super) fn print(report: &PackReport) {
     if let Some(arrived) = &report.arrived {
         print_arrived(arrived);
     }
-    if report.calibration_samples == 0 {
+    if report.calibration_samples == 0 && report.arrived.is_some() {
         println!("nothing was calibrated: every range is the model's own");
+    } else if report.calibration_samples == 0 {
+        let sqnr = match report.output_sqnr_db {
+            Some(db) => format!("; on {} samples, SQNR {db:.1} dB at the output", report.error_samples),
+            None => String::new(),
+        };
+        println!("nothing was calibrated: tensors are f32{sqnr}");
     } else if report.calibration_random {
         println!("calibrated with random numbers: good for latency, its outputs mean nothing");
     } else {

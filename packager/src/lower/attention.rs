@@ -77,7 +77,7 @@ impl Lowering<'_> {
             range: (!wide).then(|| self.range(node)),
         };
         let shape = mat_mul_shape(&product.geometry);
-        if node.precision == Precision::F32 {
+        if node.precision.has_f32_values() {
             self.lowered.macs += shape.macs();
             self.float_mat_mul(node, &product)?;
             self.store(node.output, product.output, order);
@@ -126,7 +126,7 @@ impl Lowering<'_> {
         };
         let order = if inner(&order) == inner(&identity) { order } else { identity };
         let from = self.ordered(&node.name, input, &order)?;
-        if node.precision == Precision::F32 {
+        if node.precision.has_f32_values() {
             let output = self.value_buffer(node.output)?;
             self.float_layer_norm(node, [from, output], norm)?;
             self.store(node.output, output, order);

@@ -1,8 +1,10 @@
 //! Nodes that compute in f32, and the casts at their borders.
 
-use edgepack_format::plan::{self, F32_PANEL, Function, Operand};
+use edgepack_format::plan::{self, F32_PANEL, Function, Operand, WeightFormat};
 use edgepack_kernels::conv::ConvShape;
 use edgepack_kernels::float::product::weight_elems;
+use edgepack_kernels::float::weights::scratch_elems;
+use tract_onnx::prelude::f16;
 
 use super::layout::{self, Order};
 use super::products::window;
@@ -10,8 +12,8 @@ use super::program::{Program, binary_function};
 use super::{Lowering, Stored};
 use crate::error::{PackError, Result};
 use crate::evaluate::broadcast_strides;
-use crate::graph::{BinaryKind, Clamp, Node, Op, ValueId};
-use crate::quantize::{Quant, Quant16, Repr, product_constants};
+use crate::graph::{BinaryKind, Clamp, Node, Op, Precision, ValueId};
+use crate::quantize::{FLOAT_INPUT, Quant, Quant16, Repr, product_constants};
 use crate::unary::Unary;
 
 impl Lowering<'_> {
@@ -20,12 +22,7 @@ impl Lowering<'_> {
         match &node.op {
             Op::Unary(function) => self.float_unary(node, function)?,
             Op::Binary(kind) => self.float_binary(node, *kind)?,
-            Op::Recurrent(_) | Op::FinalCell(_) => {
-                return Err(PackError::Quantize {
-                    node: node.name.clone(),
-                    reason: format!("{} has no f32 steps yet: leave it in int8", node.onnx_op),
-                });
-            }
+            Op::Recurrent(layer) => self.float_recurrent(node, layer)?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -183,8 +180,7 @@ impl Lowering<'_> {
         shape: &ConvShape,
         order: Order,
     ) -> Result<()> {
-        let Some((weights, bias)) = product_constants(node) else { return Ok(()) };
-        let weights = panels(shape, &weights.data);
+        let (weights, format, bias) = self.float_weights(node, shape)?;
         let output = self.value_buffer(node.output)?;
         let added = match node.inputs.get(1) {
             Some(&added) => Some(self.ordered(&node.name, added, &order)?),
@@ -200,20 +196,66 @@ impl Lowering<'_> {
             output: target,
             window: window(shape),
             groups: shape.groups as u32,
-            weights: self.f32_constant(weights),
-            format: plan::WeightFormat::F32,
-            bias: self.f32_constant(bias.iter().copied()),
+            weights,
+            format,
+            bias,
             bounds: [bounds.min, bounds.max],
         };
         self.lowered.macs += shape.macs();
+        let scratch = self.panel_scratch(node, shape, format)?;
         self.node_step(node, plan::Op::ConvF32(op));
+        if let Some(step) = self.lowered.steps.last_mut() {
+            step.scratch = scratch;
+        }
         if let Some(added) = added {
-            let mut program = Program::default();
-            program.load(0, 0).load(1, 1).apply(Function::Add, 0, 0, 1).clamp(0, node.clamp);
-            self.f32_step(&node.name, &[target, added], output, &program);
+            self.add_clamped(node, [target, added], output);
         }
         self.store(node.output, output, order);
         Ok(())
+    }
+
+    /// A sum of two tensors of one order, clamped as the node is.
+    pub(super) fn add_clamped(&mut self, node: &Node, summands: [plan::Span; 2], output: plan::Span) {
+        let mut program = Program::default();
+        program.load(0, 0).load(1, 1).apply(Function::Add, 0, 0, 1).clamp(0, node.clamp);
+        self.f32_step(&node.name, &summands, output, &program);
+    }
+
+    /// The weights of a product in f32 as its precision stores them, and its bias.
+    pub(super) fn float_weights(
+        &mut self,
+        node: &Node,
+        shape: &ConvShape,
+    ) -> Result<(plan::Span, WeightFormat, plan::Span)> {
+        let Some((weights, bias)) = product_constants(node) else { return Err(self.too_large(&node.name)) };
+        if node.precision == Precision::WeightsInt8 {
+            let quantized = self.weights(node)?;
+            // Nothing fits the products of recurrent layers: their biases are the model's.
+            let bias = match node.op {
+                Op::Recurrent(_) => bias.to_vec(),
+                _ => quantized.dequantized_bias(FLOAT_INPUT),
+            };
+            let scales = self.f32_constant(quantized.scales.iter().copied());
+            let values = self.i8_constant(panels(shape, &quantized.weights));
+            return Ok((values, WeightFormat::I8 { scales }, self.f32_constant(bias)));
+        }
+        let bias = self.f32_constant(bias.iter().copied());
+        if node.precision == Precision::WeightsF16 {
+            let halves: Vec<f16> = weights.data.iter().map(|&w| f16::from_f32(w)).collect();
+            // A weight beyond half precision's range keeps the whole product in f32.
+            if halves.iter().all(|half| half.is_finite()) {
+                let bits: Vec<u16> = halves.iter().map(|half| half.to_bits()).collect();
+                let bytes = panels(shape, &bits).into_iter().flat_map(u16::to_le_bytes).collect();
+                return Ok((self.constant(bytes), WeightFormat::F16, bias));
+            }
+        }
+        Ok((self.f32_constant(panels(shape, &weights.data)), WeightFormat::F32, bias))
+    }
+
+    /// Room for a panel of weights that are not f32.
+    fn panel_scratch(&mut self, node: &Node, shape: &ConvShape, format: WeightFormat) -> Result<plan::Span> {
+        let elems = if format == WeightFormat::F32 { 0 } else { scratch_elems(shape) };
+        self.buffer(&node.name, 4 * elems)
     }
 
     /// The step of a product of two tensors of f32.
@@ -301,14 +343,14 @@ impl Lowering<'_> {
 
 /// ONNX's weights `[out_channels, in_channels / groups, kh, kw]` as a package has them: in panels of
 /// channels, the channels of a tap together.
-fn panels(shape: &ConvShape, weights: &[f32]) -> Vec<f32> {
+fn panels<T: Copy + Default>(shape: &ConvShape, weights: &[T]) -> Vec<T> {
     let (taps, k, channels) = (shape.taps(), shape.group_in_channels(), shape.group_out_channels());
     if shape.is_depthwise() {
         let all = shape.out_channels;
         return (0..taps * all).map(|i| weights[i % all * taps + i / all]).collect();
     }
     let panel = F32_PANEL as usize;
-    let mut packed = vec![0.0; weight_elems(shape)];
+    let mut packed = vec![T::default(); weight_elems(shape)];
     for channel in 0..shape.out_channels {
         let (group, within) = (channel / channels, channel % channels);
         let first = (group * channels.div_ceil(panel) + within / panel) * taps * k;

@@ -2,6 +2,7 @@
 //! buffer until [`crate::memory`] gives every buffer its place.
 
 mod attention;
+mod dynamic;
 mod float;
 mod indices;
 mod int16;

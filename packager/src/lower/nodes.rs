@@ -240,7 +240,7 @@ impl Lowering<'_> {
         match node.precision {
             Precision::Int8 => self.node_step(node, plan::Op::Pool(pool)),
             Precision::Int16 | Precision::Int16x16 => self.int16_pool(node, pool_f32(&pool)),
-            Precision::F32 => self.node_step(node, plan::Op::PoolF32(pool_f32(&pool))),
+            _ => self.node_step(node, plan::Op::PoolF32(pool_f32(&pool))),
         }
     }
 

@@ -80,7 +80,8 @@ impl<'a> Lowering<'a> {
         match node.precision {
             Precision::Int8 => {}
             Precision::Int16 | Precision::Int16x16 => return self.int16_product(node, input, &shape, order),
-            Precision::F32 => return self.float_product(node, input, &shape, order),
+            Precision::Dynamic => return self.dynamic_product(node, input, &shape, order),
+            _ => return self.float_product(node, input, &shape, order),
         }
         let from = self.quant(node.inputs[0]);
         let quantized = self.weights(node)?;
@@ -95,15 +96,7 @@ impl<'a> Lowering<'a> {
             residual = Some(plan::Residual { span: self.ordered(&node.name, added, &order)?, multiplier });
         }
         let multiplier = quantized.scales.iter().map(|&scale| multiplier(from.scale, scale, to));
-        // ONNX has [out, in, kh, kw]; the device wants the channels of a tap together, and a depthwise
-        // step the taps of a channel apart.
-        let (channels, k, taps) = (shape.out_channels, shape.group_in_channels(), shape.taps());
-        let weights: Vec<i8> = if shape.is_depthwise() {
-            (0..taps * channels).map(|i| quantized.weights[i % channels * taps + i / channels]).collect()
-        } else {
-            let position = |i: usize| (i / (taps * k) * k + i % k) * taps + i / k % taps;
-            (0..quantized.weights.len()).map(|i| quantized.weights[position(i)]).collect()
-        };
+        let weights = canonical(&shape, &quantized.weights);
         let op = plan::Conv {
             input,
             output: self.value_buffer(node.output)?,
@@ -135,6 +128,17 @@ impl<'a> Lowering<'a> {
                 .into(),
         })
     }
+}
+
+/// ONNX has `[out, in, kh, kw]`; the device wants the channels of a tap together, and a depthwise step the taps
+/// of a channel apart.
+pub(super) fn canonical(shape: &ConvShape, weights: &[i8]) -> Vec<i8> {
+    let (channels, k, taps) = (shape.out_channels, shape.group_in_channels(), shape.taps());
+    if shape.is_depthwise() {
+        return (0..taps * channels).map(|i| weights[i % channels * taps + i / channels]).collect();
+    }
+    let position = |i: usize| (i / (taps * k) * k + i % k) * taps + i / k % taps;
+    (0..weights.len()).map(|i| weights[position(i)]).collect()
 }
 
 /// What an accumulator is multiplied by: `input * weight / output`, of their scales. Rounded after each

@@ -1,31 +1,41 @@
 //! LSTM and GRU.
 
+use edgepack_engine::recurrent_f32_scratch_bytes;
 use edgepack_format::plan;
 use edgepack_kernels::conv::rows;
 use edgepack_kernels::recurrent::{self, RecurrentShape};
 
 use super::Lowering;
 use super::layout::Order;
-use super::products::overflow;
+use super::products::{overflow, scratch_bytes};
 use crate::error::{PackError, Result};
-use crate::graph::{Cell, Node, Recurrent};
+use crate::graph::{Cell, Node, Precision, Recurrent};
+
+/// The most that an initial state may be in a package.
+const STATE_LIMIT: f32 = (1 << 20) as f32;
+
+fn plan_cell(layer: &Recurrent) -> plan::Cell {
+    match layer.cell {
+        Cell::Lstm => plan::Cell::Lstm,
+        Cell::Gru => plan::Cell::Gru,
+    }
+}
 
 impl Lowering<'_> {
-    pub(super) fn recurrent(&mut self, node: &Node, layer: &Recurrent) -> Result<()> {
-        let input = node.inputs[0];
-        let dims = self.dims(input);
-        let from = self.ordered(&node.name, input, &Order::identity(dims.len()))?;
+    fn recurrent_shape(&self, node: &Node, layer: &Recurrent) -> RecurrentShape {
+        let dims = self.dims(node.inputs[0]);
         let cell = match layer.cell {
             Cell::Lstm => recurrent::Cell::Lstm,
             Cell::Gru => recurrent::Cell::Gru,
         };
-        let shape = RecurrentShape {
-            cell,
-            steps: dims[0],
-            batch: dims[1],
-            hidden: dims[2] / cell.gates(),
-            reverse: layer.reverse,
-        };
+        let hidden = dims[2] / cell.gates();
+        RecurrentShape { cell, steps: dims[0], batch: dims[1], hidden, reverse: layer.reverse }
+    }
+
+    pub(super) fn recurrent(&mut self, node: &Node, layer: &Recurrent) -> Result<()> {
+        let input = node.inputs[0];
+        let from = self.ordered(&node.name, input, &Order::identity(self.dims(input).len()))?;
+        let shape = self.recurrent_shape(node, layer);
         let quant = self.quant(node.output);
         let quantized = self.weights(node)?;
         let bias =
@@ -36,12 +46,8 @@ impl Lowering<'_> {
             Cell::Lstm => &layer.initial_cell,
             Cell::Gru => &layer.initial_hidden,
         };
-        let limit = (1 << 20) as f32;
         let op = plan::Recurrent {
-            cell: match layer.cell {
-                Cell::Lstm => plan::Cell::Lstm,
-                Cell::Gru => plan::Cell::Gru,
-            },
+            cell: plan_cell(layer),
             input: from,
             output: self.value_buffer(node.output)?,
             state: self.buffer(&node.name, shape.state_elems() * 4)?,
@@ -53,7 +59,8 @@ impl Lowering<'_> {
             bias: self.constant(bias.iter().flat_map(|b| b.to_le_bytes()).collect()),
             multiplier: self.f32_constant(multiplier),
             initial_hidden: self.i8_constant(layer.initial_hidden.iter().map(|&h| quant.quantize(h))),
-            initial_state: self.f32_constant(initial_state.iter().map(|&c| c.clamp(-limit, limit))),
+            initial_state: self
+                .f32_constant(initial_state.iter().map(|&c| c.clamp(-STATE_LIMIT, STATE_LIMIT))),
             hidden_multiplier: (1.0 / quant.scale as f64) as f32,
             range: self.range(node),
         };
@@ -63,6 +70,57 @@ impl Lowering<'_> {
         let scratch = self.buffer(&node.name, scratch)?;
         self.lowered.macs += shape.macs();
         self.node_step(node, plan::Op::Recurrent(op));
+        if let Some(step) = self.lowered.steps.last_mut() {
+            step.scratch = scratch;
+        }
+        self.store(node.output, op.output, Order::identity(4));
+        self.final_states.insert(node.output, op.state);
+        Ok(())
+    }
+
+    /// The same with hidden states of f32.
+    pub(super) fn float_recurrent(&mut self, node: &Node, layer: &Recurrent) -> Result<()> {
+        let input = node.inputs[0];
+        let from = self.ordered(&node.name, input, &Order::identity(self.dims(input).len()))?;
+        let shape = self.recurrent_shape(node, layer);
+        let (weights, product, bias) = if node.precision == Precision::Dynamic {
+            let quantized = self.weights(node)?;
+            let sums = quantized.without_bias().folded_bias(0);
+            let sums = sums.map_err(|channel| overflow(node, channel, quantized))?;
+            let product = plan::RecurrentProduct::Dynamic {
+                sums: self.constant(sums.iter().flat_map(|sum| sum.to_le_bytes()).collect()),
+                multiplier: self.f32_constant(quantized.scales.iter().copied()),
+            };
+            let weights = self.i8_constant(quantized.weights.iter().copied());
+            (weights, product, self.f32_constant(layer.bias.iter().copied()))
+        } else {
+            let (weights, format, bias) = self.float_weights(node, &shape.conv())?;
+            (weights, plan::RecurrentProduct::F32(format), bias)
+        };
+        let limit = |state: &f32| state.clamp(-STATE_LIMIT, STATE_LIMIT);
+        let initial_hidden = self.f32_constant(layer.initial_hidden.iter().map(limit));
+        let op = plan::RecurrentF32 {
+            cell: plan_cell(layer),
+            input: from,
+            output: self.value_buffer(node.output)?,
+            state: self.buffer(&node.name, shape.state_elems() * 4)?,
+            steps: shape.steps as u32,
+            batch: shape.batch as u32,
+            hidden: shape.hidden as u32,
+            reverse: shape.reverse,
+            weights,
+            product,
+            bias,
+            initial_hidden,
+            initial_state: match layer.cell {
+                Cell::Lstm => self.f32_constant(layer.initial_cell.iter().map(limit)),
+                Cell::Gru => initial_hidden,
+            },
+        };
+        let row_bytes = scratch_bytes(&shape.conv());
+        let scratch = self.buffer(&node.name, recurrent_f32_scratch_bytes(&op, row_bytes))?;
+        self.lowered.macs += shape.macs();
+        self.node_step(node, plan::Op::RecurrentF32(op));
         if let Some(step) = self.lowered.steps.last_mut() {
             step.scratch = scratch;
         }

@@ -17,6 +17,10 @@ pub enum Access {
 pub fn arena_spans(op: &Op) -> Vec<(Access, Span)> {
     let mut spans = Vec::new();
     let mut op = *op;
+    // What is changed in place is seen once below, lest it be given two places.
+    if let Op::RescaleRows(rows) = op {
+        spans.push((Access::Read, rows.tensor));
+    }
     visit(&mut op, &mut |access, span| spans.push((access, *span)));
     spans
 }
@@ -124,6 +128,10 @@ fn visit(op: &mut Op, see: &mut impl FnMut(Access, &mut Span)) {
             see(Access::Read, &mut rows.input);
             see(Access::Write, &mut rows.output);
             see(Access::Write, &mut rows.scales);
+        }
+        Op::RescaleRows(rows) => {
+            see(Access::Read, &mut rows.scales);
+            see(Access::Write, &mut rows.tensor);
         }
         Op::RecurrentF32(recurrent) => {
             see(Access::Read, &mut recurrent.input);

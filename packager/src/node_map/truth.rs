@@ -130,6 +130,7 @@ fn line(
     let kernels: BTreeSet<&str> = telling().filter(|_| is_head).map(kernel).collect();
     let (why, remedy) = match &record.fate {
         Fate::Refused => (Some("there are no steps for it"), None),
+        _ if own.iter().any(|&step| matches!(steps[step].op, Op::QuantizeRows(_))) => (Some(DYNAMIC), None),
         _ => telling().find_map(|step| reason(&step.op)).unzip(),
     };
     NodeLine {
@@ -170,6 +171,10 @@ fn went(record: &NodeRecord, records: &[NodeRecord], names: &[&str]) -> String {
     }
 }
 
+/// Why a product is int8, and what it reads and writes is not.
+const DYNAMIC: &str = "int8 products; --precision dynamic quantizes what they read when it is there, at scales of its own, \
+                       and brings their sums back to f32";
+
 /// Why a step is not int8 throughout, and what to do.
 fn reason(op: &Op) -> Option<(&'static str, Option<&'static str>)> {
     let precision = step_type(op);
@@ -189,8 +194,8 @@ fn reason(op: &Op) -> Option<(&'static str, Option<&'static str>)> {
         return Some((
             "its products are of f32, as a flag of `edgepack pack` or a budget for accuracy wanted it",
             Some(
-                "for int8, leave it out of --keep-f32 and --precision fp32, or ask for less with --min-sqnr or \
-                 --max-drop",
+                "for int8, leave it out of --keep-f32, take --precision int8 or dynamic, or ask for less with \
+                 --min-sqnr or --max-drop",
             ),
         ));
     }
@@ -208,6 +213,7 @@ fn reason(op: &Op) -> Option<(&'static str, Option<&'static str>)> {
             None,
         ),
         Op::LayerNorm(_) => ("integer sums; a reciprocal and a square root a row are f32", None),
+        Op::RecurrentF32(_) => (DYNAMIC, None),
         Op::Recurrent(_) => {
             ("int8 products; gates and cell state stay f32, for errors in them add up over time", None)
         }
@@ -266,6 +272,7 @@ pub fn constant_bytes(op: &Op) -> u64 {
             [op.weights, op.bias, op.initial_hidden, op.initial_state].into_iter().chain(others).collect()
         }
         Op::LayerNormF32(norm) => vec![norm.gamma, norm.beta],
+        Op::RescaleRows(rows) => vec![rows.bias],
         Op::Elementwise(op) => {
             let sources = op.sources.iter().flatten().filter_map(|source| match source.operand {
                 Operand::Constant(span) => Some(span),

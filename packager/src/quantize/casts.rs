@@ -41,6 +41,10 @@ pub fn insert_casts(graph: &Graph) -> Graph {
                 node.precision = held.precision();
             }
         }
+        // The step that makes the hidden states has left it.
+        if let Op::FinalCell(_) = node.op {
+            node.precision = made[node.inputs[1].0].precision();
+        }
         let wanted = Held::of(node.precision);
         let takes_f32 = matches!(node.op, Op::Softmax { .. } | Op::Recurrent(_) | Op::FinalCell(_));
         for (index, input) in node.inputs.iter_mut().enumerate() {
@@ -83,7 +87,7 @@ impl Held {
         match precision {
             Precision::Int8 => Self::Int8,
             Precision::Int16 | Precision::Int16x16 => Self::Int16,
-            Precision::F32 => Self::F32,
+            _ => Self::F32,
         }
     }
 

@@ -58,7 +58,7 @@ pub(super) fn limits(graph: &Graph) -> Vec<i16> {
         let limit = match node.precision {
             Precision::Int16 => MOST / (127.0 * terms as f64),
             Precision::Int16x16 => 185_364.0 / (terms as f64).sqrt(),
-            Precision::Int8 | Precision::F32 => continue,
+            _ => continue,
         };
         let of_input = (limit as i16).max(1);
         let output = limits[node.output.0];

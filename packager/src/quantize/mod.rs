@@ -118,6 +118,10 @@ impl Quant {
     }
 }
 
+/// What stands for the representation of f32, where int8 weights are multiplied by it: its zero is zero, and
+/// biases at its scale are hundreds of times finer than weights.
+pub const FLOAT_INPUT: Quant = Quant { scale: 1.0 / 256.0, zero_point: 0 };
+
 /// How a value is represented on the device.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Repr {
@@ -184,6 +188,9 @@ impl Scheme {
 
     /// The integer representation of what a node multiplies its constants by.
     pub fn multiplicand(&self, node: &Node) -> Option<Quant> {
+        if node.precision.has_int8_weights_alone() {
+            return Some(FLOAT_INPUT);
+        }
         let id = match node.op {
             // The product of a recurrent layer reads its own hidden states.
             Op::Recurrent(_) => node.output,
@@ -322,7 +329,10 @@ pub fn choose_scheme(
     };
     let reprs = quants.into_iter().enumerate().map(repr).collect();
     let mut scheme = Scheme { reprs, weights: vec![None; graph.values.len()], honoured };
-    let has_int8_weights = |node: &&Node| matches!(node.precision, Precision::Int8 | Precision::Int16);
+    let has_int8_weights = |node: &&Node| {
+        matches!(node.precision, Precision::Int8 | Precision::Int16)
+            || node.precision.has_int8_weights_alone()
+    };
     for node in graph.nodes.iter().filter(has_int8_weights) {
         if let (Some((weights, bias)), Some(input)) = (product_constants(node), scheme.multiplicand(node)) {
             let zero = scheme.residual(node).map_or(0.0, |residual| residual.zero);
@@ -419,13 +429,13 @@ fn wide_values(graph: &Graph) -> Vec<bool> {
     // Backwards, so that a value's readers are decided before it is.
     for (index, node) in graph.nodes.iter().enumerate().rev() {
         let readers = graph.consumers(node.output);
-        if node.precision == Precision::F32 {
+        if node.precision.has_f32_values() {
             wide[node.output.0] = true;
             continue;
         }
         let takes_wide = |i: &usize| {
             let reader = &graph.nodes[*i];
-            reader.precision == Precision::F32
+            reader.precision.has_f32_values()
                 || matches!(reader.op, Op::Cast) && reader.precision != Precision::Int8
                 || matches!(reader.op, Op::Softmax { .. } | Op::Recurrent(_) | Op::FinalCell(_))
         };
@@ -459,7 +469,7 @@ fn made_wide(graph: &Graph, index: usize) -> bool {
     let Some(before) = graph.producer(graph.nodes[index].inputs[0]) else { return false };
     let node = &graph.nodes[before];
     match node.op {
-        Op::Reshape | Op::Transpose { .. } if node.precision != Precision::F32 => made_wide(graph, before),
+        Op::Reshape | Op::Transpose { .. } if !node.precision.has_f32_values() => made_wide(graph, before),
         _ => can_make_wide(node),
     }
 }
@@ -468,7 +478,7 @@ fn made_wide(graph: &Graph, index: usize) -> bool {
 fn can_make_wide(node: &Node) -> bool {
     let is_int16 = node.precision.is_int16();
     match node.op {
-        _ if node.precision == Precision::F32 => true,
+        _ if node.precision.has_f32_values() => true,
         Op::Conv(_) | Op::FullyConnected(_) => {
             node.clamp == Clamp::NONE && (is_int16 || node.inputs.len() == 1)
         }

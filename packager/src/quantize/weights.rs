@@ -83,6 +83,11 @@ impl QuantizedWeights {
         rows.map(|(channel, (row, &bias))| folded(row, bias.into(), zero_point).ok_or(channel)).collect()
     }
 
+    /// The same weights with biases of 0.
+    pub fn without_bias(&self) -> Self {
+        Self { bias: vec![0; self.bias.len()], ..self.clone() }
+    }
+
     /// The real numbers that the biases stand for.
     pub fn dequantized_bias(&self, input: Quant) -> Vec<f32> {
         let scales = self.scales.iter().map(|&scale| input.scale as f64 * scale as f64);

@@ -372,7 +372,8 @@ impl<'p> Binder<'p, '_> {
             | Op::PoolF32(_)
             | Op::MatMulF32(_)
             | Op::LayerNormF32(_)
-            | Op::QuantizeRows(_) => {
+            | Op::QuantizeRows(_)
+            | Op::RescaleRows(_) => {
                 let package = self.package;
                 let bound = crate::float::bind(&step.op, |span| package.constant(span));
                 BoundOp::Float(bound.ok_or(BindError::Scratch { step: index })?)

@@ -8,6 +8,7 @@ use edgepack_kernels::conv::ConvShape;
 use edgepack_kernels::conv::matmul::MatMulShape;
 use edgepack_kernels::float::elementwise::{ElementwiseArgs, OPERANDS, Sink, Source};
 use edgepack_kernels::float::product::{ConvArgs, MatMulArgs};
+use edgepack_kernels::float::quantize::RescaleArgs;
 use edgepack_kernels::float::reduce::{LayerNormArgs, PoolArgs, PoolOp};
 use edgepack_kernels::float::weights::{self, Weights};
 use edgepack_kernels::float::{self, BoundVariant};
@@ -36,6 +37,7 @@ pub(crate) fn kernel_name(op: &Op, isa: IsaSet) -> Option<&'static str> {
         Op::PoolF32(_) => variant.pool,
         Op::LayerNormF32(_) => variant.layer_norm,
         Op::QuantizeRows(_) => variant.quantize,
+        Op::RescaleRows(_) => variant.rescale,
         Op::RecurrentF32(op) => match op.cell {
             plan::Cell::Lstm => recurrent::select(isa).lstm,
             plan::Cell::Gru => recurrent::select(isa).gru,
@@ -72,6 +74,12 @@ pub(crate) enum FloatOp<'p> {
         output: Span,
     },
     QuantizeRows(plan::QuantizeRows),
+    RescaleRows {
+        tensor: Span,
+        scales: Span,
+        bias: &'p [f32],
+        bounds: [f32; 2],
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -136,6 +144,9 @@ pub(crate) fn bind<'p>(op: &Op, constant: impl Fn(Span) -> &'p [u8]) -> Option<F
             FloatOp::LayerNorm { args, input: norm.input, output: norm.output }
         }
         Op::QuantizeRows(op) => FloatOp::QuantizeRows(op),
+        Op::RescaleRows(plan::RescaleRows { tensor, scales, bias, bounds }) => {
+            FloatOp::RescaleRows { tensor, scales, bias: floats(bias), bounds }
+        }
         _ => return None,
     })
 }
@@ -215,6 +226,14 @@ pub(crate) fn run(
             let (input, scales) = (try_cast_slice(input).ok()?, try_cast_slice_mut(scales).ok()?);
             let output = bytemuck::cast_slice_mut(output);
             kernels.quantize_rows(op.channels as usize, op.zero_point, input, output, scales);
+        }
+        FloatOp::RescaleRows { tensor, scales, bias, bounds } => {
+            let (scales, tensor) = pair(arena, scales, tensor)?;
+            let rows = tensor.len() / bias.len();
+            let args = RescaleArgs { scales, rows_of_scale: rows / scales.len(), bias, bounds };
+            // As much work as a few multiply-adds a value.
+            let run = |range, rows: &mut [f32]| kernels.rescale_rows(&args, range, rows);
+            team.ranges(tensor.len() as u64 * 4, rows, tensor, run);
         }
     }
     Some(())

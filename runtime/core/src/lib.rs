@@ -224,6 +224,7 @@ pub fn step_type(op: &plan::Op) -> &'static str {
             }
         }
         plan::Op::QuantizeRows(_) => "f32 → int8",
+        plan::Op::RescaleRows(_) => floats,
         // The products are int8, what is quantized for them f32.
         plan::Op::RecurrentF32(op) => match op.product {
             plan::RecurrentProduct::Dynamic { .. } => "int8 (f32)",

@@ -60,6 +60,7 @@ fn kind(op: &Op) -> &'static str {
         Op::Scatter(_) => "scatter",
         Op::TopK(_) => "top k",
         Op::QuantizeRows(_) => "quantize rows",
+        Op::RescaleRows(_) => "rescale rows",
         Op::RecurrentF32(_) => "recurrent f32",
         Op::Island(_) => "island",
         Op::ConvI16(_) => "conv i16",
@@ -203,7 +204,7 @@ fn plans_that_validation_accepts_run_to_their_end_and_write_only_their_outputs()
     println!("refused for: {refused:?}");
     assert!(run_count > CASES / 3, "too few plans were accepted for this to test anything");
     assert!(too_long < CASES / 50);
-    assert!(kinds.len() == 26 && kinds.values().all(|&count| count > 300), "{kinds:?}");
+    assert!(kinds.len() == 27 && kinds.values().all(|&count| count > 300), "{kinds:?}");
     // Where nearly all is accepted, too little of it is hostile.
     assert!(refused.values().sum::<u32>() > CASES as u32 / 10 && refused.len() > 25, "{refused:?}");
     assert!(compared > 0 || tokens().len() == 1);

@@ -19,7 +19,7 @@ mod island;
 pub use elem::ElemType;
 pub use float::{
     ConvF32, Elementwise, Elems, F32_OPERANDS, F32_PANEL, F32_REGISTERS, Function, Instruction, LayerNormF32,
-    MatMulF32, PoolF32, PoolF32Op, QuantizeRows, RecurrentF32, RecurrentProduct, Source, Stored,
+    MatMulF32, PoolF32, PoolF32Op, QuantizeRows, RecurrentF32, RecurrentProduct, RescaleRows, Source, Stored,
     WeightFormat,
 };
 pub use geometry::{MatMulGeometry, Window};
@@ -210,6 +210,8 @@ pub enum Op {
     ConvI16(ConvI16),
     /// Pooling of int16.
     PoolI16(PoolI16),
+    /// Products of rows that were quantized, back to f32.
+    RescaleRows(RescaleRows),
 }
 
 /// Zero point and bounds of an int8 result.

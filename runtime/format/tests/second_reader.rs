@@ -180,7 +180,7 @@ impl Reader<'_> {
 
 #[test]
 fn the_page_is_enough_to_read_heads_inputs_and_outputs() {
-    read("Head", |head| assert_eq!(head.varints(), [1280, 1, 2, 43, 1 << 40]));
+    read("Head", |head| assert_eq!(head.varints(), [1280, 1, 2, 44, 1 << 40]));
     read("image", |input| {
         assert_eq!((input.text().as_str(), input.byte()), ("image", 4));
         assert_eq!((input.varints(), input.varints()), ([1, 2, 4, 4, 1, 1], [0, 32]));
@@ -494,6 +494,10 @@ fn the_page_is_enough_to_read_the_other_schemes() {
     read_step("quantize_rows", [0, 0], 19, |rows| {
         assert_eq!((rows.varints(), rows.varints()), ([128, 128, 0, 32], [256, 16]));
         assert_eq!((rows.varint(), rows.i8()), (8, -128));
+    });
+    read_step("rescale_rows", [0, 0], 24, |rows| {
+        assert_eq!((rows.varints(), rows.varints()), ([128, 96], [256, 16]));
+        assert_eq!((rows.varints::<2>()[1], rows.f32(), rows.f32()), (12, 0.0, 6.0));
     });
     read_step("gru_f32", [960, 64], 20, |gru| {
         assert_eq!((gru.varint(), gru.varints(), gru.varints()), (1, [768, 96], [896, 32]));

@@ -33,6 +33,7 @@ use crate::conv::ConvShape;
 use crate::isa::{IsaSet, IsaToken};
 use elementwise::{ElementwiseArgs, Sink};
 use product::{ConvArgs, MatMulArgs};
+use quantize::RescaleArgs;
 use reduce::{LayerNormArgs, PoolArgs};
 use weights::Weights;
 
@@ -55,6 +56,8 @@ pub struct Variant {
     pub layer_norm: &'static str,
     /// Name of what quantizes rows.
     pub quantize: &'static str,
+    /// Name of what brings their products back to f32.
+    pub rescale: &'static str,
     functions: Option<Functions>,
 }
 
@@ -68,6 +71,7 @@ struct Functions {
     pool: unsafe fn(&PoolArgs, &[f32], &mut [f32]),
     layer_norm: unsafe fn(&LayerNormArgs<'_>, &[f32], &mut [f32]),
     quantize_rows: unsafe fn(usize, i8, &[f32], &mut [i8], &mut [f32]),
+    rescale_rows: unsafe fn(&RescaleArgs<'_>, Range<usize>, &mut [f32]),
     expand: unsafe fn(Weights<'_>, &mut [f32]),
 }
 
@@ -82,6 +86,7 @@ macro_rules! variant {
             pool: concat!("pool_f32_", $suffix),
             layer_norm: concat!("layer_norm_f32_", $suffix),
             quantize: concat!("quantize_rows_f32_", $suffix),
+            rescale: concat!("rescale_rows_f32_", $suffix),
             functions: $functions,
         }
     };
@@ -101,6 +106,7 @@ const PORTABLE: Functions = Functions {
     pool: reduce::pool,
     layer_norm: reduce::layer_norm,
     quantize_rows: quantize::quantize_rows,
+    rescale_rows: quantize::rescale_rows,
     expand: weights::expand,
 };
 
@@ -141,10 +147,16 @@ macro_rules! compiled_for {
         /// # Safety
         /// The processor has the features.
         #[target_feature(enable = $features)]
+        unsafe fn rescale_rows(args: &RescaleArgs<'_>, range: Range<usize>, rows: &mut [f32]) {
+            quantize::rescale_rows(args, range, rows);
+        }
+        /// # Safety
+        /// The processor has the features.
+        #[target_feature(enable = $features)]
         unsafe fn expand(weights: Weights<'_>, output: &mut [f32]) {
             weights::expand(weights, output);
         }
-        Some(Functions { conv, mat_mul, elementwise, quantize_rows, expand, ..PORTABLE })
+        Some(Functions { conv, mat_mul, elementwise, quantize_rows, rescale_rows, expand, ..PORTABLE })
     }};
 }
 
@@ -185,8 +197,17 @@ impl Variant {
     }
 
     /// The names of its kernels.
-    pub fn names(&self) -> [&'static str; 7] {
-        [self.conv, self.depthwise, self.mat_mul, self.elementwise, self.pool, self.layer_norm, self.quantize]
+    pub fn names(&self) -> [&'static str; 8] {
+        [
+            self.conv,
+            self.depthwise,
+            self.mat_mul,
+            self.elementwise,
+            self.pool,
+            self.layer_norm,
+            self.quantize,
+            self.rescale,
+        ]
     }
 }
 
@@ -247,6 +268,13 @@ impl BoundVariant {
     ) {
         // SAFETY: `new` saw a token for the extensions.
         unsafe { (self.0.quantize_rows)(channels, zero_point, input, output, scales) }
+    }
+
+    /// [`quantize::rescale_rows`].
+    #[inline]
+    pub fn rescale_rows(&self, args: &RescaleArgs<'_>, range: Range<usize>, rows: &mut [f32]) {
+        // SAFETY: `new` saw a token for the extensions.
+        unsafe { (self.0.rescale_rows)(args, range, rows) }
     }
 
     /// Calls `run` with panels of a product's weights, and these in f32: all at once, if they are that, else

@@ -140,6 +140,7 @@ pub fn written(op: &Op) -> Span {
         Op::TopK(op) => op.output,
         Op::QuantizeRows(op) => op.output,
         Op::RecurrentF32(op) => op.output,
+        Op::RescaleRows(op) => op.tensor,
         Op::Island(op) => op.output,
         Op::ConvI16(op) => op.output,
         Op::PoolI16(op) => op.pool.output,

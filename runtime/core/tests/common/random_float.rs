@@ -2,20 +2,21 @@
 
 use edgepack_core::format::plan::{
     ConvF32, Elementwise, F32_PANEL, Instruction, LayerNormF32, MatMulF32, Op, Operand, PoolF32, PoolF32Op,
-    QuantizeRows, Recurrent, RecurrentF32, RecurrentProduct, Source, Span, WeightFormat, Window,
+    QuantizeRows, Recurrent, RecurrentF32, RecurrentProduct, RescaleRows, Source, Span, WeightFormat, Window,
 };
 
 use super::{PROGRAMS, RandomPlan, contiguous, elems, reach, span};
 
 impl RandomPlan {
     pub(super) fn float_step(&mut self) -> Op {
-        match self.rng.between(0, 9) {
+        match self.rng.between(0, 10) {
             0 | 1 => Op::Elementwise(self.elementwise()),
             2 | 3 => Op::ConvF32(self.conv_f32()),
             4 => Op::PoolF32(self.pool_f32()),
             5 => Op::MatMulF32(self.mat_mul_f32()),
             6 => Op::LayerNormF32(self.layer_norm_f32()),
             7 => Op::QuantizeRows(self.quantize_rows()),
+            8 => Op::RescaleRows(self.rescale_rows()),
             _ => Op::RecurrentF32(self.recurrent_f32()),
         }
     }
@@ -52,6 +53,18 @@ impl RandomPlan {
             scales: self.apart(4 * rows, 4, &[input, output]),
             channels: self.number(channels),
             zero_point: self.rng.pick(&[0, 0, 0, -128, -3, 5]),
+        }
+    }
+
+    fn rescale_rows(&mut self) -> RescaleRows {
+        let [channels, scales, rows] =
+            [self.rng.between(1, 40), self.rng.between(1, 5), self.rng.between(1, 4)];
+        let tensor = self.anywhere(4 * channels * scales * rows, 4);
+        RescaleRows {
+            tensor,
+            scales: self.apart(4 * scales, 4, &[tensor]),
+            bias: self.floats(channels),
+            bounds: self.rng.pick(&[[f32::NEG_INFINITY, f32::INFINITY], [0.0, 6.0], [1.0, 0.0]]),
         }
     }
 

@@ -320,6 +320,19 @@ pub struct QuantizeRows {
     pub zero_point: i8,
 }
 
+/// What a product made of quantized rows, back to f32, in place: `clamp(a * scale + bias[c])`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RescaleRows {
+    /// f32 in the arena: rows of as many values as there are biases.
+    pub tensor: Span,
+    /// f32 in the arena: each for as many rows.
+    pub scales: Span,
+    /// f32 constants, `[C]`, finite.
+    pub bias: Span,
+    /// Least and largest result; infinite where there is none.
+    pub bounds: [f32; 2],
+}
+
 /// What the hidden states of a [`RecurrentF32`] are multiplied by, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RecurrentProduct {

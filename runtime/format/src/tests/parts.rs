@@ -51,6 +51,7 @@ pub(super) const CAST_FROM_I16: usize = 39;
 pub(super) const CONV_I16: usize = 40;
 pub(super) const DEPTHWISE_I16: usize = 41;
 pub(super) const AVERAGE_I16: usize = 42;
+pub(super) const RESCALE_ROWS: usize = 43;
 
 /// What a package is made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -156,7 +157,8 @@ impl Parts {
             .chain(Self::floats(&mut constants))
             .chain(Self::integers(&mut constants))
             .chain(Self::schemes(&mut constants))
-            .chain(Self::int16(&mut constants));
+            .chain(Self::int16(&mut constants))
+            .chain(Self::rescale(&mut constants));
         let steps: Vec<Step<'_>> = steps
             .map(|(name, op)| {
                 let scratch = match name {
@@ -495,6 +497,7 @@ operation!(gather, Gather);
 operation!(scatter, Scatter);
 operation!(top_k, TopK);
 operation!(quantize_rows, QuantizeRows);
+operation!(rescale_rows, RescaleRows);
 operation!(recurrent_f32, RecurrentF32);
 operation!(conv_i16, ConvI16);
 operation!(pool_i16, PoolI16);

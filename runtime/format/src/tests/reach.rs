@@ -303,6 +303,11 @@ fn float_uses(op: &Op) -> Vec<Use> {
                 written(op.scales, elems / channels, 4),
             ]
         }
+        Op::RescaleRows(op) => {
+            let [values, scales, biases] = [op.tensor, op.scales, op.bias].map(|span| span.bytes as u128 / 4);
+            assert_eq!(values % (scales * biases), 0);
+            std::vec![written(op.tensor, values, 4), used(op.scales, scales, 4), constant(op.bias, biases, 4),]
+        }
         Op::RecurrentF32(op) => {
             let gates = if op.cell == Cell::Lstm { 4 } else { 3 };
             let (steps, batch, hidden) = (op.steps as u128, op.batch as u128, op.hidden as u128);

@@ -127,6 +127,6 @@ fn the_bytes_of_every_operation_are_those_of_format_5() {
     assert!(include_str!("../../FORMAT.md").contains(&vectors), "FORMAT.md should have:\n{vectors}");
     let package = parts.package();
     let hash = blake3::hash(&package).to_hex();
-    let expected = "66d802cfc967c3f4156813d6e451f266e950407ff2493c99c2627966874b02b1";
+    let expected = "014998e26b6e50102930a0435f1860da4c035359d029b92240ad5643ce07a4df";
     assert_eq!((package.len(), hash.as_str()), (7823, expected));
 }

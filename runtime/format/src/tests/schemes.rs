@@ -96,6 +96,16 @@ impl Parts {
             ("lstm_dynamic", Op::RecurrentF32(lstm)),
         ]
     }
+
+    pub(super) fn rescale(constants: &mut Constants) -> Vec<(&'static str, Op)> {
+        let rescale_rows = RescaleRows {
+            tensor: span(128, 96),
+            scales: span(256, 16),
+            bias: constants.floats([0.5, -1.0, 2.0]),
+            bounds: [0.0, 6.0],
+        };
+        std::vec![("rescale_rows", Op::RescaleRows(rescale_rows))]
+    }
 }
 
 #[test]
@@ -163,6 +173,34 @@ fn rows_that_lie_are_refused() {
         ("no levels", at(QUANTIZE_ROWS), "zero_point", |p| quantize_rows(p, QUANTIZE_ROWS).zero_point = 127),
     ]);
     check_allowed(&[("zero point 0", |p| quantize_rows(p, QUANTIZE_ROWS).zero_point = 0)]);
+}
+
+#[test]
+fn products_of_rows_that_lie_are_refused() {
+    check(&[
+        ("half a row", at(RESCALE_ROWS), "tensor", |p| rescale_rows(p, RESCALE_ROWS).tensor.bytes = 88),
+        ("a row of no scale", at(RESCALE_ROWS), "tensor", |p| {
+            rescale_rows(p, RESCALE_ROWS).tensor.bytes = 84
+        }),
+        ("a tensor behind the arena", at(RESCALE_ROWS), "tensor", |p| {
+            rescale_rows(p, RESCALE_ROWS).tensor.offset = 1200;
+        }),
+        ("a tensor at an odd place", at(RESCALE_ROWS), "tensor", |p| {
+            rescale_rows(p, RESCALE_ROWS).tensor.offset += 2;
+        }),
+        ("no scales", at(RESCALE_ROWS), "scales", |p| rescale_rows(p, RESCALE_ROWS).scales.bytes = 0),
+        ("scales over the tensor", at(RESCALE_ROWS), "scales, which overlap a tensor", |p| {
+            rescale_rows(p, RESCALE_ROWS).scales.offset = 220;
+        }),
+        ("no biases", at(RESCALE_ROWS), "bias", |p| rescale_rows(p, RESCALE_ROWS).bias.bytes = 0),
+        ("a bias that is no number", at(RESCALE_ROWS), "bias", |p| {
+            let bias = rescale_rows(p, RESCALE_ROWS).bias;
+            write(p, bias, f32::NAN);
+        }),
+        ("unordered bounds", at(RESCALE_ROWS), "bounds", |p| {
+            rescale_rows(p, RESCALE_ROWS).bounds = [1.0, 0.0];
+        }),
+    ]);
 }
 
 #[test]

@@ -5,7 +5,8 @@ use super::ops::{MAX_STATE, RecurrentTensors, TOO_LITTLE_SCRATCH, aligned, int8_
 use super::{Bounds, Check, extent, overlap, product, require};
 use crate::plan::{
     ConvF32, Elementwise, Elems, F32_PANEL, F32_REGISTERS, Function, Instruction, LayerNormF32, MatMulF32,
-    Operand, PoolF32, PoolF32Op, QuantizeRows, RecurrentF32, RecurrentProduct, Span, Stored, WeightFormat,
+    Operand, PoolF32, PoolF32Op, QuantizeRows, RecurrentF32, RecurrentProduct, RescaleRows, Span, Stored,
+    WeightFormat,
 };
 
 /// Instructions of a program.
@@ -136,6 +137,18 @@ pub(super) fn quantize_rows(op: &QuantizeRows, bounds: &Bounds<'_>) -> Check {
     let apart = !overlap(op.scales, op.input) && !overlap(op.scales, op.output);
     require(apart, "scales, which overlap a tensor")?;
     require(op.zero_point <= 0, "zero_point")
+}
+
+pub(super) fn rescale_rows(op: &RescaleRows, bounds: &Bounds<'_>) -> Check {
+    let [values, scales, biases] = [op.tensor, op.scales, op.bias].map(|span| span.bytes / 4);
+    bounds.arena(op.tensor, product(&[values]), 4, "tensor")?;
+    bounds.arena(op.scales, product(&[scales]), 4, "scales")?;
+    require(!overlap(op.tensor, op.scales), "scales, which overlap a tensor")?;
+    bounds.floats(op.bias, product(&[biases]).ok_or("bias")?, f32::is_finite, "bias")?;
+    // Whole rows, as many for each scale.
+    let block = product(&[scales, biases]).ok_or("bias")?;
+    require(values % block == 0, "tensor")?;
+    require(op.bounds[0] <= op.bounds[1], "bounds")
 }
 
 pub(super) fn recurrent(op: &RecurrentF32, bounds: &Bounds<'_>, scratch: Span) -> Check {

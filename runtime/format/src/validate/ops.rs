@@ -66,6 +66,7 @@ pub(super) fn step(step: &Step<'_>, bounds: &Bounds<'_>) -> Check {
         Op::Scatter(op) => integers::scatter(op, bounds),
         Op::TopK(op) => integers::top_k(op, bounds),
         Op::QuantizeRows(op) => float::quantize_rows(op, bounds),
+        Op::RescaleRows(op) => float::rescale_rows(op, bounds),
         Op::RecurrentF32(op) => {
             float::recurrent(op, bounds, scratch)?;
             [op.input, op.output, op.state].into_iter().try_for_each(apart)

@@ -7,7 +7,11 @@
 //! scale  = m / levels,  inverse = levels / m      0 and 0 where m < 2^-100
 //! q      = clamp(rne(x * inverse)) + zero_point   as of a requantization; what is no number gives -128
 //! ```
+//! What a product makes of such rows is brought back to f32 by `clamp(a * scale + bias[c])`.
 
+use core::ops::Range;
+
+use super::product::clamp;
 use crate::requantize::OutputRange;
 
 /// Values whose maxima are held side by side.
@@ -30,6 +34,31 @@ pub fn quantize_rows(channels: usize, zero_point: i8, input: &[f32], output: &mu
         for (q, &x) in output.iter_mut().zip(row) {
             *q = range.quantize(x * inverse);
         }
+    }
+}
+
+/// How the sums of a product become f32.
+#[derive(Clone, Copy, Debug)]
+pub struct RescaleArgs<'a> {
+    /// Of rows of the product's input.
+    pub scales: &'a [f32],
+    /// Rows of the product that have a scale together.
+    pub rows_of_scale: usize,
+    /// One for each value of a row.
+    pub bias: &'a [f32],
+    /// The results' least and largest; infinite where there is none.
+    pub bounds: [f32; 2],
+}
+
+/// Multiplies rows, which are those of `range`, by their scales, and adds the biases.
+#[inline(always)]
+pub fn rescale_rows(args: &RescaleArgs<'_>, range: Range<usize>, rows: &mut [f32]) {
+    for (row, values) in range.zip(rows.chunks_exact_mut(args.bias.len())) {
+        let scale = args.scales[row / args.rows_of_scale];
+        for (value, &bias) in values.iter_mut().zip(args.bias) {
+            *value = *value * scale + bias;
+        }
+        clamp(values, args.bounds);
     }
 }
 

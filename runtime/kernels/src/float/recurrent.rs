@@ -9,6 +9,7 @@
 
 use super::BoundVariant;
 use super::product::ConvArgs as FloatConvArgs;
+use super::quantize::RescaleArgs;
 use super::weights::Weights;
 use crate::conv::{ArgsError, BoundRow, ConvArgs, Output, WeightSource};
 use crate::recurrent::{BoundGates, GatesArgs, Hidden, RecurrentShape, time_step};
@@ -98,6 +99,8 @@ pub fn recurrent(
     Ok(())
 }
 
+const UNBOUNDED: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
+
 fn multiply(
     kernels: &BoundVariant,
     shape: &RecurrentShape,
@@ -110,8 +113,7 @@ fn multiply(
     match weights {
         Product::Panels { weights, scratch } => {
             kernels.panels(&shape, weights, scratch, |panels, weights| {
-                let bounds = [f32::NEG_INFINITY, f32::INFINITY];
-                let args = FloatConvArgs { shape, input: hidden, weights, panels, bias, bounds };
+                let args = FloatConvArgs { shape, input: hidden, weights, panels, bias, bounds: UNBOUNDED };
                 kernels.conv(&args, 0..shape.output_pixels(), product);
             })
         }
@@ -126,11 +128,8 @@ fn multiply(
                 residual: None,
                 scratch,
             })?;
-            for (sums, &scale) in product.chunks_exact_mut(bias.len()).zip(scales.iter()) {
-                for (sum, bias) in sums.iter_mut().zip(bias) {
-                    *sum = *sum * scale + bias;
-                }
-            }
+            let args = RescaleArgs { scales, rows_of_scale: 1, bias, bounds: UNBOUNDED };
+            kernels.rescale_rows(&args, 0..shape.output_pixels(), product);
         }
     }
     Ok(())

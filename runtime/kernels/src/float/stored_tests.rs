@@ -115,6 +115,21 @@ fn rows_have_scales_that_hold_their_largest_value() {
     }
 }
 
+#[test]
+fn products_of_rows_are_brought_back_by_the_scale_of_their_row() {
+    let (rows, bias, scales) = (values(8, 6 * 19), values(9, 19), values(10, 3));
+    let args = quantize::RescaleArgs { scales: &scales, rows_of_scale: 2, bias: &bias, bounds: [-1.0, 6.0] };
+    let real = |i: usize| (rows[i] * scales[i / 38] + bias[i % 19]).clamp(-1.0, 6.0);
+    let wanted: Vec<f32> = (0..rows.len()).map(real).collect();
+    for variant in bound() {
+        let mut output = rows.clone();
+        let (first, second) = output.split_at_mut(19);
+        variant.rescale_rows(&args, 0..1, first);
+        variant.rescale_rows(&args, 1..6, second);
+        assert_eq!(bits(&output), bits(&wanted));
+    }
+}
+
 /// One unit after the other; `product` gives what hidden states make of a gate of a unit.
 fn expected(
     shape: &RecurrentShape,
