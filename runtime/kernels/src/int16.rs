@@ -219,8 +219,12 @@ impl<W> Tile<'_, W> {
     ) {
         let shape = &self.args.shape;
         let mut sums = [[0; PANEL]; P];
-        let places: [[usize; 3]; P] = core::array::from_fn(|p| place(shape, pixel + p));
-        let columns = places.map(|[.., ox]| self.in_a_row(ox));
+        let mut places = [place(shape, pixel); P];
+        let mut columns = [self.in_a_row(places[0][2]); P];
+        for p in 1..P {
+            places[p] = after(shape, places[p - 1]);
+            columns[p] = self.in_a_row(places[p][2]);
+        }
         for (ky, weights) in self.weights.chunks_exact(self.pairs).enumerate() {
             for (chunk, weights) in weights.chunks(DEPTH / 2).enumerate() {
                 let terms = chunk * DEPTH..chunk * DEPTH + 2 * weights.len();
@@ -301,6 +305,18 @@ fn place(shape: &ConvShape, pixel: usize) -> [usize; 3] {
     [line / shape.out_h, line % shape.out_h, pixel % shape.out_w]
 }
 
+/// The place of the next pixel, without a division.
+#[inline(always)]
+fn after(shape: &ConvShape, [image, oy, ox]: [usize; 3]) -> [usize; 3] {
+    if ox + 1 < shape.out_w {
+        [image, oy, ox + 1]
+    } else if oy + 1 < shape.out_h {
+        [image, oy + 1, 0]
+    } else {
+        [image + 1, 0, 0]
+    }
+}
+
 /// The first values of a slice, zeros after them.
 #[inline(always)]
 fn padded<T: Copy + Default>(from: &[T]) -> [T; PANEL] {
@@ -336,22 +352,22 @@ fn store(
     let start = (pixel - first) * args.shape.out_channels + channels.start;
     let to = start..start + channels.len();
     match sink {
-        Sink::F32(output) => put(&mut output[to], results.map(canonical)),
+        Sink::F32(output) => put(&mut output[to], &results, canonical),
         Sink::I8(output, multiplier, range) => {
-            put(&mut output[to], results.map(|y| range.quantize(y * *multiplier)));
+            put(&mut output[to], &results, |y| range.quantize(y * *multiplier));
         }
         Sink::I16(output, multiplier, range) => {
-            put(&mut output[to], results.map(|y| range.quantize16(y * *multiplier)));
+            put(&mut output[to], &results, |y| range.quantize16(y * *multiplier));
         }
     }
 }
 
-/// As many of the values as the output has room for: whole panels in one piece.
+/// As many of the results as the output has room for: whole panels by loops of a length that is known.
 #[inline(always)]
-fn put<T: Copy>(output: &mut [T], values: [T; PANEL]) {
-    match output.first_chunk_mut() {
-        Some(panel) => *panel = values,
-        None => output.copy_from_slice(&values[..output.len()]),
+fn put<T>(output: &mut [T], results: &[f32; PANEL], stored: impl Fn(f32) -> T) {
+    match output.first_chunk_mut::<PANEL>() {
+        Some(panel) => panel.iter_mut().zip(results).for_each(|(to, &y)| *to = stored(y)),
+        None => output.iter_mut().zip(results).for_each(|(to, &y)| *to = stored(y)),
     }
 }
 
