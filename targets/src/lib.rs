@@ -8,7 +8,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+mod check;
 pub mod transport;
+pub mod triple;
+
+use triple::Triple;
 
 /// A board, or any other machine that packages run on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,12 +31,66 @@ pub struct Board {
     pub cpu: String,
     /// Processors of this kind.
     pub cores: u32,
+    /// Its typical clock, in MHz; without it, the description is of more than one processor.
+    pub clock_mhz: Option<u32>,
     /// Instruction sets that kernels may use, by commas: `neon`, `dotprod`, `i8mm`, `neon32`, …
     pub isa: String,
+    /// First-level data cache of a core, in KiB.
+    pub l1d_kib: Option<u32>,
     /// Second-level cache that one core can fill, in KiB.
     pub l2_kib: Option<u32>,
+    /// Third-level cache that one core can fill, in KiB.
+    pub l3_kib: Option<u32>,
+    /// Memory of the smallest variant, in MiB.
+    pub ram_mib: u32,
+    /// What a package may take of it, in MiB: half of it in the boards that come with edgepack, since the system and
+    /// the application want the rest.
+    pub ram_budget_mib: u32,
+    /// The C library of its systems.
+    pub libc: Libc,
+    /// The container image that `cross` builds for it in; without it, `cross` does not.
+    pub cross_image: Option<String>,
+    /// What else to know of it.
+    #[serde(default)]
+    pub notes: String,
+    /// Where these figures are from.
+    #[serde(default)]
+    pub sources: Vec<String>,
     /// How to emulate it; without it, it is not emulated.
     pub qemu: Option<Qemu>,
+}
+
+/// A C library.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Libc {
+    /// Which one.
+    pub family: LibcFamily,
+    /// The oldest version that programs for the board must run with: of glibc such as `2.31`, of bionic the API level.
+    pub oldest: Option<String>,
+}
+
+/// Whose C library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LibcFamily {
+    /// GNU's.
+    Glibc,
+    /// The one for static programs.
+    Musl,
+    /// Android's.
+    Bionic,
+}
+
+impl LibcFamily {
+    /// Its name, as board files have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Glibc => "glibc",
+            Self::Musl => "musl",
+            Self::Bionic => "bionic",
+        }
+    }
 }
 
 /// QEMU's user mode for a board.
@@ -70,6 +128,18 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// A field holds what it must not.
+    #[error("{}:{line}: {field}: {what}", path.display())]
+    Field {
+        /// The file.
+        path: PathBuf,
+        /// Its line, from 1 on.
+        line: usize,
+        /// The field, with the table that it is in.
+        field: String,
+        /// What is wrong, and what to write.
+        what: String,
+    },
     /// The description is not one.
     #[error("{}: {source}", path.display())]
     Toml {
@@ -99,6 +169,7 @@ const BOARDS: &[(&str, &str)] = boards![
     "rock-5b",
     "imx8m-plus",
     "android-arm64",
+    "android-armv7",
     "generic-armv7",
     "generic-aarch64",
     "armv8-i8mm",
@@ -140,6 +211,12 @@ impl Board {
         if board.name.is_empty() {
             board.name = name.into();
         }
+        check::check(&board).map_err(|complaint| Error::Field {
+            path: path.into(),
+            line: check::line_of(text, complaint.field),
+            field: complaint.field.join("."),
+            what: complaint.what,
+        })?;
         Ok(board)
     }
 
@@ -155,15 +232,9 @@ impl Board {
 
     /// The command that builds the agent for this board.
     pub fn agent_command(&self) -> String {
-        let linker = match self.triple.as_str() {
-            "aarch64-unknown-linux-gnu" => {
-                "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc "
-            }
-            "armv7-unknown-linux-gnueabihf" => {
-                "CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER=arm-linux-gnueabihf-gcc "
-            }
-            _ => "",
-        };
+        let linker = Triple::find(&self.triple)
+            .and_then(|triple| triple.linker.map(|linker| format!("{}={linker} ", triple.linker_variable())));
+        let linker = linker.unwrap_or_default();
         format!(
             "RUSTFLAGS='-C target-feature=+crt-static -C force-unwind-tables=no' {linker}\
              cargo build --profile device -p edgepack-agent --target {}",
@@ -194,13 +265,11 @@ mod tests {
         for (name, _) in BOARDS {
             let board = Board::find(name).unwrap();
             assert_eq!(board.name, *name);
-            assert!(board.triple.starts_with(&board.arch), "{name}");
-            let program = board.qemu.map(|qemu| qemu.program);
-            match board.arch.as_str() {
-                "aarch64" => assert!(program.is_none_or(|program| program == "qemu-aarch64")),
-                "armv7" => assert_eq!(program.as_deref(), Some("qemu-arm")),
-                _ => assert_eq!((program, board.arch.as_str()), (None, "x86_64")),
-            }
+            assert_eq!(board.ram_budget_mib, board.ram_mib / 2, "{name}");
+            assert!(
+                !board.notes.is_empty() && !board.sources.is_empty(),
+                "{name} does not say where it is from"
+            );
         }
     }
 
@@ -228,7 +297,86 @@ mod tests {
 
     #[test]
     fn unknown_field_is_refused_by_name() {
-        let error = Board::parse("b", "descripton = \"\"", Path::new("b.toml")).unwrap_err().to_string();
-        assert!(error.contains("b.toml") && error.contains("descripton"), "{error}");
+        let text = RPI4.replace("cores =", "corse =");
+        let error = Board::parse("b", &text, Path::new("b.toml")).unwrap_err().to_string();
+        for part in ["b.toml", "line 5", "unknown field `corse`", "`cores`"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        let text = RPI4.replace("[qemu]", "[qemu]\nprograms = 1");
+        let error = Board::parse("b", &text, Path::new("b.toml")).unwrap_err().to_string();
+        assert!(error.contains("unknown field `programs`"), "{error}");
+    }
+
+    const RPI4: &str = include_str!("../boards/rpi4.toml");
+
+    /// A field of the Pi 4 that is changed, and how the refusal starts.
+    #[test]
+    fn field_out_of_range_is_refused_by_file_line_and_name() {
+        for (from, to, expected) in [
+            ("cores = 4", "cores = 0", "b.toml:5: cores: 0 is not from 1 to 1024"),
+            ("clock_mhz = 1500", "clock_mhz = 1", "b.toml:6: clock_mhz: 1 is not from 10 to 10000"),
+            ("l1d_kib = 32", "l1d_kib = 0", "b.toml:8: l1d_kib: 0 is not"),
+            (
+                "ram_budget_mib = 512",
+                "ram_budget_mib = 1025",
+                "b.toml:11: ram_budget_mib: 1025 is not from 1 to 1024, which is ram_mib",
+            ),
+            (
+                "linux-gnu\"",
+                "linux-gnux\"",
+                "b.toml:3: triple: `aarch64-unknown-linux-gnux` is not built for; write",
+            ),
+            (
+                "arch = \"aarch64\"",
+                "arch = \"armv7\"",
+                "b.toml:2: arch: `armv7` is not that of the triple aarch64-unknown-linux-gnu; write `aarch64`",
+            ),
+            (
+                "\"glibc\"",
+                "\"musl\"",
+                "b.toml:12: libc.family: programs of aarch64-unknown-linux-gnu use glibc",
+            ),
+            ("\"2.31\"", "\"bullseye\"", "b.toml:12: libc.oldest: write the oldest glibc"),
+            (", oldest = \"2.31\"", "", "b.toml:12: libc.oldest: write the oldest glibc"),
+            ("qemu-aarch64", "qemu-arm", "b.toml:18: qemu.program: `qemu-arm` does not run programs of"),
+            ("cpu = \"cortex-a72\"\ncores", "cpu = \"\"\ncores", "b.toml:4: cpu: it is empty"),
+        ] {
+            let text = RPI4.replace(from, to);
+            assert_ne!(text, RPI4, "{from}");
+            let error = Board::parse("b", &text, Path::new("b.toml")).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn field_that_is_missing_is_named() {
+        let text = RPI4.replace("ram_mib = 1024\n", "");
+        let error = Board::parse("b", &text, Path::new("b.toml")).unwrap_err().to_string();
+        assert!(error.contains("b.toml") && error.contains("missing field `ram_mib`"), "{error}");
+    }
+
+    /// What `cross` is told in Cross.toml is what the boards say.
+    #[test]
+    fn cross_toml_has_a_section_for_each_triple_that_cross_builds_and_for_no_other() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cross.toml");
+        let cross: toml::Table = toml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let sections = cross["target"].as_table().unwrap();
+        let boards = Board::all();
+        let crossed: Vec<&Board> = boards.iter().filter(|board| board.cross_image.is_some()).collect();
+        for board in &crossed {
+            let section =
+                sections.get(&board.triple).unwrap_or_else(|| panic!("no [target.{}]", board.triple));
+            // Where Cross.toml names none, cross 0.2.5 takes the one that is named for the triple.
+            let default = format!("ghcr.io/cross-rs/{}:0.2.5", board.triple);
+            let image = section.get("image").map_or(default.as_str(), |image| image.as_str().unwrap());
+            assert_eq!(board.cross_image.as_deref(), Some(image), "{}", board.name);
+        }
+        for triple in sections.keys() {
+            assert!(
+                crossed.iter().any(|board| board.triple == *triple),
+                "no board is built by [target.{triple}]"
+            );
+        }
+        assert!(crossed.len() > 10);
     }
 }

@@ -1,0 +1,91 @@
+//! The target triples that edgepack is built for: one row each.
+
+use crate::LibcFamily;
+
+/// A target of Rust's compiler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Triple {
+    /// Its name.
+    pub name: &'static str,
+    /// Architecture of the boards that it is for.
+    pub arch: &'static str,
+    /// The C library that programs of it use.
+    pub libc: LibcFamily,
+    /// QEMU's user mode for it.
+    pub qemu: Option<&'static str>,
+    /// The linker, as Debian and most others call it; `None` where the host's own, or the NDK's, does it.
+    pub linker: Option<&'static str>,
+}
+
+/// All of them.
+pub const TRIPLES: &[Triple] = &[
+    Triple {
+        name: "aarch64-unknown-linux-gnu",
+        arch: "aarch64",
+        libc: LibcFamily::Glibc,
+        qemu: Some("qemu-aarch64"),
+        linker: Some("aarch64-linux-gnu-gcc"),
+    },
+    Triple {
+        name: "aarch64-unknown-linux-musl",
+        arch: "aarch64",
+        libc: LibcFamily::Musl,
+        qemu: Some("qemu-aarch64"),
+        linker: Some("aarch64-linux-gnu-gcc"),
+    },
+    Triple {
+        name: "aarch64-linux-android",
+        arch: "aarch64",
+        libc: LibcFamily::Bionic,
+        qemu: None,
+        linker: None,
+    },
+    Triple {
+        name: "armv7-unknown-linux-gnueabihf",
+        arch: "armv7",
+        libc: LibcFamily::Glibc,
+        qemu: Some("qemu-arm"),
+        linker: Some("arm-linux-gnueabihf-gcc"),
+    },
+    Triple {
+        name: "armv7-unknown-linux-musleabihf",
+        arch: "armv7",
+        libc: LibcFamily::Musl,
+        qemu: Some("qemu-arm"),
+        linker: Some("arm-linux-gnueabihf-gcc"),
+    },
+    Triple {
+        name: "armv7-linux-androideabi",
+        arch: "armv7",
+        libc: LibcFamily::Bionic,
+        qemu: None,
+        linker: None,
+    },
+    Triple {
+        name: "x86_64-unknown-linux-gnu",
+        arch: "x86_64",
+        libc: LibcFamily::Glibc,
+        qemu: None,
+        linker: None,
+    },
+    Triple {
+        name: "x86_64-unknown-linux-musl",
+        arch: "x86_64",
+        libc: LibcFamily::Musl,
+        qemu: None,
+        linker: None,
+    },
+];
+
+impl Triple {
+    /// The one of this name.
+    pub fn find(name: &str) -> Option<&'static Triple> {
+        TRIPLES.iter().find(|triple| triple.name == name)
+    }
+
+    /// The variable that tells cargo the linker.
+    pub fn linker_variable(&self) -> String {
+        format!("CARGO_TARGET_{}_LINKER", self.name.to_uppercase().replace('-', "_"))
+    }
+}
