@@ -205,6 +205,11 @@ impl Board {
         Board::parse(&stem, &text, path)
     }
 
+    /// The text of a description to start a board of one's own from, with what each field means.
+    pub fn template(name: &str) -> String {
+        include_str!("template.toml").replace("NAME", name)
+    }
+
     fn parse(name: &str, text: &str, path: &Path) -> Result<Board, Error> {
         let mut board: Board = toml::from_str(text)
             .map_err(|source| Error::Toml { path: path.into(), source: Box::new(source) })?;
@@ -346,6 +351,15 @@ mod tests {
             let error = Board::parse("b", &text, Path::new("b.toml")).unwrap_err().to_string();
             assert!(error.starts_with(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn template_is_a_board_with_every_field_but_one() {
+        let text = Board::template("kitchen");
+        let board = Board::parse("kitchen", &text, Path::new("kitchen.toml")).unwrap();
+        assert_eq!((board.description.as_str(), board.l3_kib), ("kitchen", None));
+        let all = Board::parse("k", &text.replace("# l3_kib", "l3_kib"), Path::new("k.toml")).unwrap();
+        assert!(!format!("{all:?}").contains("None"), "{all:?}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use edgepack_harness::device::PackageNeeds;
 use edgepack_kernels::conv;
 use edgepack_packager::calibrate::Observer;
 use edgepack_packager::error::PackError;
@@ -86,7 +87,8 @@ pub(super) struct Args {
     islands: Islands,
     /// Board that the package is for (`edgepack targets`): weights are also stored in the layout of its
     /// kernels, which loads faster and takes as much room again, and kernels of other processors get no memory for
-    /// what its own do without
+    /// what its own do without. What needs more memory than the board's budget is warned of; more than it has, and
+    /// the exit code is 1
     #[arg(long, value_name = "BOARD")]
     target: Option<String>,
     /// Add weights prepacked in this layout (`edgepack kernels` lists them); may be repeated
@@ -159,9 +161,9 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
         islands: args.islands,
         target,
         prepack,
-        l2_kib: args.l2_kib.or(board.and_then(|board| board.l2_kib)).unwrap_or(L2_KIB),
+        l2_kib: args.l2_kib.or(board.as_ref().and_then(|board| board.l2_kib)).unwrap_or(L2_KIB),
     };
-    let report = match pack(&options, &mut Shown::new(context)) {
+    let mut report = match pack(&options, &mut Shown::new(context)) {
         // The question was whether it can be met: no is an answer.
         Err(error @ PackError::Budget { .. }) => {
             eprintln!("error: {error}");
@@ -169,11 +171,56 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
         }
         report => report.map_err(|error| with_hint(error, &args.model))?,
     };
+    let room = board.as_ref().map_or(Room::Enough, |board| {
+        Room::of(
+            board,
+            PackageNeeds { file_bytes: report.package_bytes, arena_bytes: report.arena_bytes.into() },
+        )
+    });
+    if let Room::OverBudget(warning) = &room {
+        report.warnings.push(warning.clone());
+    }
     match context.format {
         Format::Json => println!("{}", serde_json::to_string(&report)?),
         Format::Text => print(&report),
     }
+    if let Room::None(error) = room {
+        eprintln!("error: {error}");
+        return Ok(Outcome::Failed);
+    }
     Ok(args.require.outcome(report.int8_macs_percent))
+}
+
+/// Whether a board's memory holds a package.
+enum Room {
+    Enough,
+    /// More than packages ought to take there: other programs may not have enough.
+    OverBudget(String),
+    /// More than there is, whatever else runs there.
+    None(String),
+}
+
+impl Room {
+    fn of(board: &Board, package: PackageNeeds) -> Room {
+        let needed = package.memory_bytes();
+        let mib = |mib: u32| u64::from(mib) << 20;
+        let says = |limit: u32, is: &str| {
+            format!(
+                "the package needs {} of memory (arena, file, weights in the kernels' layout, 2 MiB for the agent), and \
+                 {} {is} {limit} MiB; take a smaller model or input (--shape), fewer channels (--prune), or give the \
+                 path of a description with the memory that yours has",
+                human_bytes(needed),
+                board.name,
+            )
+        };
+        if needed > mib(board.ram_mib) {
+            Room::None(says(board.ram_mib, "has"))
+        } else if needed > mib(board.ram_budget_mib) {
+            Room::OverBudget(says(board.ram_budget_mib, "leaves a package"))
+        } else {
+            Room::Enough
+        }
+    }
 }
 
 /// What is wrong with a model is often not all that is.

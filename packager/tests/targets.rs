@@ -1,0 +1,90 @@
+//! Boards: each that comes with edgepack is one that its kernels know, and a user's own is checked as strictly.
+
+mod common;
+
+use common::Bench;
+use edgepack_kernels::conv;
+use edgepack_kernels::isa::IsaSet;
+use edgepack_targets::Board;
+use serde_json::Value;
+
+/// Runs what must end with this exit code; gives its stderr.
+fn fails(bench: &Bench, code: i32, args: &[&str]) -> String {
+    let output = bench.run(args);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    stderr
+}
+
+#[test]
+fn every_board_has_instruction_sets_of_its_architecture_and_kernels_for_them() {
+    for board in Board::all() {
+        let isa = IsaSet::parse(&board.isa).unwrap_or_else(|word| panic!("{}: isa `{word}`", board.name));
+        let own = match board.arch.as_str() {
+            "aarch64" => "neon",
+            "armv7" => "neon32",
+            _ => "avx2",
+        };
+        assert!(isa.contains(IsaSet::parse(own).unwrap()), "{}: {isa} without {own}", board.name);
+        for other in ["neon", "neon32", "avx2"].into_iter().filter(|other| *other != own) {
+            assert!(!isa.contains(IsaSet::parse(other).unwrap()), "{}: {isa} with {other}", board.name);
+        }
+        let chosen = conv::rows().iter().find(|row| !row.depthwise && isa.contains(row.isa)).unwrap();
+        assert_ne!(chosen.isa, IsaSet::SCALAR, "{}: only scalar kernels", board.name);
+    }
+}
+
+#[test]
+fn targets_shows_one_board_whole() {
+    let bench = Bench::new();
+    let text = bench.ok(&["targets", "rpi5"]);
+    for part in
+        ["4 × cortex-a76, 2400 MHz", "L1d 64 KiB, L2 512 KiB, L3 2048 KiB", "glibc 2.36", "Processors"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let board: Value = serde_json::from_str(&bench.ok(&["targets", "rpi5", "--format", "json"])).unwrap();
+    assert_eq!((&board["name"], &board["ram_mib"]), (&"rpi5".into(), &1024.into()));
+    let all: Value = serde_json::from_str(&bench.ok(&["targets", "--format", "json"])).unwrap();
+    assert_eq!(all.as_array().unwrap().len(), Board::all().len());
+}
+
+#[test]
+fn board_of_ones_own_starts_from_the_template_and_is_checked() {
+    let bench = Bench::new();
+    let template = bench.ok(&["targets", "--new", "kitchen"]);
+    let path = bench.path("kitchen.toml");
+    std::fs::write(&path, &template).unwrap();
+    assert!(bench.ok(&["targets", "./kitchen.toml"]).contains("kitchen"));
+    for (from, to, expected) in [
+        ("isa = \"neon\"", "isa = \"neno\"", "isa: `neno` is none of scalar, "),
+        ("cores = 4", "cores = 0", "./kitchen.toml:9: cores: 0 is not from 1 to 1024"),
+        ("cores = 4", "corse = 4", "unknown field `corse`"),
+    ] {
+        std::fs::write(&path, template.replace(from, to)).unwrap();
+        let error = fails(&bench, 2, &["targets", "./kitchen.toml"]);
+        assert!(error.contains(expected), "{error}");
+    }
+    assert!(fails(&bench, 2, &["targets", "--new", "a\"b"]).contains("letters, digits"));
+}
+
+#[test]
+fn package_beyond_the_boards_memory_is_warned_of_or_fails() {
+    let bench = Bench::new();
+    let template = bench.ok(&["targets", "--new", "tiny"]).replace("ram_mib = 1024", "ram_mib = 4");
+    let pack =
+        ["pack", "model.onnx", "-o", "model.epk", "--calibration", "samples.npy", "--target", "./tiny.toml"];
+    let budget = |mib: &str| template.replace("ram_budget_mib = 512", &format!("ram_budget_mib = {mib}"));
+    std::fs::write(bench.path("tiny.toml"), budget("4")).unwrap();
+    assert!(!bench.ok(&pack).contains("of memory"));
+    // The agent alone has 2 MiB.
+    std::fs::write(bench.path("tiny.toml"), budget("2")).unwrap();
+    let text = bench.ok(&pack);
+    assert!(
+        text.contains("warning: the package needs 2.") && text.contains("tiny leaves a package 2 MiB"),
+        "{text}"
+    );
+    std::fs::write(bench.path("tiny.toml"), budget("2").replace("ram_mib = 4", "ram_mib = 2")).unwrap();
+    let error = fails(&bench, 1, &pack);
+    assert!(error.contains("error: the package needs 2.") && error.contains("tiny has 2 MiB"), "{error}");
+}
