@@ -35,8 +35,8 @@ pub use bench::{Bench, BenchOptions, Latency, Until, bench, measure};
 pub use edgepack_core::format;
 pub use edgepack_core::kernels;
 pub use edgepack_core::{
-    InputData, OutputData, conv_row, conv_shape, kernel_name, mat_mul_shape, product_shape,
-    recurrent_f32_scratch_bytes, step_macs, step_type,
+    BindError, InputData, OutputData, RunError, conv_row, conv_shape, kernel_name, mat_mul_shape,
+    product_shape, recurrent_f32_scratch_bytes, step_macs, step_type,
 };
 pub use error::Error;
 pub use model::Model;
