@@ -14,6 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("edgepack-core", &["edgepack-kernels", "edgepack-format"]),
     ("edgepack-engine", &["edgepack-core", "edgepack-kernels", "edgepack-format"]),
     ("edgepack-agent", &["edgepack-engine", "edgepack-core", "edgepack-kernels", "edgepack-format"]),
+    ("edgepack-capi", &["edgepack-engine"]),
     (
         "edgepack-harness",
         &["edgepack-engine", "edgepack-core", "edgepack-kernels", "edgepack-format", "edgepack-targets"],
@@ -92,9 +93,14 @@ fn reached(krate: &str, features: &str) -> BTreeSet<String> {
 
 #[test]
 fn device_crates_reach_nothing_of_the_host() {
-    for device in
-        ["edgepack-agent", "edgepack-engine", "edgepack-core", "edgepack-format", "edgepack-kernels"]
-    {
+    for device in [
+        "edgepack-agent",
+        "edgepack-capi",
+        "edgepack-engine",
+        "edgepack-core",
+        "edgepack-format",
+        "edgepack-kernels",
+    ] {
         let reached = reached(device, "");
         assert!(reached.contains(device));
         for name in HOST_ONLY {

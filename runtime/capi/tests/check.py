@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""Compiles the examples and `arguments.c` with the C library, runs them, and compares outputs with `edgepack run`.
+
+    check.py --libraries target/library --demo target/demo --edgepack target/debug/edgepack [--install]
+    check.py --libraries target/aarch64-unknown-linux-gnu/library --prefix aarch64-linux-gnu- \\
+        --runner 'qemu-aarch64 -cpu cortex-a76 -L /usr/aarch64-linux-gnu' ...
+
+`--demo` is the folder that `edgepack demo` writes. `--install` also links the shared library, as installed, by what
+pkg-config says. `--wrapper 'valgrind …'` and `--flags=-fsanitize=…` are for looking deeper. Exit codes: 0 all the
+same bytes, 1 not.
+"""
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror"]
+# What the standard library of Rust needs of the system's (`rustc --print native-static-libs`).
+SYSTEM = ["-lpthread", "-ldl", "-lm"]
+SAMPLES = 64
+
+
+def array(path, name):
+    """The bytes of an array of an .npz: what follows the header of its .npy (version 1)."""
+    npy = zipfile.ZipFile(path).read(name + ".npy")
+    start = 10 + int.from_bytes(npy[8:10], "little")
+    return npy[:start], npy[start:]
+
+
+def run(command, **options):
+    done = subprocess.run([str(word) for word in command], **options)
+    if done.returncode != 0:
+        sys.exit(f"FAILED ({done.returncode}): {shlex.join(map(str, command))}")
+    return done
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--libraries", type=Path, required=True)
+    parser.add_argument("--demo", type=Path, required=True)
+    parser.add_argument("--edgepack", type=Path, required=True)
+    parser.add_argument("--prefix", default="")
+    parser.add_argument("--runner", default="", help="runs programs of another processor")
+    parser.add_argument("--wrapper", default="")
+    parser.add_argument("--flags", default="")
+    parser.add_argument("--install", action="store_true")
+    args = parser.parse_args()
+    package, evaluation = args.demo / "digits.epk", args.demo / "evaluation.npz"
+    runner = shlex.split(args.runner) + shlex.split(args.wrapper)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        expected_npz = folder / "expected.npz"
+        run([args.edgepack, "run", package, "--input", evaluation, "--limit", SAMPLES, "--output", expected_npz, "-q"],
+            stdout=subprocess.DEVNULL)
+        _, expected = array(expected_npz, zipfile.ZipFile(expected_npz).namelist()[0].removesuffix(".npy"))
+        header, pixels = array(evaluation, "x")
+        assert b"'|u1'" in header and b"False" in header, header
+        pixels = pixels[: SAMPLES * (16 * 16)]
+        (folder / "pixels").write_bytes(pixels)
+
+        def compile(source, *libraries):
+            language = {".c": ["gcc", "-std=gnu99"], ".cpp": ["g++", "-std=c++14"]}[source.suffix]
+            program = folder / f"{source.name}.program"
+            run([args.prefix + language[0], *language[1:], "-O2", *WARNINGS, *shlex.split(args.flags), source, "-o",
+                 program, *libraries])
+            return program
+
+        def same_outputs(program, what, **options):
+            outputs = folder / "outputs"
+            outputs.unlink(missing_ok=True)
+            run([*runner, program, package, folder / "pixels", outputs], **options)
+            if outputs.read_bytes() != expected:
+                sys.exit(f"FAILED: {what}: other bytes than `edgepack run` has written")
+            print(f"{what}: {len(expected)} bytes of {SAMPLES} samples, the same as `edgepack run`", flush=True)
+
+        examples = [HERE.parent / "examples" / name for name in ("run.c", "run.cpp")]
+        static = ["-I", HERE.parent / "include", args.libraries / "libedgepack.a", *SYSTEM]
+        for source in examples:
+            same_outputs(compile(source, *static), f"{source.name}, static")
+        run([*runner, compile(HERE / "arguments.c", *static), package])
+        if args.install:
+            run([HERE.parent / "install.sh", args.libraries, folder / "usr"])
+            paths = os.environ | {"PKG_CONFIG_PATH": str(folder / "usr/lib/pkgconfig")}
+            asked = run(["pkg-config", "--cflags", "--libs", "edgepack"], env=paths, stdout=subprocess.PIPE, text=True)
+            for source in examples:
+                program = compile(source, *asked.stdout.split())
+                same_outputs(program, f"{source.name}, shared by pkg-config",
+                             env=os.environ | {"LD_LIBRARY_PATH": str(folder / "usr/lib")})
+
+
+main()
