@@ -5,6 +5,8 @@
 //! [`status::EdgepackStatus`] with a text in memory of the calling thread, so that not even an error allocates; a
 //! panic, which would be a mistake of ours, is a status as well; and a session notices when two threads use it at once.
 
+#[cfg(feature = "jni")]
+mod jni;
 mod model;
 mod session;
 mod status;

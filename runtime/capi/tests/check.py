@@ -6,7 +6,7 @@
         --runner 'qemu-aarch64 -cpu cortex-a76 -L /usr/aarch64-linux-gnu' ...
 
 `--demo` is the folder that `edgepack demo` writes. `--install` also links the shared library, as installed, by what
-pkg-config says. `--wrapper 'valgrind …'` and `--flags=-fsanitize=…` are for looking deeper. Exit codes: 0 all the
+pkg-config says. `--java` runs `android/Run.java` on the library, built with the feature `jni`. `--wrapper 'valgrind …'` and `--flags=-fsanitize=…` are for looking deeper. Exit codes: 0 all the
 same bytes, 1 not.
 """
 
@@ -50,6 +50,7 @@ def main():
     parser.add_argument("--wrapper", default="")
     parser.add_argument("--flags", default="")
     parser.add_argument("--install", action="store_true")
+    parser.add_argument("--java", action="store_true")
     args = parser.parse_args()
     package, evaluation = args.demo / "digits.epk", args.demo / "evaluation.npz"
     runner = shlex.split(args.runner) + shlex.split(args.wrapper)
@@ -92,6 +93,19 @@ def main():
                 program = compile(source, *asked.stdout.split())
                 same_outputs(program, f"{source.name}, shared by pkg-config",
                              env=os.environ | {"LD_LIBRARY_PATH": str(folder / "usr/lib")})
+
+        if args.java:
+            android, classes = HERE.parent / "android", folder / "classes"
+            sources = sorted((android / "dev/edgepack").glob("*.java"))
+            # What Android takes; the program that tries it may use more.
+            run(["javac", "-Xlint:all,-options", "-Werror", "--release", "8", "-d", classes, *sources])
+            run(["javac", "-Xlint:all", "-Werror", "-cp", classes, "-d", classes, android / "Run.java"])
+            java = folder / "java"
+            java.write_text('#!/bin/sh\nexec java -Xcheck:jni -cp "$0.classes" "-Djava.library.path=$0.library" Run "$@"\n')
+            java.chmod(0o755)
+            (folder / "java.classes").symlink_to(classes)
+            (folder / "java.library").symlink_to(args.libraries.resolve())
+            same_outputs(java, "Run.java")
 
 
 main()
