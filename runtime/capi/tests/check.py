@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compiles the examples and `arguments.c` with the C library, runs them, and compares outputs with `edgepack run`.
+"""Compiles the examples and tests in C with the C library, runs them, and compares outputs with `edgepack run`.
 
     check.py --libraries target/library --demo target/demo --edgepack target/debug/edgepack [--install]
     check.py --libraries target/aarch64-unknown-linux-gnu/library --prefix aarch64-linux-gnu- \\
@@ -85,6 +85,8 @@ def main():
         for source in examples:
             same_outputs(compile(source, *static), f"{source.name}, static")
         run([*runner, compile(HERE / "arguments.c", *static), package])
+        wrapped = [f"-Wl,--wrap={name}" for name in ("malloc", "calloc", "realloc", "posix_memalign")]
+        run([*runner, compile(HERE / "allocation.c", *static, *wrapped), package])
         if args.install:
             run([HERE.parent / "install.sh", args.libraries, folder / "usr"])
             paths = os.environ | {"PKG_CONFIG_PATH": str(folder / "usr/lib/pkgconfig")}
