@@ -24,7 +24,7 @@ fn every_command_has_an_example() {
     let bench = Bench::new();
     for command in [
         "pack", "inspect", "run", "compare", "bench", "selftest", "doctor", "deploy", "kernels", "targets",
-        "demo",
+        "build", "demo",
     ] {
         let help = bench.ok(&[command, "--help"]);
         assert!(help.contains(&format!("Example:\n  edgepack {command}")), "{command}: {help}");

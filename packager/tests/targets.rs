@@ -88,3 +88,37 @@ fn package_beyond_the_boards_memory_is_warned_of_or_fails() {
     let error = fails(&bench, 1, &pack);
     assert!(error.contains("error: the package needs 2.") && error.contains("tiny has 2 MiB"), "{error}");
 }
+
+/// A build that cannot begin leaves nothing, and says what to install.
+#[test]
+fn build_says_what_is_missing_and_writes_nothing() {
+    let bench = Bench::new();
+    let error = fails(&bench, 2, &["build", "--target", "rpi4"]);
+    assert!(error.contains("is not in a clone of edgepack") && error.contains("git clone"), "{error}");
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let build = |board, tool| {
+        let tools = tempfile::tempdir().unwrap();
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_edgepack"))
+            .args(["build", "--target", board, "--with", tool, "--workspace", root, "--output", "out"])
+            .current_dir(bench.dir.path())
+            .env("PATH", tools.path())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let error = build("rpi4", "cross");
+    for part in ["there is no cross; cargo install cross", "neither podman nor docker; "] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    let error = build("rpi2", "auto");
+    assert!(
+        error.contains("with cargo: there is no cargo") && error.contains("with cross: there is no cross")
+    );
+    let error = build("android-arm64", "auto");
+    assert!(
+        error.contains("aarch64-linux-android is not built for") && error.contains("generic-aarch64"),
+        "{error}"
+    );
+    assert!(!bench.path("out").exists());
+}

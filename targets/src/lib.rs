@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub mod build;
 mod check;
 pub mod transport;
 pub mod triple;

@@ -10,6 +10,8 @@ pub struct Triple {
     pub name: &'static str,
     /// Architecture of the boards that it is for.
     pub arch: &'static str,
+    /// `e_machine` of its ELF files.
+    pub machine: u16,
     /// The C library that programs of it use.
     pub libc: LibcFamily,
     /// QEMU's user mode for it.
@@ -23,6 +25,7 @@ pub const TRIPLES: &[Triple] = &[
     Triple {
         name: "aarch64-unknown-linux-gnu",
         arch: "aarch64",
+        machine: 183,
         libc: LibcFamily::Glibc,
         qemu: Some("qemu-aarch64"),
         linker: Some("aarch64-linux-gnu-gcc"),
@@ -30,6 +33,7 @@ pub const TRIPLES: &[Triple] = &[
     Triple {
         name: "aarch64-unknown-linux-musl",
         arch: "aarch64",
+        machine: 183,
         libc: LibcFamily::Musl,
         qemu: Some("qemu-aarch64"),
         linker: Some("aarch64-linux-gnu-gcc"),
@@ -37,6 +41,7 @@ pub const TRIPLES: &[Triple] = &[
     Triple {
         name: "aarch64-linux-android",
         arch: "aarch64",
+        machine: 183,
         libc: LibcFamily::Bionic,
         qemu: None,
         linker: None,
@@ -44,6 +49,7 @@ pub const TRIPLES: &[Triple] = &[
     Triple {
         name: "armv7-unknown-linux-gnueabihf",
         arch: "armv7",
+        machine: 40,
         libc: LibcFamily::Glibc,
         qemu: Some("qemu-arm"),
         linker: Some("arm-linux-gnueabihf-gcc"),
@@ -51,6 +57,7 @@ pub const TRIPLES: &[Triple] = &[
     Triple {
         name: "armv7-unknown-linux-musleabihf",
         arch: "armv7",
+        machine: 40,
         libc: LibcFamily::Musl,
         qemu: Some("qemu-arm"),
         linker: Some("arm-linux-gnueabihf-gcc"),
@@ -58,6 +65,7 @@ pub const TRIPLES: &[Triple] = &[
     Triple {
         name: "armv7-linux-androideabi",
         arch: "armv7",
+        machine: 40,
         libc: LibcFamily::Bionic,
         qemu: None,
         linker: None,
@@ -65,6 +73,7 @@ pub const TRIPLES: &[Triple] = &[
     Triple {
         name: "x86_64-unknown-linux-gnu",
         arch: "x86_64",
+        machine: 62,
         libc: LibcFamily::Glibc,
         qemu: None,
         linker: None,
@@ -72,6 +81,7 @@ pub const TRIPLES: &[Triple] = &[
     Triple {
         name: "x86_64-unknown-linux-musl",
         arch: "x86_64",
+        machine: 62,
         libc: LibcFamily::Musl,
         qemu: None,
         linker: None,

@@ -1,6 +1,7 @@
 //! The `edgepack` command.
 
 mod bench;
+mod build;
 mod check;
 mod compare;
 mod demo;
@@ -63,6 +64,8 @@ enum Command {
     Kernels(kernels::Args),
     /// List the boards
     Targets(targets::Args),
+    /// Build the agent for a board
+    Build(build::Args),
     /// Walk the whole road on the bundled model: check, pack, inspect, self-test, run, compare
     Demo(demo::Args),
 }
@@ -108,6 +111,7 @@ fn execute(command: Command, context: Context) -> anyhow::Result<Outcome> {
         Command::Deploy(args) => deploy::run(&args, context),
         Command::Kernels(args) => kernels::run(&args, context),
         Command::Targets(args) => targets::run(&args, context),
+        Command::Build(args) => build::run(&args, context),
         Command::Demo(args) => demo::run(&args, context),
     }
 }

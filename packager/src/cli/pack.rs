@@ -207,7 +207,7 @@ impl Room {
         let says = |limit: u32, is: &str| {
             format!(
                 "the package needs {} of memory (arena, file, weights in the kernels' layout, 2 MiB for the agent), and \
-                 {} {is} {limit} MiB; take a smaller model or input (--shape), fewer channels (--prune), or give the \
+                 {} {is} {limit} MiB; take a smaller model or input (--shape), fewer channels (--prune-channels), or give the \
                  path of a description with the memory that yours has",
                 human_bytes(needed),
                 board.name,

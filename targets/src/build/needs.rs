@@ -1,0 +1,149 @@
+//! What a build needs that may not be there, and the command that installs it on this system.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::Serialize;
+
+use super::Tool;
+use crate::triple::Triple;
+
+/// Something that must be installed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Missing {
+    /// What is not there.
+    pub what: String,
+    /// The command that installs it.
+    pub remedy: String,
+}
+
+/// What is missing for a tool to build for a target.
+pub fn missing(tool: Tool, triple: &Triple, workspace: &Path) -> Vec<Missing> {
+    let mut found = Vec::new();
+    let mut add = |what: String, remedy: String| found.push(Missing { what, remedy });
+    let system = System::of(&std::fs::read_to_string("/etc/os-release").unwrap_or_default());
+    match tool {
+        Tool::Cargo => {
+            if program("cargo").is_none() {
+                add("there is no cargo".into(), "install Rust from https://rustup.rs".into());
+            } else if !has_standard_library(triple, workspace) {
+                let remedy = format!("rustup target add {} (in {})", triple.name, workspace.display());
+                add(format!("there is no standard library for {}", triple.name), remedy);
+            }
+            if let Some(linker) = needed_linker(triple)
+                && std::env::var_os(triple.linker_variable()).is_none()
+                && program(linker).is_none()
+            {
+                add(format!("there is no linker {linker}"), system.installs_linker(triple, linker));
+            }
+        }
+        Tool::Cross => {
+            if program("cross").is_none() {
+                add("there is no cross".into(), "cargo install cross --version 0.2.5 --locked".into());
+            }
+            if program("podman").is_none() && program("docker").is_none() {
+                add("there is neither podman nor docker".into(), system.installs("podman"));
+            }
+        }
+    }
+    found
+}
+
+/// The linker for a target; `None` where the host's own does it.
+fn needed_linker(triple: &Triple) -> Option<&'static str> {
+    triple.linker.filter(|_| triple.arch != std::env::consts::ARCH)
+}
+
+/// Where a program lies.
+fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// Whether the compiler that the workspace pins has the target's standard library.
+fn has_standard_library(triple: &Triple, workspace: &Path) -> bool {
+    let mut command = Command::new("rustc");
+    command.args(["--print", "target-libdir", "--target", triple.name]);
+    // rustc may be rustup's stand-in for it, which must fetch nothing.
+    command.current_dir(workspace).env("RUSTUP_AUTO_INSTALL", "0");
+    let Ok(output) = command.output() else { return false };
+    let folder = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    let Ok(entries) = std::fs::read_dir(folder) else { return false };
+    let mut names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.any(|name| name.starts_with("libstd-"))
+}
+
+/// Whose packages are installed here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum System {
+    Debian,
+    Fedora,
+    Arch,
+    Other,
+}
+
+impl System {
+    /// By os-release(5).
+    fn of(os_release: &str) -> System {
+        let lines = os_release.lines().filter_map(|line| line.split_once('='));
+        let words: Vec<&str> = lines
+            .filter(|(key, _)| matches!(*key, "ID" | "ID_LIKE"))
+            .flat_map(|(_, value)| value.trim_matches('"').split(' '))
+            .collect();
+        [("debian", System::Debian), ("fedora", System::Fedora), ("arch", System::Arch)]
+            .into_iter()
+            .find_map(|(name, system)| words.contains(&name).then_some(system))
+            .unwrap_or(System::Other)
+    }
+
+    fn installs(self, package: &str) -> String {
+        match self {
+            Self::Debian => format!("sudo apt-get install {package}"),
+            Self::Fedora => format!("sudo dnf install {package}"),
+            Self::Arch => format!("sudo pacman -S {package}"),
+            Self::Other => format!("install {package}"),
+        }
+    }
+
+    /// Only Debian and its kin have the C library of the other architecture as a package: a static program needs it.
+    fn installs_linker(self, triple: &Triple, linker: &str) -> String {
+        let (package, libc) = match triple.arch {
+            "armv7" => ("gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross"),
+            _ => ("gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"),
+        };
+        match (self, triple.arch) {
+            (Self::Debian, _) => self.installs(&format!("{package} {libc}")),
+            (Self::Arch, "aarch64") => self.installs("aarch64-linux-gnu-gcc"),
+            _ => format!(
+                "install a compiler with a static C library for {}, and name it in {} where it is not called {linker}; \
+                 or build --with cross",
+                triple.name,
+                triple.linker_variable()
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_those_of_the_system() {
+        let triple = Triple::find("armv7-unknown-linux-gnueabihf").unwrap();
+        for (os_release, system) in [
+            ("ID=debian\n", System::Debian),
+            ("NAME=x\nID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", System::Debian),
+            ("ID=fedora\n", System::Fedora),
+            ("ID=manjaro\nID_LIKE=arch\n", System::Arch),
+            ("ID=nixos\n", System::Other),
+            ("", System::Other),
+        ] {
+            assert_eq!(System::of(os_release), system, "{os_release}");
+        }
+        let of = |system: System| system.installs_linker(triple, "arm-linux-gnueabihf-gcc");
+        assert_eq!(of(System::Debian), "sudo apt-get install gcc-arm-linux-gnueabihf libc6-dev-armhf-cross");
+        assert!(of(System::Other).contains("CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER"));
+        assert_eq!(System::Fedora.installs("podman"), "sudo dnf install podman");
+    }
+}
