@@ -93,9 +93,11 @@ fn has_weights(op: &Op) -> bool {
 /// softmax and normalizations compute in f32 whatever they read.
 pub fn has_int16_steps(op: &Op) -> bool {
     match op {
-        Op::MatMul | Op::Softmax { .. } | Op::LayerNorm(_) | Op::Recurrent(_) | Op::FinalCell(_) => false,
-        Op::Embed { .. } | Op::Scatter | Op::TopK(_) => false,
-        op => has_f32_steps(op),
+        Op::Conv(_) | Op::FullyConnected(_) | Op::Binary(_) | Op::Pool(..) | Op::ReduceMean { .. } => true,
+        Op::Pad { .. } | Op::Concat { .. } | Op::Slice { .. } | Op::Take { .. } => true,
+        Op::Reshape | Op::Transpose { .. } | Op::ChannelAffine { .. } | Op::Cast => true,
+        Op::Unary(_) => has_f32_steps(op),
+        _ => false,
     }
 }
 

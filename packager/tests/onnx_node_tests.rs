@@ -19,6 +19,9 @@ const LEAST_PASSED: usize = 691;
 /// In f32.
 const LEAST_PASSED_F32: usize = 713;
 
+/// In int16, where int8 has steps too, within the same bounds.
+const LEAST_PASSED_INT16: usize = 680;
+
 /// In int8, with islands for what has no steps of edgepack's own. tract alone passes 727.
 const LEAST_PASSED_WITH_ISLANDS: usize = 827;
 
@@ -37,6 +40,11 @@ fn operators_give_what_onnx_expects_or_are_refused() {
 #[test]
 fn operators_in_f32_give_what_onnx_expects_within_its_own_bounds_or_are_refused() {
     run("f32", |test| test.run(Precision::F32), LEAST_PASSED_F32);
+}
+
+#[test]
+fn operators_in_int16_give_what_onnx_expects_or_are_refused() {
+    run("int16", |test| test.run(Precision::Int16), LEAST_PASSED_INT16);
 }
 
 #[test]

@@ -155,7 +155,7 @@ impl Lowering<'_> {
             axes.map(|&axis| (output_dims[axis], from[axis] * steps[axis], to[axis])).collect();
         let start = starts.iter().zip(&from).map(|(start, stride)| start * stride).sum();
         let output = self.value_buffer(node.output)?;
-        let elem_bytes = if self.is_wide(node.output) { 4 } else { 1 };
+        let elem_bytes = self.elem_bytes(node.output);
         let copy = self.copy(&node.name, stored.buffer, output, &block, [start, 0], elem_bytes)?;
         self.node_step(node, plan::Op::Copy(copy));
         self.store(node.output, output, stored.order);

@@ -30,6 +30,8 @@ use crate::common::{npy, write_model};
 pub enum Precision {
     /// int8.
     Int8,
+    /// int16, weights too.
+    Int16,
     /// f32.
     F32,
 }
@@ -38,6 +40,7 @@ impl Precision {
     fn options(self) -> PrecisionOptions {
         let base = match self {
             Self::Int8 => graph::Precision::Int8,
+            Self::Int16 => graph::Precision::Int16x16,
             Self::F32 => graph::Precision::F32,
         };
         PrecisionOptions { base, ..Default::default() }
@@ -277,7 +280,7 @@ impl NodeTest {
         // Integers are exact whatever the precision is.
         let are_integers =
             (graph.inputs.iter().chain(&graph.outputs)).all(|&id| graph.value(id).dtype != ElemType::F32);
-        if precision == Precision::Int8 && !are_integers {
+        if precision != Precision::F32 && !are_integers {
             return judge(&graph, &data, &exact, &outputs, how);
         }
         match is_other(&expected, &graph, &outputs) {
