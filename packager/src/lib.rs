@@ -38,6 +38,7 @@ pub mod passes;
 pub mod precision;
 pub mod prune;
 pub mod quantize;
+mod samples;
 pub mod scratch;
 pub mod strips;
 pub mod unary;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use edgepack_harness::{Channels, DataSet, ImageLayout, InputSpec, Pick, Preprocessing, Progress};
+use edgepack_harness::{DataSet, Preprocessing, Progress};
 use edgepack_kernels::isa::IsaSet;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,7 @@ use crate::quantize::{
     Honoured, Method, Methods, Samples, Scheme, choose_ranges, choose_scheme, equalize, insert_casts,
     reconstruct, samples_of_ranges,
 };
+use crate::samples::{judges, labelled, load, open_data, pixel_source, sample_count, validation};
 use crate::scratch::fit_scratch;
 use crate::strips::in_strips;
 use crate::{in_place, integers, memory, passes, warnings};
@@ -374,18 +375,6 @@ fn methods(model: &Model, options: &PackOptions) -> Vec<String> {
     if has_samples(model, options) { options.methods.names() } else { Vec::new() }
 }
 
-/// Samples that every input has.
-fn sample_count(data: &[DataSet]) -> usize {
-    data.iter().map(DataSet::len).min().unwrap_or(0)
-}
-
-/// One sample of every input.
-fn load(data: &[DataSet], index: usize) -> Result<Vec<Vec<f32>>> {
-    (data.iter().map(|data| data.get(index).map(|sample| sample.values)))
-        .collect::<std::result::Result<_, _>>()
-        .map_err(|error| PackError::Calibration { reason: error.to_string() })
-}
-
 /// The scheme with weights and biases that give on the samples what the FP32 model gives.
 fn fitted(
     graph: &Graph,
@@ -460,38 +449,6 @@ fn arrived_report(arrived: &Arrived, honoured: &Honoured) -> ArrivedReport {
     }
 }
 
-/// The samples that mixed precision is judged on: inputs and label of each.
-fn judges(model: &Model, calibration: &[DataSet], options: &PackOptions) -> Result<Vec<mixed::Sample>> {
-    let validation = validation(model, options)?;
-    let data = validation.as_ref().map_or(calibration, |data| data);
-    (0..sample_count(data)).map(|i| labelled(data, i)).collect()
-}
-
-/// The samples of `--validation`, where there are some.
-fn validation(model: &Model, options: &PackOptions) -> Result<Option<[DataSet; 1]>> {
-    match (&options.precision.validation, &model.shapes[..]) {
-        (None, _) => Ok(None),
-        (Some(path), [(name, dims)]) => {
-            let spec = InputSpec { name: name.clone(), dims: dims.clone(), limits: None };
-            let data = DataSet::open(path, &spec, &options.preprocessing, None);
-            data.map(|data| Some([data]))
-                .map_err(|error| PackError::Calibration { reason: error.to_string() })
-        }
-        (Some(_), _) => {
-            let reason = "--validation is for models of one input; without it the calibration data is used";
-            Err(PackError::Calibration { reason: reason.into() })
-        }
-    }
-}
-
-/// One sample of every input, and its label.
-fn labelled(data: &[DataSet], index: usize) -> Result<mixed::Sample> {
-    let samples = data.iter().map(|data| data.get(index)).collect::<std::result::Result<Vec<_>, _>>();
-    let samples = samples.map_err(|error| PackError::Calibration { reason: error.to_string() })?;
-    let label = samples.first().and_then(|sample| sample.label);
-    Ok((samples.into_iter().map(|sample| sample.values).collect(), label))
-}
-
 /// Places for the buffers of a lowered graph, proved.
 fn placed(model: &Model, lowered: &Lowered) -> Result<MemoryPlan> {
     let plan = memory::plan(lowered).ok_or_else(|| PackError::Quantize {
@@ -500,68 +457,6 @@ fn placed(model: &Model, lowered: &Lowered) -> Result<MemoryPlan> {
     })?;
     memory::check::check(lowered, &plan).map_err(|reason| PackError::SelfTest { reason })?;
     Ok(plan)
-}
-
-/// One data set for each input.
-fn open_data(model: &Model, options: &PackOptions) -> Result<Vec<DataSet>> {
-    let limits = model.graph.inputs.iter().map(|&id| model.graph.value(id).limits);
-    let specs: Vec<InputSpec> = (model.shapes.iter().zip(limits))
-        .map(|((name, dims), limits)| InputSpec { name: name.clone(), dims: dims.clone(), limits })
-        .collect();
-    match (&options.calibration, &specs[..]) {
-        // A golden sample is all that is wanted.
-        (CalibrationSource::None, specs) => {
-            Ok((0..).zip(specs).map(|(i, spec)| DataSet::random(spec, i, 1)).collect())
-        }
-        (CalibrationSource::Random { seed }, specs) => {
-            let samples = options.calibration_limit.min(RANDOM_SAMPLES);
-            Ok((0..).zip(specs).map(|(i, spec)| DataSet::random(spec, seed + i, samples)).collect())
-        }
-        (CalibrationSource::Data(path), [spec]) => {
-            DataSet::open(path, spec, &options.preprocessing, Pick::Spread(options.calibration_limit))
-                .map(|data| vec![data])
-                .map_err(|error| PackError::Calibration { reason: error.to_string() })
-        }
-        // Several inputs: one array of an archive each, under the input's name.
-        (CalibrationSource::Data(path), specs) if path.extension().is_some_and(|e| e == "npz") => {
-            let pick = Pick::Spread(options.calibration_limit);
-            let array = |spec: &InputSpec| {
-                DataSet::open_input(path, spec, &options.preprocessing, pick)
-                    .map_err(|error| PackError::Calibration { reason: error.to_string() })
-            };
-            specs.iter().map(array).collect()
-        }
-        (CalibrationSource::Data(_), specs) => Err(PackError::Calibration {
-            reason: format!(
-                "the model has {} inputs ({}): give an .npz with an array of each name, samples along the first \
-                 axis, or --calibration random for work on latency",
-                specs.len(),
-                specs.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>().join(", ")
-            ),
-        }),
-    }
-}
-
-/// Random samples tell nothing of a model, so that a few are enough.
-const RANDOM_SAMPLES: usize = 8;
-
-fn pixel_source(data: &DataSet, options: &PackOptions) -> Option<PixelSource> {
-    let preprocessing = &options.preprocessing;
-    // Where there are no samples, flags of preprocessing say that there will be images.
-    let none = options.calibration == CalibrationSource::None;
-    let is_pixels = data.is_pixels() || (none && *preprocessing != Preprocessing::default());
-    let layout = ImageLayout::of(&data.input().dims).filter(|_| is_pixels)?;
-    let per_channel = |values: &[f32], default: f32| -> Vec<f32> {
-        let value = |c: usize| values.get(if values.len() > 1 { c } else { 0 }).copied().unwrap_or(default);
-        (0..layout.channels).map(value).collect()
-    };
-    Some(PixelSource {
-        channel_axis: if layout.channels_first { 1 } else { 3 },
-        mean: per_channel(&preprocessing.mean, 0.0),
-        std: per_channel(&preprocessing.std, 1.0),
-        reverse_channels: preprocessing.channels == Channels::Bgr,
-        from_image: serde_json::to_string(preprocessing).unwrap_or_default(),
-    })
 }
 
 fn statistics(graph: &Graph, data: &[DataSet], progress: &mut dyn Progress) -> Result<Statistics> {

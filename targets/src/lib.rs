@@ -49,7 +49,8 @@ pub struct Board {
     pub ram_budget_mib: u32,
     /// The C library of its systems.
     pub libc: Libc,
-    /// The container image that `cross` builds for it in; without it, `cross` does not.
+    /// The container image that `cross` builds for it in, by name and tag among cross's own, or the whole name where
+    /// Cross.toml has another; without it, `cross` does not.
     pub cross_image: Option<String>,
     /// What else to know of it.
     #[serde(default)]
@@ -382,7 +383,7 @@ mod tests {
             let section =
                 sections.get(&board.triple).unwrap_or_else(|| panic!("no [target.{}]", board.triple));
             // Where Cross.toml names none, cross 0.2.5 takes the one that is named for the triple.
-            let default = format!("ghcr.io/cross-rs/{}:0.2.5", board.triple);
+            let default = format!("{}:0.2.5", board.triple);
             let image = section.get("image").map_or(default.as_str(), |image| image.as_str().unwrap());
             assert_eq!(board.cross_image.as_deref(), Some(image), "{}", board.name);
         }
