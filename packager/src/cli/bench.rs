@@ -15,7 +15,7 @@ use super::{Context, Outcome};
 pub(super) struct Args {
     /// The package
     package: PathBuf,
-    /// Where: local, ssh://[user@]host[:port], adb:SERIAL, or qemu:BOARD (which has no times, only
+    /// Where: local, ssh://user@host:port, adb:SERIAL, or qemu:BOARD (which has no times, only
     /// memory)
     #[arg(long, value_name = "DEVICE", default_value = "local")]
     device: String,

@@ -32,7 +32,7 @@ pub(super) struct Args {
     /// Samples, as for `pack --calibration`; with labels, top-1 and top-5 are counted
     #[arg(long, value_name = "DATA")]
     data: PathBuf,
-    /// Where the package runs: local, qemu:BOARD, ssh://[user@]host[:port] or adb:SERIAL
+    /// Where the package runs: local, qemu:BOARD, ssh://user@host:port or adb:SERIAL
     #[arg(long, value_name = "DEVICE", default_value = "local")]
     device: String,
     /// Use at most so many samples

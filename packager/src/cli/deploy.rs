@@ -21,7 +21,7 @@ pub(super) struct Args {
     /// The package
     #[arg(required_unless_present = "rollback")]
     package: Option<PathBuf>,
-    /// Where: ssh://[user@]host[:port], adb:SERIAL, local, or qemu:BOARD (files of this machine)
+    /// Where: ssh://user@host:port, adb:SERIAL, local, or qemu:BOARD (files of this machine)
     #[arg(long, value_name = "DEVICE")]
     device: String,
     /// The file's path on the device

@@ -20,7 +20,7 @@ use super::{Context, Outcome};
                   The agent is brought to the device; nothing else is changed there."
 )]
 pub(super) struct Args {
-    /// Which: local, qemu:BOARD, ssh://[user@]host[:port] or adb:SERIAL
+    /// Which: local, qemu:BOARD, ssh://user@host:port or adb:SERIAL
     #[arg(long, value_name = "DEVICE", default_value = "local")]
     device: String,
     /// The package that is to run there

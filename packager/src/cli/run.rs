@@ -34,7 +34,7 @@ pub(super) struct Args {
     /// Names of the classes, one a line
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// Where: local, qemu:BOARD, ssh://[user@]host[:port] or adb:SERIAL
+    /// Where: local, qemu:BOARD, ssh://user@host:port or adb:SERIAL
     #[arg(long, value_name = "DEVICE", default_value = "local")]
     device: String,
     /// Use at most so many samples

@@ -11,7 +11,7 @@ use super::{Context, Outcome};
 pub(super) struct Args {
     /// The package
     package: PathBuf,
-    /// Where: local, qemu:BOARD, ssh://[user@]host[:port] or adb:SERIAL
+    /// Where: local, qemu:BOARD, ssh://user@host:port or adb:SERIAL
     #[arg(long, value_name = "DEVICE", default_value = "local")]
     device: String,
 }
