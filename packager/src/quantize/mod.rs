@@ -442,7 +442,15 @@ fn wide_values(graph: &Graph) -> Vec<bool> {
         let moved = |i: &usize| {
             matches!(graph.nodes[*i].op, Op::Reshape | Op::Transpose { .. }) && wide[graph.nodes[*i].output.0]
         };
-        let read_wide = readers.iter().all(|i| takes_wide(i) || moved(i));
+        // Element-wise steps of int16 compute in f32 and read what there is: between two of them nothing needs to
+        // be rounded (the square root of a sum of squares would lose what is small).
+        let is_element_wise = |node: &Node| {
+            node.precision.is_int16()
+                && matches!(node.op, Op::Unary(_) | Op::Binary(_))
+                && factor(node).is_none()
+        };
+        let goes_on = |i: &usize| is_element_wise(node) && is_element_wise(&graph.nodes[*i]);
+        let read_wide = readers.iter().all(|i| takes_wide(i) || moved(i) || goes_on(i));
         let is_read = !readers.is_empty() || graph.outputs.contains(&node.output);
         let can_be_made = match node.op {
             // A softmax of int8 is faster than one of f32.
