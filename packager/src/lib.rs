@@ -41,5 +41,7 @@ pub mod quantize;
 mod samples;
 pub mod scratch;
 pub mod strips;
+#[cfg(test)]
+mod testing;
 pub mod unary;
 pub mod warnings;

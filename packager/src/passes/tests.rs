@@ -3,56 +3,16 @@
 use super::*;
 use crate::evaluate::evaluate;
 use crate::graph::*;
+use crate::testing::Build;
 use crate::unary::Unary;
 
-/// A graph under construction, with pseudo-random constants.
-struct Build {
-    graph: Graph,
-    state: u64,
+trait Layers {
+    fn conv(&mut self, input: ValueId, channels: [usize; 2], pads: [usize; 4], dims: &[usize]) -> ValueId;
+    fn batch_norm(&mut self, input: ValueId, channels: usize, dims: &[usize]) -> ValueId;
+    fn check(self, output: ValueId, pass: fn(&mut Graph), expected: &[&str]);
 }
 
-impl Build {
-    fn new(dims: &[usize]) -> (Self, ValueId) {
-        let mut build = Self { graph: Graph::default(), state: 7 };
-        let input = build.graph.add_value("input", dims.to_vec());
-        build.graph.inputs.push(input);
-        (build, input)
-    }
-
-    fn random(&mut self, n: usize) -> Vec<f32> {
-        let mut next = || {
-            self.state =
-                self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (self.state >> 40) as f32 / (1 << 24) as f32 * 2.0 - 1.0
-        };
-        (0..n).map(|_| next()).collect()
-    }
-
-    fn constant(&mut self, dims: &[usize]) -> ValueId {
-        let data = self.random(dims.iter().product());
-        let id = self.graph.add_value("constant", dims.to_vec());
-        self.graph.values[id.0].constant = Some(Tensor::new(dims.to_vec(), data));
-        id
-    }
-
-    fn node(&mut self, op: Op, inputs: &[ValueId], dims: &[usize]) -> ValueId {
-        let name = format!("node{}", self.graph.nodes.len());
-        let output = self.graph.add_value(&name, dims.to_vec());
-        let (inputs, onnx_op) = (inputs.to_vec(), "Test".to_string());
-        let clamp = Clamp::NONE;
-        self.graph.nodes.push(Node {
-            name,
-            onnx_op,
-            op,
-            inputs,
-            output,
-            clamp,
-            precision: Precision::Int8,
-            merged: vec![],
-        });
-        output
-    }
-
+impl Layers for Build {
     fn conv(&mut self, input: ValueId, channels: [usize; 2], pads: [usize; 4], dims: &[usize]) -> ValueId {
         let weights = self.random(channels[0] * channels[1] * 9);
         let bias = self.random(channels[1]);

@@ -4,55 +4,19 @@ use super::remove::{masked, removed};
 use super::units::Stays;
 use super::*;
 use crate::graph::*;
+use crate::testing::{Build, RELU};
 use crate::unary::Unary;
 
 /// The products that make a group of units, and how many these are.
 type Makers = (Vec<usize>, usize);
 
-/// A graph under construction, with pseudo-random constants.
-struct Build {
-    graph: Graph,
-    state: u64,
+trait Layers {
+    fn conv(&mut self, inputs: &[ValueId], channels: usize, groups: usize) -> ValueId;
+    fn fc(&mut self, input: ValueId, outputs: usize) -> ValueId;
+    fn check(self, output: ValueId, remove: usize) -> (Vec<Makers>, Vec<Vec<usize>>);
 }
 
-impl Build {
-    fn new(dims: &[usize]) -> (Self, ValueId) {
-        let mut build = Self { graph: Graph::default(), state: 7 };
-        let input = build.graph.add_value("input", dims.to_vec());
-        build.graph.inputs.push(input);
-        (build, input)
-    }
-
-    fn random(&mut self, n: usize) -> Vec<f32> {
-        let mut next = || {
-            self.state =
-                self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (self.state >> 40) as f32 / (1 << 24) as f32 * 2.0 - 1.0
-        };
-        (0..n).map(|_| next()).collect()
-    }
-
-    fn tensor(&mut self, dims: &[usize]) -> Tensor {
-        let data = self.random(dims.iter().product());
-        Tensor::new(dims.to_vec(), data)
-    }
-
-    fn node(&mut self, op: Op, inputs: &[ValueId], dims: &[usize]) -> ValueId {
-        let name = format!("node{}", self.graph.nodes.len());
-        let output = self.graph.add_value(&name, dims.to_vec());
-        self.graph.nodes.push(Node {
-            name,
-            onnx_op: "Test".into(),
-            op,
-            inputs: inputs.to_vec(),
-            output,
-            clamp: Clamp { min: 0.0, max: f32::INFINITY },
-            precision: Precision::Int8,
-            merged: vec![],
-        });
-        output
-    }
-
+impl Layers for Build {
     /// 3 × 3 with padding, or 1 × 1 where the image is one pixel.
     fn conv(&mut self, inputs: &[ValueId], channels: usize, groups: usize) -> ValueId {
         let mut dims = self.graph.dims(inputs[0]).to_vec();
@@ -62,7 +26,7 @@ impl Build {
         let pads = [side / 2; 4];
         let window = Window { kernel: [side; 2], stride: [1, 1], dilation: [1, 1], pads };
         dims[1] = channels;
-        self.node(Op::Conv(Conv { weights, bias, window, groups }), inputs, &dims)
+        self.clamped(Op::Conv(Conv { weights, bias, window, groups }), inputs, &dims, RELU)
     }
 
     fn fc(&mut self, input: ValueId, outputs: usize) -> ValueId {
@@ -70,7 +34,7 @@ impl Build {
         let k = dims.pop().unwrap();
         dims.push(outputs);
         let (weights, bias) = (self.tensor(&[outputs, k]), self.random(outputs));
-        self.node(Op::FullyConnected(FullyConnected { weights, bias }), &[input], &dims)
+        self.clamped(Op::FullyConnected(FullyConnected { weights, bias }), &[input], &dims, RELU)
     }
 
     /// Removes the first units of every group, and holds the result against zeros in their place. Gives the
@@ -120,7 +84,7 @@ fn what_a_residual_stream_adds_goes_together() {
     // Once as an addition that a product makes, once as a node of its own.
     let x = build.conv(&[inner, x], 8, 1);
     let other = build.conv(&[x], 8, 1);
-    let x = build.node(Op::Binary(BinaryKind::Add), &[x, other], &[1, 8, 6, 6]);
+    let x = build.clamped(Op::Binary(BinaryKind::Add), &[x, other], &[1, 8, 6, 6], RELU);
     let x = build.conv(&[x], 4, 1);
     let (groups, shapes) = build.check(x, 3);
     assert_eq!(groups, [(vec![0, 2, 3], 8), (vec![1], 6)]);
@@ -153,13 +117,13 @@ fn groups_of_a_convolution_stay_alike() {
 fn a_concatenation_is_its_parts_and_may_be_cut_again() {
     let (mut build, input) = Build::new(&[1, 3, 6, 6]);
     let (a, b) = (build.conv(&[input], 6, 1), build.conv(&[input], 4, 1));
-    let x = build.node(Op::Concat { axis: 1 }, &[a, input, b], &[1, 13, 6, 6]);
+    let x = build.clamped(Op::Concat { axis: 1 }, &[a, input, b], &[1, 13, 6, 6], RELU);
     // Channels 1, 3, … 11: some of each part.
     let slice = Op::Slice { starts: vec![0, 1, 0, 0], steps: vec![1, 2, 1, 1] };
     let odd = build.node(slice, &[x], &[1, 6, 6, 6]);
     let some = Op::Take { indices: vec![None, Some([12, 0, 7, 4].into()), None, None] };
     let some = build.node(some, &[x], &[1, 4, 6, 6]);
-    let x = build.node(Op::Concat { axis: 1 }, &[x, odd, some], &[1, 23, 6, 6]);
+    let x = build.clamped(Op::Concat { axis: 1 }, &[x, odd, some], &[1, 23, 6, 6], RELU);
     let x = build.conv(&[x], 4, 1);
     let (groups, shapes) = build.check(x, 2);
     assert_eq!(groups, [(vec![0], 6), (vec![1], 4)]);
@@ -171,7 +135,7 @@ fn a_concatenation_is_its_parts_and_may_be_cut_again() {
 fn a_flattened_image_is_blocks_of_columns() {
     let (mut build, input) = Build::new(&[1, 3, 4, 4]);
     let x = build.conv(&[input], 8, 1);
-    let x = build.node(Op::Reshape, &[x], &[1, 128]);
+    let x = build.clamped(Op::Reshape, &[x], &[1, 128], RELU);
     let x = build.fc(x, 10);
     let x = build.fc(x, 3);
     let (groups, shapes) = build.check(x, 2);
@@ -183,8 +147,8 @@ fn a_flattened_image_is_blocks_of_columns() {
 fn a_flattened_image_of_the_other_order_is_strided_columns() {
     let (mut build, input) = Build::new(&[1, 3, 4, 4]);
     let x = build.conv(&[input], 8, 1);
-    let x = build.node(Op::Transpose { perm: vec![0, 2, 3, 1] }, &[x], &[1, 4, 4, 8]);
-    let x = build.node(Op::Reshape, &[x], &[1, 128]);
+    let x = build.clamped(Op::Transpose { perm: vec![0, 2, 3, 1] }, &[x], &[1, 4, 4, 8], RELU);
+    let x = build.clamped(Op::Reshape, &[x], &[1, 128], RELU);
     let x = build.fc(x, 3);
     let (groups, shapes) = build.check(x, 2);
     assert_eq!(groups, [(vec![0], 8)]);
@@ -195,11 +159,11 @@ fn a_flattened_image_of_the_other_order_is_strided_columns() {
 fn a_squeeze_and_its_product_go_with_the_image() {
     let (mut build, input) = Build::new(&[1, 3, 4, 4]);
     let x = build.conv(&[input], 8, 1);
-    let squeezed = build.node(Op::ReduceMean { first: 2, count: 2 }, &[x], &[1, 8, 1, 1]);
+    let squeezed = build.clamped(Op::ReduceMean { first: 2, count: 2 }, &[x], &[1, 8, 1, 1], RELU);
     let gate = build.conv(&[squeezed], 4, 1);
     let gate = build.conv(&[gate], 8, 1);
-    let gate = build.node(Op::Unary(Unary::Sigmoid), &[gate], &[1, 8, 1, 1]);
-    let x = build.node(Op::Binary(BinaryKind::Mul), &[x, gate], &[1, 8, 4, 4]);
+    let gate = build.clamped(Op::Unary(Unary::Sigmoid), &[gate], &[1, 8, 1, 1], RELU);
+    let x = build.clamped(Op::Binary(BinaryKind::Mul), &[x, gate], &[1, 8, 4, 4], RELU);
     let x = build.conv(&[x], 3, 1);
     let (groups, shapes) = build.check(x, 2);
     assert_eq!(groups, [(vec![0, 3], 8), (vec![2], 4)]);
@@ -215,13 +179,13 @@ fn constants_padding_and_pooling_follow_the_channels() {
     let x = build.conv(&[input], 8, 1);
     let bias = build.graph.add_value("constant", vec![8, 1, 1]);
     build.graph.values[bias.0].constant = Some(build.tensor(&[8, 1, 1]));
-    let x = build.node(Op::Binary(BinaryKind::Add), &[x, bias], &[1, 8, 4, 4]);
+    let x = build.clamped(Op::Binary(BinaryKind::Add), &[x, bias], &[1, 8, 4, 4], RELU);
     let pads = vec![[0, 0], [1, 2], [1, 0], [0, 1]];
-    let x = build.node(Op::Pad { pads, value: 0.5 }, &[x], &[1, 11, 5, 5]);
+    let x = build.clamped(Op::Pad { pads, value: 0.5 }, &[x], &[1, 11, 5, 5], RELU);
     let window = Window { kernel: [2, 2], stride: [1, 1], dilation: [1, 1], pads: [0; 4] };
-    let x = build.node(Op::Pool(PoolKind::Max, window), &[x], &[1, 11, 4, 4]);
+    let x = build.clamped(Op::Pool(PoolKind::Max, window), &[x], &[1, 11, 4, 4], RELU);
     let (scale, shift) = (build.random(11), build.random(11));
-    let x = build.node(Op::ChannelAffine { scale, shift }, &[x], &[1, 11, 4, 4]);
+    let x = build.clamped(Op::ChannelAffine { scale, shift }, &[x], &[1, 11, 4, 4], RELU);
     let x = build.conv(&[x], 3, 1);
     let (groups, shapes) = build.check(x, 3);
     assert_eq!(groups, [(vec![0], 8)]);
@@ -234,16 +198,16 @@ fn heads_of_an_attention_go_as_a_whole() {
     // Four heads of three.
     let mut heads = || {
         let x = build.fc(input, 12);
-        let x = build.node(Op::Reshape, &[x], &[1, 5, 4, 3]);
-        build.node(Op::Transpose { perm: vec![0, 2, 1, 3] }, &[x], &[1, 4, 5, 3])
+        let x = build.clamped(Op::Reshape, &[x], &[1, 5, 4, 3], RELU);
+        build.clamped(Op::Transpose { perm: vec![0, 2, 1, 3] }, &[x], &[1, 4, 5, 3], RELU)
     };
     let (q, k, v) = (heads(), heads(), heads());
-    let k = build.node(Op::Transpose { perm: vec![0, 1, 3, 2] }, &[k], &[1, 4, 3, 5]);
-    let x = build.node(Op::MatMul, &[q, k], &[1, 4, 5, 5]);
-    let x = build.node(Op::Softmax { axis: 3 }, &[x], &[1, 4, 5, 5]);
-    let x = build.node(Op::MatMul, &[x, v], &[1, 4, 5, 3]);
-    let x = build.node(Op::Transpose { perm: vec![0, 2, 1, 3] }, &[x], &[1, 5, 4, 3]);
-    let x = build.node(Op::Reshape, &[x], &[1, 5, 12]);
+    let k = build.clamped(Op::Transpose { perm: vec![0, 1, 3, 2] }, &[k], &[1, 4, 3, 5], RELU);
+    let x = build.clamped(Op::MatMul, &[q, k], &[1, 4, 5, 5], RELU);
+    let x = build.clamped(Op::Softmax { axis: 3 }, &[x], &[1, 4, 5, 5], RELU);
+    let x = build.clamped(Op::MatMul, &[x, v], &[1, 4, 5, 3], RELU);
+    let x = build.clamped(Op::Transpose { perm: vec![0, 2, 1, 3] }, &[x], &[1, 5, 4, 3], RELU);
+    let x = build.clamped(Op::Reshape, &[x], &[1, 5, 12], RELU);
     let x = build.fc(x, 6);
     let (groups, shapes) = build.check(x, 1);
     assert_eq!(groups, [(vec![0, 3, 6], 4)]);
@@ -255,7 +219,7 @@ fn what_is_normalized_together_stays_and_says_why() {
     let (mut build, input) = Build::new(&[1, 5, 6]);
     let x = build.fc(input, 8);
     let norm = LayerNorm { axis: 2, gamma: vec![1.0; 8], beta: vec![0.0; 8], epsilon: 1e-5 };
-    let x = build.node(Op::LayerNorm(norm), &[x], &[1, 5, 8]);
+    let x = build.clamped(Op::LayerNorm(norm), &[x], &[1, 5, 8], RELU);
     let x = build.fc(x, 4);
     build.graph.outputs.push(x);
     let (groups, stay) = Units::of(&build.graph).groups(&build.graph);
@@ -269,7 +233,7 @@ fn a_part_that_would_be_empty_keeps_one_channel() {
     let x = build.conv(&[input], 8, 1);
     let slice = Op::Slice { starts: vec![0, 6, 0, 0], steps: vec![1; 4] };
     let part = build.node(slice, &[x], &[1, 2, 4, 4]);
-    let x = build.node(Op::Concat { axis: 1 }, &[part, x], &[1, 10, 4, 4]);
+    let x = build.clamped(Op::Concat { axis: 1 }, &[part, x], &[1, 10, 4, 4], RELU);
     let x = build.conv(&[x], 3, 1);
     let (_, shapes) = build.check(x, 8);
     assert_eq!((shapes[0][1], shapes[1][1]), (1, 1));
@@ -280,7 +244,7 @@ fn small() -> (Graph, Vec<Vec<f32>>) {
     let (mut build, input) = Build::new(&[1, 3, 6, 6]);
     let x = build.conv(&[input], 16, 1);
     let x = build.conv(&[x], 16, 1);
-    let x = build.node(Op::ReduceMean { first: 2, count: 2 }, &[x], &[1, 16]);
+    let x = build.clamped(Op::ReduceMean { first: 2, count: 2 }, &[x], &[1, 16], RELU);
     let x = build.fc(x, 4);
     build.graph.nodes[3].clamp = Clamp::NONE;
     build.graph.outputs.push(x);

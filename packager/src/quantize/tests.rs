@@ -10,38 +10,16 @@ use crate::calibrate::calibrate;
 use crate::error::PackError;
 use crate::evaluate::evaluate;
 use crate::graph::{Conv, FullyConnected, Tensor, Window};
+use crate::testing::{Build, RELU, Random};
 use crate::unary::Unary;
 use crate::{emit, lower, memory};
 
-/// Pseudo-random numbers in [-1, 1).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> f32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
-
-    fn take(&mut self, n: usize) -> Vec<f32> {
-        (0..n).map(|_| self.next()).collect()
-    }
+trait Layers {
+    fn conv(&mut self, input: ValueId, outputs: usize, kernel: usize, groups: usize, clamp: Clamp)
+    -> ValueId;
 }
 
-struct Build {
-    graph: Graph,
-    random: Random,
-}
-
-impl Build {
-    fn node(&mut self, op: Op, inputs: &[ValueId], dims: &[usize], clamp: Clamp) -> ValueId {
-        let name = format!("node{}", self.graph.nodes.len());
-        let output = self.graph.add_value(&name, dims.to_vec());
-        let (inputs, onnx_op, precision) = (inputs.to_vec(), "Test".into(), Precision::Int8);
-        let merged = vec![];
-        self.graph.nodes.push(Node { name, onnx_op, op, inputs, output, clamp, precision, merged });
-        output
-    }
-
+impl Layers for Build {
     /// A convolution whose output channels are of very different sizes.
     fn conv(
         &mut self,
@@ -60,27 +38,23 @@ impl Build {
         let weights = Tensor::new(vec![outputs, c / groups, kernel, kernel], weights);
         let pad = kernel / 2;
         let window = Window { kernel: [kernel; 2], stride: [1; 2], dilation: [1; 2], pads: [pad; 4] };
-        self.node(Op::Conv(Conv { weights, bias, window, groups }), &[input], &[n, outputs, h, w], clamp)
+        self.clamped(Op::Conv(Conv { weights, bias, window, groups }), &[input], &[n, outputs, h, w], clamp)
     }
 }
 
-const RELU: Clamp = Clamp { min: 0.0, max: f32::INFINITY };
-
 /// `conv, relu -> depthwise -> (conv +) -> mean -> fully connected`, on 8 × 8 images of 3 channels.
 fn network() -> Graph {
-    let mut build = Build { graph: Graph::default(), random: Random(3) };
-    let input = build.graph.add_value("input", vec![1, 3, 8, 8]);
-    build.graph.inputs.push(input);
+    let (mut build, input) = Build::seeded(&[1, 3, 8, 8], 3);
     let first = build.conv(input, 6, 3, 1, RELU);
     let second = build.conv(first, 6, 3, 6, Clamp::NONE);
     let third = build.conv(second, 6, 1, 1, Clamp::NONE);
-    let sum = build.node(Op::Binary(BinaryKind::Add), &[second, third], &[1, 6, 8, 8], RELU);
-    let mean = build.node(Op::ReduceMean { first: 2, count: 2 }, &[sum], &[1, 6, 1, 1], Clamp::NONE);
-    let flat = build.node(Op::Reshape, &[mean], &[1, 6], Clamp::NONE);
+    let sum = build.clamped(Op::Binary(BinaryKind::Add), &[second, third], &[1, 6, 8, 8], RELU);
+    let mean = build.clamped(Op::ReduceMean { first: 2, count: 2 }, &[sum], &[1, 6, 1, 1], Clamp::NONE);
+    let flat = build.clamped(Op::Reshape, &[mean], &[1, 6], Clamp::NONE);
     let weights = Tensor::new(vec![4, 6], build.random.take(24));
     let bias = build.random.take(4);
     let fc = Op::FullyConnected(FullyConnected { weights, bias });
-    let output = build.node(fc, &[flat], &[1, 4], Clamp::NONE);
+    let output = build.clamped(fc, &[flat], &[1, 4], Clamp::NONE);
     build.graph.outputs.push(output);
     build.graph
 }
@@ -158,9 +132,7 @@ fn simulation_is_the_int8_network() {
 /// `conv -> (function) -> conv`, on images of 3 channels, with channels of these sizes between them, of which the
 /// first is below zero where it is none.
 fn extremes(sizes: [f32; 6], function: Option<Unary>) -> Graph {
-    let mut build = Build { graph: Graph::default(), random: Random(7) };
-    let input = build.graph.add_value("input", vec![1, 3, 8, 8]);
-    build.graph.inputs.push(input);
+    let (mut build, input) = Build::seeded(&[1, 3, 8, 8], 7);
     let mut last = build.conv(input, 6, 3, 1, RELU);
     let Op::Conv(conv) = &mut build.graph.nodes[0].op else { panic!("no convolution") };
     let size = |channel: usize| sizes[channel];
@@ -168,7 +140,7 @@ fn extremes(sizes: [f32; 6], function: Option<Unary>) -> Graph {
     conv.weights = Tensor::new(vec![6, 3, 3, 3], weights);
     conv.bias = (0..6).map(|c| if size(c) == 0.0 { -1.0 } else { 0.1 * size(c) }).collect();
     if let Some(function) = function {
-        last = build.node(Op::Unary(function), &[last], &[1, 6, 8, 8], Clamp::NONE);
+        last = build.clamped(Op::Unary(function), &[last], &[1, 6, 8, 8], Clamp::NONE);
     }
     let output = build.conv(last, 4, 1, 1, Clamp::NONE);
     let Some(Op::Conv(conv)) = build.graph.nodes.last_mut().map(|node| &mut node.op) else { panic!("none") };
