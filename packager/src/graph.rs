@@ -9,7 +9,7 @@ use std::sync::Arc;
 use edgepack_engine::format::plan::ElemType;
 
 use crate::islands::Island;
-use crate::quantize::Quant;
+use crate::quant::Quant;
 use crate::unary::Unary;
 
 /// An index into [`Graph::values`].

@@ -14,7 +14,7 @@ use edgepack_engine::islands::{self, nnef};
 use tract_nnef::internal::*;
 use tract_onnx::pb::{self, tensor_proto::DataType};
 
-use crate::import::root_cause;
+use crate::guard::{self, root_cause};
 
 /// Which parts of a model become islands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -281,7 +281,7 @@ fn written(
 
 /// tract's panics become errors.
 fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    crate::import::guarded(work).unwrap_or_else(|panic| Err(format!("tract broke off: {panic}")))
+    guard::guarded(work).unwrap_or_else(|panic| Err(format!("tract broke off: {panic}")))
 }
 
 /// A tensor of tract's as an initializer; `None` of types that ONNX has not.

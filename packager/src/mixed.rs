@@ -21,7 +21,8 @@ use crate::error::{PackError, Result};
 use crate::evaluate::evaluate;
 use crate::graph::{Graph, Op, Precision, ValueId};
 use crate::precision::{has_f32_steps, nearest_precision};
-use crate::quantize::{Quant, QuantizedWeights, Residual, Scheme, moves_values};
+use crate::quant::Quant;
+use crate::quantize::{QuantizedWeights, Residual, Scheme, moves_values};
 
 /// What the outputs must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

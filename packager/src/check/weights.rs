@@ -8,7 +8,8 @@
 
 use super::{Finding, Severity};
 use crate::graph::{Graph, Op};
-use crate::quantize::{Quant, quantize_weights};
+use crate::quant::Quant;
+use crate::quantize::quantize_weights;
 
 /// A layer whose weights have less than this is told of. Normally distributed weights have about 40 dB.
 const LEAST_DB: f64 = 32.0;

@@ -9,9 +9,9 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::DimLike;
 use tract_onnx::tract_hir::infer::{Factoid, InferenceFact, InferenceModel, InferenceModelExt};
 
-use super::guard::guarded;
 use crate::error::{PackError, Result};
 use crate::graph;
+use crate::guard::guarded;
 use crate::islands::{elem_type, onnx_type};
 
 /// Operations that tract knows in part or not at all: it takes them for unknown ones, and learns the shapes

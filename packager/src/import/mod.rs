@@ -4,12 +4,12 @@
 //! of the same file gives every shape, and every value that is known before the model runs.
 
 mod attributes;
+mod axes;
 mod context;
 mod convolution;
 mod einsum;
 mod facts;
 mod grid;
-mod guard;
 mod indices;
 mod islands;
 mod legacy;
@@ -41,13 +41,13 @@ use tract_onnx::pb;
 use crate::error::{PackError, Result};
 use crate::evaluate::evaluate_op;
 use crate::graph::{Clamp, Graph, Node, Op, Precision, Tensor, ValueId};
+use crate::guard::root_cause;
 use crate::islands::Islands;
 use crate::lower::take;
 use crate::unary::Unary;
 use context::Context;
 use facts::Facts;
 pub(crate) use facts::{batch_of_one, bind_input, real_inputs};
-pub(crate) use guard::guarded;
 pub(crate) use islands::survey_with_islands;
 use islands::{Item, Sorted};
 pub use onnx_nodes::{Became, OnnxNode};
@@ -173,7 +173,7 @@ fn pass_over(
     };
     let graph = proto.graph.as_ref().unwrap_or(file.graph());
     let shapes = facts::bind_shapes(graph, shapes, sorted.is_some())?;
-    guard::check_axes(graph)?;
+    axes::check_axes(graph)?;
     let sorted = sorted.map(|(mut sorted, islands)| {
         if sorted.why.len() != graph.node.len() {
             sorted = Sorted::new(islands, graph.node.len());
@@ -232,11 +232,6 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<pb::ModelProto> {
         Some(graph) if graph.output.is_empty() => Err(not_onnx("its graph has no outputs".into())),
         Some(_) => Ok(proto),
     }
-}
-
-/// The innermost message of a chain of errors: what happened, without the way there.
-pub(crate) fn root_cause(error: &tract_onnx::prelude::TractError) -> String {
-    error.chain().last().map_or_else(|| error.to_string(), |cause| cause.to_string())
 }
 
 fn opset(proto: &pb::ModelProto) -> i64 {

@@ -4,7 +4,7 @@ use super::Importer;
 use super::context::Context;
 use crate::error::Result;
 use crate::graph::{Tensor, Value, ValueId};
-use crate::quantize::Quant;
+use crate::quant::Quant;
 
 impl Importer {
     /// The value with this name; constants become values when they are first read.

@@ -13,7 +13,8 @@ use super::{Lowering, Stored};
 use crate::error::{PackError, Result};
 use crate::evaluate::broadcast_strides;
 use crate::graph::{BinaryKind, Clamp, Node, Op, Precision, ValueId};
-use crate::quantize::{FLOAT_INPUT, Quant, Quant16, Repr, product_constants};
+use crate::quant::Quant;
+use crate::quantize::{FLOAT_INPUT, Quant16, Repr, product_constants};
 use crate::unary::Unary;
 
 impl Lowering<'_> {

@@ -7,7 +7,7 @@ use super::{LoweredInput, LoweredOutput, Lowering};
 use crate::error::Result;
 use crate::evaluate::strides;
 use crate::graph::{Op, ValueId};
-use crate::quantize::Quant;
+use crate::quant::Quant;
 
 /// How raw u8 pixels become an input: `value = (pixel - mean[c]) / std[c]`.
 #[derive(Clone, Debug, PartialEq)]

@@ -21,7 +21,8 @@ use edgepack_format::plan::{self, Span};
 
 use crate::error::{PackError, Result};
 use crate::graph::{Graph, Node, ValueId};
-use crate::quantize::{Quant, Quant16, Repr, Scheme};
+use crate::quant::Quant;
+use crate::quantize::{Quant16, Repr, Scheme};
 pub use io::PixelSource;
 use layout::Order;
 pub use products::scratch_bytes;

@@ -8,7 +8,8 @@ use crate::error::Result;
 use crate::evaluate::broadcast_strides;
 use crate::graph::{BinaryKind, Node, Op, PoolKind, Precision, ValueId, Window, as_nchw};
 use crate::memory::{Access, arena_spans};
-use crate::quantize::{Quant, Repr, factor, quant_of_constant, rescaled};
+use crate::quant::Quant;
+use crate::quantize::{Repr, factor, quant_of_constant, rescaled};
 use crate::unary::Unary;
 
 /// One operand of a node of two.

@@ -9,7 +9,7 @@ use crate::evaluate::{Strided, evaluate};
 use crate::graph::{Graph, Node};
 use crate::lower::{Lowered, StepResult};
 use crate::memory::MemoryPlan;
-use crate::quantize::Quant;
+use crate::quant::Quant;
 
 /// The ratio of signal to noise at the output of a node, in dB: `10 * log10(sum x² / sum (x - y)²)` over
 /// some samples, with x in FP32.

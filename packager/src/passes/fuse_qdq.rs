@@ -6,7 +6,8 @@
 
 use super::fuse_activation;
 use crate::graph::{Clamp, Graph, Node, Op, ValueId};
-use crate::quantize::{Quant, keeps_values};
+use crate::quant::Quant;
+use crate::quantize::keeps_values;
 use crate::unary::Unary;
 
 pub(super) fn fuse_qdq(graph: &mut Graph) {

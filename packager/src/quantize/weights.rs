@@ -1,7 +1,7 @@
 //! Weights and biases of a product.
 
-use super::Quant;
 use crate::graph::{Node, Op, Tensor};
+use crate::quant::Quant;
 
 /// The constants of a product over int8.
 #[derive(Clone, Debug, PartialEq)]

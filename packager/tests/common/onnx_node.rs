@@ -19,7 +19,7 @@ use edgepack_packager::import::{import, nodes};
 use edgepack_packager::pack::{CalibrationSource, PackOptions, pack};
 use edgepack_packager::passes;
 use edgepack_packager::precision::PrecisionOptions;
-use edgepack_packager::quantize::Quant;
+use edgepack_packager::quant::Quant;
 use prost::Message as _;
 use tract_onnx::pb::{self, tensor_proto::DataType};
 

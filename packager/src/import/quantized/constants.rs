@@ -87,7 +87,7 @@ impl<'a> Constants<'a> {
     fn load(&self, tensor: &pb::TensorProto) -> Result<Tensor, String> {
         let provider = tract_onnx::onnx().provider;
         tract_onnx::tensor::load_tensor(&*provider, tensor, self.directory)
-            .map_err(|error| format!("which cannot be read: {}", super::super::root_cause(&error)))
+            .map_err(|error| format!("which cannot be read: {}", crate::guard::root_cause(&error)))
     }
 
     /// The numbers of a constant of a floating-point type.

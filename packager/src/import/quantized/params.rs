@@ -1,7 +1,7 @@
 //! Scales and zero points as a file gives them.
 
 use crate::graph::{GivenScales, Tensor};
-use crate::quantize::Quant;
+use crate::quant::Quant;
 
 /// `real = (q - zero_point) * scale`, for a whole tensor or for each index along an axis.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,38 +1,16 @@
-//! Panics and endless loops inside tract, which models that contradict themselves can cause, become errors.
+//! Panics inside tract, which models that contradict themselves can cause, become errors, and its errors one line.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
-use tract_onnx::pb;
-
-use super::node_name;
-use crate::error::{PackError, Result};
-
-/// No tensor has so many dimensions.
-const MOST_AXES: u64 = 1000;
-
-/// Refuses axes that no tensor has: tract counts up to zero from negative ones, a rank at a time.
-pub(super) fn check_axes(graph: &pb::GraphProto) -> Result<()> {
-    for node in &graph.node {
-        for attribute in
-            node.attribute.iter().filter(|attribute| ["axis", "axes"].contains(&&*attribute.name))
-        {
-            let mut axes = std::iter::once(attribute.i).chain(attribute.ints.iter().copied());
-            if let Some(axis) = axes.find(|axis| axis.unsigned_abs() > MOST_AXES) {
-                return Err(PackError::Invalid {
-                    node: node_name(node),
-                    op: node.op_type.clone(),
-                    reason: format!("its {} {axis} is none of any tensor", attribute.name),
-                });
-            }
-        }
-    }
-    Ok(())
-}
-
 thread_local! {
     static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The innermost message of a chain of errors: what happened, without the way there.
+pub(crate) fn root_cause(error: &tract_onnx::prelude::TractError) -> String {
+    error.chain().last().map_or_else(|| error.to_string(), |cause| cause.to_string())
 }
 
 /// Runs `work`; where it panics, gives the panic's message and prints nothing.
