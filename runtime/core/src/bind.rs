@@ -22,7 +22,9 @@ use crate::int16::Int16Op;
 use crate::integers::Integers;
 use crate::island::{BoundIsland, Islands};
 use crate::recurrent_f32::RecurrentF32;
-use crate::{conv_row, conv_shape, mat_mul_shape, product_shape, recurrent_shape};
+use crate::shapes::{
+    conv_row, conv_shape, mat_mul_shape, pool_args, product_shape, range, recurrent_shape, sizes,
+};
 
 const _: () = assert!(COPY_RANK == plan::MAX_RANK);
 
@@ -257,14 +259,6 @@ pub(crate) struct Binder<'p, 'm> {
     packed: &'m mut [u8],
     used: usize,
     islands: Option<&'p dyn Islands>,
-}
-
-pub(crate) fn range(range: &plan::Range) -> OutputRange {
-    OutputRange { zero_point: range.zero_point as i32, min: range.min as i32, max: range.max as i32 }
-}
-
-fn sizes<const N: usize>(values: [u32; N]) -> [usize; N] {
-    values.map(|value| value as usize)
 }
 
 impl<'p> Binder<'p, '_> {
@@ -521,29 +515,5 @@ impl<'p> Binder<'p, '_> {
                 BoundWeights::Packed(self.used - bytes, bytes)
             }
         })
-    }
-}
-
-/// The geometry of a pooling step, for the kernels.
-pub(crate) fn pool_args<O>(op: O, window: &plan::Window, pad_after: [u32; 2]) -> PoolArgs<O> {
-    let [batch, in_h, in_w, channels] = sizes(window.input_dims);
-    let [_, out_h, out_w, _] = sizes(window.output_dims);
-    let ([top, left], [bottom, right]) = (sizes(window.pad), sizes(pad_after));
-    PoolArgs {
-        op,
-        batch,
-        in_h,
-        in_w,
-        channels,
-        out_h,
-        out_w,
-        kernel_h: window.kernel[0] as usize,
-        kernel_w: window.kernel[1] as usize,
-        stride_h: window.stride[0] as usize,
-        stride_w: window.stride[1] as usize,
-        dilation_h: window.dilation[0] as usize,
-        dilation_w: window.dilation[1] as usize,
-        pad_h: [top, bottom],
-        pad_w: [left, right],
     }
 }

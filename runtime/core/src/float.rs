@@ -9,17 +9,16 @@ use edgepack_kernels::conv::matmul::MatMulShape;
 use edgepack_kernels::float::elementwise::{ElementwiseArgs, OPERANDS, Sink, Source};
 use edgepack_kernels::float::product::{ConvArgs, MatMulArgs};
 use edgepack_kernels::float::quantize::RescaleArgs;
-use edgepack_kernels::float::reduce::{LayerNormArgs, PoolArgs, PoolOp};
+use edgepack_kernels::float::reduce::{LayerNormArgs, PoolArgs};
 use edgepack_kernels::float::weights::{self, Weights};
 use edgepack_kernels::float::{self, BoundVariant};
 use edgepack_kernels::isa::IsaSet;
 use edgepack_kernels::recurrent;
 use edgepack_kernels::requantize::OutputRange;
 
-use crate::bind::{pool_args, range};
+use crate::arena::bounds;
 use crate::parallel::{Parallel, Team};
-use crate::run::bounds;
-use crate::{conv_shape, mat_mul_shape};
+use crate::shapes::{conv_shape, mat_mul_shape, pool_f32_args, range};
 
 const _: () = assert!(OPERANDS == plan::F32_OPERANDS);
 const _: () = assert!(float::product::PANEL == plan::F32_PANEL as usize);
@@ -167,16 +166,6 @@ pub(crate) fn weights_of<'p>(
     }
 }
 
-pub(crate) fn pool_f32_args(pool: &plan::PoolF32) -> PoolArgs {
-    let op = match pool.op {
-        plan::PoolF32Op::Max => PoolOp::Max,
-        plan::PoolF32Op::Min => PoolOp::Min,
-        plan::PoolF32Op::Sum => PoolOp::Sum,
-        plan::PoolF32Op::Average { count_include_pad } => PoolOp::Average { count_include_pad },
-    };
-    pool_args(op, &pool.window, pool.pad_after)
-}
-
 /// Runs a step; `None` where its spans do not fit the arena, which validation has excluded.
 pub(crate) fn run(
     op: &FloatOp<'_>,
@@ -189,7 +178,7 @@ pub(crate) fn run(
         FloatOp::Elementwise(ref op) => run_elementwise(op, kernels, arena, team)?,
         FloatOp::Conv { shape, input, output, weights, bias, bounds } => {
             let ([input, _], output, scratch) =
-                crate::run::apart_with_scratch(arena, [input; 2], output, scratch)?;
+                crate::arena::apart_with_scratch(arena, [input; 2], output, scratch)?;
             let (input, output) = (try_cast_slice(input).ok()?, try_cast_slice_mut(output).ok()?);
             let scratch = floats(scratch)?;
             let macs_of_panel = shape.macs() / weights::panels(&shape) as u64;
@@ -206,7 +195,7 @@ pub(crate) fn run(
         }
         FloatOp::MatMul { shape, lhs, rhs, output } => {
             let (reads, [output, scratch]) =
-                crate::run::apart_from_two(arena, [lhs, rhs], [output, scratch])?;
+                crate::arena::apart_from_two(arena, [lhs, rhs], [output, scratch])?;
             let [lhs, rhs] = reads.map(|bytes| try_cast_slice(bytes).ok());
             kernels.mat_mul(&mut MatMulArgs {
                 shape,
@@ -248,7 +237,7 @@ pub(crate) fn floats(scratch: &mut [u8]) -> Option<&mut [f32]> {
 }
 
 fn pair(arena: &mut [u8], read: Span, write: Span) -> Option<(&[f32], &mut [f32])> {
-    let (read, write) = crate::run::pair(arena, read, write)?;
+    let (read, write) = crate::arena::pair(arena, read, write)?;
     Some((try_cast_slice(read).ok()?, try_cast_slice_mut(write).ok()?))
 }
 

@@ -8,9 +8,9 @@ use edgepack_kernels::int16::{self, BoundVariant, ConvArgs, Weights};
 use edgepack_kernels::isa::{IsaSet, IsaToken};
 use edgepack_kernels::requantize::OutputRange;
 
-use crate::conv_shape;
-use crate::float::{pool_f32_args, shared};
+use crate::float::shared;
 use crate::parallel::{Parallel, Team};
+use crate::shapes::{conv_shape, pool_f32_args};
 
 const _: () = assert!(int16::PANEL == plan::I16_PANEL as usize);
 
@@ -80,7 +80,7 @@ pub(crate) fn run(op: &Int16Op<'_>, arena: &mut [u8], team: &mut Team<'_, impl P
     match *op {
         Int16Op::Conv(ref conv) => {
             let added = conv.residual.map_or(conv.input, |residual| residual.span);
-            let ([input, added], output) = crate::run::apart(arena, [conv.input, added], conv.output)?;
+            let ([input, added], output) = crate::arena::apart(arena, [conv.input, added], conv.output)?;
             let added = try_cast_slice(added).ok()?;
             let shape = conv.shape;
             let args = ConvArgs {
@@ -95,7 +95,7 @@ pub(crate) fn run(op: &Int16Op<'_>, arena: &mut [u8], team: &mut Team<'_, impl P
             shared(team, work, pixels, conv.stored, output, |part, sink| conv.kernel.conv(&args, part, sink))
         }
         Int16Op::Pool { ref args, result, input, output } => {
-            let (input, output) = crate::run::pair(arena, input, output)?;
+            let (input, output) = crate::arena::pair(arena, input, output)?;
             pool_s16(args, result, try_cast_slice(input).ok()?, try_cast_slice_mut(output).ok()?);
             Some(())
         }

@@ -5,9 +5,9 @@ use edgepack_format::Package;
 use edgepack_format::plan::{ElemType, Input, Op, Operand, Span};
 use edgepack_kernels::integers::{Integer, TopKArgs, Values, from_f32, gather, scatter, to_f32, top_k};
 
+use crate::arena::{apart, pair};
 use crate::error::RunError;
 use crate::io::InputData;
-use crate::run::{apart, pair};
 
 /// The type of integers, if it is one of those.
 pub(crate) fn integer(dtype: ElemType) -> Option<Integer> {

@@ -5,9 +5,10 @@ use edgepack_format::plan::{self, ElemType};
 use edgepack_kernels::input::{InputArgs, copy_f32, lookup_u8_f32, quantize_f32, quantize_u8};
 use edgepack_kernels::requantize::OutputRange;
 
+use crate::arena::bounds;
 use crate::error::RunError;
 use crate::integers;
-use crate::run::{Program, bounds};
+use crate::run::Program;
 
 /// One input of the model, in one of the forms that a package takes.
 #[derive(Clone, Copy, Debug, PartialEq)]

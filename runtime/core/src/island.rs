@@ -21,7 +21,7 @@ impl BoundIsland<'_> {
     #[inline(never)]
     pub fn run(&self, arena: &mut [u8]) -> Option<()> {
         let Island { section, input, output, .. } = self.island;
-        let (input, output) = crate::run::pair(arena, input, output)?;
+        let (input, output) = crate::arena::pair(arena, input, output)?;
         self.islands.run(section, input, output).then_some(())
     }
 }

@@ -17,6 +17,7 @@ extern crate std;
 #[cfg(not(target_endian = "little"))]
 compile_error!("packages are little-endian and used in place: big-endian processors are not supported");
 
+mod arena;
 mod bind;
 mod error;
 mod float;
@@ -27,6 +28,7 @@ mod island;
 mod parallel;
 mod recurrent_f32;
 mod run;
+mod shapes;
 
 pub use bind::{BoundStep, Requirements, bind, bind_with_islands, requirements};
 pub use edgepack_format as format;
@@ -37,83 +39,13 @@ pub use island::Islands;
 pub use parallel::{MAX_THREADS, Parallel, Team};
 pub use recurrent_f32::{recurrent_f32_scratch_bytes, recurrent_f32_shape};
 pub use run::{Observer, Program};
+pub use shapes::{conv_row, conv_shape, mat_mul_shape, product_shape, recurrent_shape};
 
 use edgepack_format::plan;
-use edgepack_kernels::conv::matmul::{self, MatMulShape};
-use edgepack_kernels::conv::{self, ConvShape, Row};
+use edgepack_kernels::conv::matmul;
 use edgepack_kernels::isa::IsaSet;
-use edgepack_kernels::recurrent::{self, RecurrentShape};
+use edgepack_kernels::recurrent;
 use edgepack_kernels::variants;
-
-/// The geometry of a convolution step, for the kernels.
-pub fn conv_shape(window: &plan::Window, groups: u32) -> ConvShape {
-    let [batch, in_h, in_w, in_channels] = window.input_dims.map(|dim| dim as usize);
-    let [_, out_h, out_w, out_channels] = window.output_dims.map(|dim| dim as usize);
-    ConvShape {
-        batch,
-        in_h,
-        in_w,
-        in_channels,
-        out_h,
-        out_w,
-        out_channels,
-        kernel_h: window.kernel[0] as usize,
-        kernel_w: window.kernel[1] as usize,
-        stride_h: window.stride[0] as usize,
-        stride_w: window.stride[1] as usize,
-        dilation_h: window.dilation[0] as usize,
-        dilation_w: window.dilation[1] as usize,
-        pad_top: window.pad[0] as usize,
-        pad_left: window.pad[1] as usize,
-        groups: groups as usize,
-    }
-}
-
-/// The geometry of a recurrent step, for the kernels.
-pub fn recurrent_shape(op: &plan::Recurrent) -> RecurrentShape {
-    RecurrentShape {
-        cell: match op.cell {
-            plan::Cell::Lstm => recurrent::Cell::Lstm,
-            plan::Cell::Gru => recurrent::Cell::Gru,
-        },
-        steps: op.steps as usize,
-        batch: op.batch as usize,
-        hidden: op.hidden as usize,
-        reverse: op.reverse,
-    }
-}
-
-/// The product with constant int8 weights that a step makes, if it is of such a kind.
-pub fn product_shape(op: &plan::Op) -> Option<ConvShape> {
-    match op {
-        plan::Op::Conv(conv) => Some(conv_shape(&conv.window, conv.groups)),
-        plan::Op::Recurrent(op) => Some(recurrent_shape(op).conv()),
-        plan::Op::RecurrentF32(op) => match op.product {
-            plan::RecurrentProduct::Dynamic { .. } => Some(recurrent_f32_shape(op).conv()),
-            plan::RecurrentProduct::F32(_) => None,
-        },
-        _ => None,
-    }
-}
-
-/// The row that a processor with these extensions runs a convolution with, in so many bytes of scratch memory.
-pub fn conv_row(conv: &plan::Conv, scratch_bytes: u32, isa: IsaSet) -> &'static Row {
-    conv::select_within(&conv_shape(&conv.window, conv.groups), isa, scratch_bytes as usize)
-}
-
-/// The sizes and strides of a product of two tensors, for the kernels.
-pub fn mat_mul_shape(product: &plan::MatMulGeometry) -> MatMulShape {
-    let [m, k, n] = product.sizes.map(|size| size as usize);
-    MatMulShape {
-        batch: product.batch.map(|size| size as usize),
-        m,
-        k,
-        n,
-        lhs_strides: product.lhs_strides.map(|stride| stride as usize),
-        rhs_strides: product.rhs_strides.map(|stride| stride as usize),
-        output_strides: product.output_strides.map(|stride| stride as usize),
-    }
-}
 
 /// The kernel of a step with so many bytes of scratch memory, on a processor with these extensions. Pure: a
 /// workstation can ask for a board.

@@ -8,10 +8,10 @@ use edgepack_kernels::float::recurrent::{Product, RecurrentArgs, recurrent};
 use edgepack_kernels::float::weights::{Weights, scratch_elems};
 use edgepack_kernels::recurrent::{BoundGates, Cell, RecurrentShape};
 
+use crate::arena::bounds;
 use crate::bind::{Binder, BoundWeights};
 use crate::error::BindError;
 use crate::float::{floats, weights_of};
-use crate::run::bounds;
 
 /// The geometry of a step, for the kernels.
 pub fn recurrent_f32_shape(op: &plan::RecurrentF32) -> RecurrentShape {
