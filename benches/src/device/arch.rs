@@ -66,7 +66,10 @@ impl Arch {
         let variable = self.board.agent_variable();
         let named = given.or_else(|| std::env::var_os(&variable).map(PathBuf::from));
         let path = named.unwrap_or_else(|| self.board.agent_path());
-        let build = format!("build it with\n  {}\nor set {variable} to its path", self.board.agent_command());
+        let build = format!(
+            "build it in a clone of edgepack with\n  edgepack build --target {}\nor set {variable} to its path",
+            self.board.name
+        );
         if !path.is_file() {
             return Err(format!("no agent at {}; {build}", path.display()));
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use edgepack_engine::kernels::isa::IsaSet;
-use edgepack_targets::Board;
+use edgepack_targets::{Board, LibcFamily};
 use serde::Serialize;
 
 use super::{Connection, DeviceFacts, Reached};
@@ -162,6 +162,8 @@ fn findings(facts: &DeviceFacts, needs: &Needs) -> Vec<Finding> {
                 "see whether it is another board; what is packed for its own may run faster".into(),
             );
         }
+        add_board_memory(board, facts, &mut add);
+        add_board_libc(board, facts, &mut add);
     }
     if let (Some(isa), Some(processor), None) = (&facts.isa, &facts.processor_isa, &needs.board)
         && !set(isa).contains(set(processor))
@@ -227,6 +229,40 @@ fn findings(facts: &DeviceFacts, needs: &Needs) -> Vec<Finding> {
     found
 }
 
+/// What a board has of its memory at least, in eighths: firmware, a graphics processor and the kernel take some
+/// before Linux counts, up to a fifth of the smaller Raspberry Pis'.
+const MEMORY_EIGHTHS: u64 = 6;
+
+/// Whether the device has the memory that its description says, by which packages were planned.
+fn add_board_memory(board: &Board, facts: &DeviceFacts, add: &mut impl FnMut(Severity, String, String)) {
+    let promised_kib = u64::from(board.ram_mib) * 1024;
+    if let Some(kib) = facts.memory_total_kib.filter(|&kib| kib < promised_kib / 8 * MEMORY_EIGHTHS) {
+        add(
+            Severity::Warning,
+            format!("the device has {} MiB of memory, {} has {}", kib / 1024, board.name, board.ram_mib),
+            "describe it in a .toml of its own (edgepack targets --new) and pack for that".into(),
+        );
+    }
+}
+
+/// Whether programs that are linked to the board's C library start there. The agent has its own inside.
+fn add_board_libc(board: &Board, facts: &DeviceFacts, add: &mut impl FnMut(Severity, String, String)) {
+    let version =
+        |text: &str| -> Option<Vec<u32>> { text.split('.').map(|part| part.parse().ok()).collect() };
+    let LibcFamily::Glibc = board.libc.family else { return };
+    let (Some(oldest), Some(libc)) = (&board.libc.oldest, &facts.libc) else { return };
+    // `glibc 2.31`, or `ldd (Debian GLIBC 2.31-13) 2.31`; other C libraries have a path here.
+    let there = libc.split_whitespace().next_back().and_then(version);
+    if there.is_none_or(|there| version(oldest).is_some_and(|oldest| there < oldest)) {
+        add(
+            Severity::Warning,
+            format!("the device has {libc}, {} has glibc {oldest} or later", board.name),
+            "the agent runs there, for it is static; applications with libedgepack.so do not (link the static one)"
+                .into(),
+        );
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,6 +318,21 @@ mod tests {
             DeviceFacts { isa: Some("scalar".into()), processor_isa: Some("neon,dotprod".into()), ..pi4() };
         only(&lowered, &needs("rpi5"), Severity::Error, "EDGEPACK_ISA lowers it there");
         only(&lowered, &Needs::default(), Severity::Warning, "unset EDGEPACK_ISA");
+    }
+
+    #[test]
+    fn less_than_the_description_promises_is_a_warning() {
+        // A Raspberry Pi 4 of 1 GiB, whose graphics processor has 76 MiB of it.
+        let whole = DeviceFacts { memory_total_kib: Some(948_000), libc: Some("glibc 2.31".into()), ..pi4() };
+        assert_eq!(findings(&whole, &needs("rpi4")), []);
+        let half = DeviceFacts { memory_total_kib: Some(470_000), ..pi4() };
+        only(&half, &needs("rpi4"), Severity::Warning, "has 458 MiB of memory, rpi4 has 1024");
+        let older = DeviceFacts { libc: Some("glibc 2.9".into()), ..pi4() };
+        only(&older, &needs("rpi4"), Severity::Warning, "has glibc 2.9, rpi4 has glibc 2.31 or later");
+        let newer = DeviceFacts { libc: Some("ldd (Debian GLIBC 2.100-1) 2.100".into()), ..pi4() };
+        assert_eq!(findings(&newer, &needs("rpi4")), []);
+        let other = DeviceFacts { libc: Some("/lib/ld-musl-aarch64.so.1".into()), ..pi4() };
+        only(&other, &needs("rpi4"), Severity::Warning, "ld-musl-aarch64.so.1, rpi4 has glibc 2.31");
     }
 
     #[test]
