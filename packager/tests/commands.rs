@@ -235,10 +235,7 @@ fn a_device_that_is_not_there_is_refused_with_the_remedy() {
         .unwrap();
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2));
-    assert!(
-        message.contains("nowhere/agent") && message.contains("cargo build --profile device"),
-        "{message}"
-    );
+    assert!(message.contains("nowhere/agent") && message.contains("edgepack build --target"), "{message}");
 }
 
 #[test]

@@ -13,8 +13,6 @@ mod check;
 pub mod transport;
 pub mod triple;
 
-use triple::Triple;
-
 /// A board, or any other machine that packages run on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -235,18 +233,6 @@ impl Board {
     /// Where cargo puts the agent for this board, below the workspace's `target`.
     pub fn agent_path(&self) -> PathBuf {
         Path::new("target").join(&self.triple).join("device").join("edgepack-agent")
-    }
-
-    /// The command that builds the agent for this board.
-    pub fn agent_command(&self) -> String {
-        let linker = Triple::find(&self.triple)
-            .and_then(|triple| triple.linker.map(|linker| format!("{}={linker} ", triple.linker_variable())));
-        let linker = linker.unwrap_or_default();
-        format!(
-            "RUSTFLAGS='-C target-feature=+crt-static -C force-unwind-tables=no' {linker}\
-             cargo build --profile device -p edgepack-agent --target {}",
-            self.triple
-        )
     }
 }
 
