@@ -14,6 +14,7 @@ use edgepack_harness::Preprocessing;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{PackError, Result};
+use crate::import::Note;
 use crate::lower::Lowered;
 use crate::memory::{MemoryPlan, relocate};
 use crate::node_map::{self, NodeRecord};
@@ -57,6 +58,9 @@ pub struct Provenance {
     /// How the model was quantized when it arrived.
     #[serde(default)]
     pub arrived: Option<ArrivedReport>,
+    /// What to know of nodes of the model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
     /// What was pruned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pruned: Option<PruneReport>,

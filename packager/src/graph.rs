@@ -347,6 +347,9 @@ pub enum Op {
     Scatter,
     /// Where along an axis the k greatest or least values are.
     TopK(TopK),
+    /// Which of the boxes `[batch, boxes, 4]` are better, by the scores `[batch, classes, boxes]`, than those that they
+    /// overlap: rows of batch, class and box, and behind them rows of -1.
+    NonMaxSuppression(Suppression),
     /// An output of a part of the model that tract runs. The node of its first output reads what the island reads;
     /// that of another one, besides, the first output.
     Island {
@@ -384,6 +387,19 @@ pub struct TopK {
     pub largest: bool,
     /// Of equal values the last one comes first.
     pub last: bool,
+}
+
+/// How boxes are selected, as `edgepack_format::plan::NonMaxSuppression` has it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Suppression {
+    /// Of each class at most so many.
+    pub most: usize,
+    /// Boxes whose intersection over union exceeds it overlap too much.
+    pub iou_threshold: f32,
+    /// Scores must exceed it.
+    pub score_threshold: f32,
+    /// Boxes are centre and size, not two corners.
+    pub centers: bool,
 }
 
 /// An index into so many rows, as a device takes it: cut to an integer, counted from behind below 0, and then the

@@ -162,6 +162,10 @@ fn of_node(graph: &Graph, node: &Node, intervals: &[Interval], largest: &mut f64
         Op::Unary(function) => of_function(function, read(0), largest),
         Op::Embed { table } => hull(table.data.iter().map(|&x| Some([f64::from(x); 2]))),
         Op::TopK(of) => Some([0.0, graph.dims(node.inputs[0])[of.axis] as f64 - 1.0]),
+        Op::NonMaxSuppression(_) => {
+            let most = graph.dims(node.inputs[1]).iter().max().copied()?;
+            Some([-1.0, most as f64 - 1.0])
+        }
         Op::Gather { .. } => read(0),
         Op::Scatter => hull([read(0), read(2)].into_iter()),
         Op::Concat { .. } => hull((0..node.inputs.len()).map(read)),

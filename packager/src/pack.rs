@@ -286,7 +286,7 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
     };
     let package_bytes = emit::emit(&options.output, &emission)?;
     progress.advance(1);
-    let mut warnings = Vec::new();
+    let mut warnings: Vec<String> = model.notes.iter().map(ToString::to_string).collect();
     if matches!(options.calibration, CalibrationSource::Data(_)) {
         warnings.extend(warnings::of_calibration(statistics.samples));
     }
@@ -498,6 +498,7 @@ fn provenance(model: &Model, options: &PackOptions, statistics: &Statistics) -> 
         preprocessing: options.preprocessing.clone(),
         target: options.target.as_ref().map(|target| target.name.clone()),
         arrived: None,
+        notes: model.notes.clone(),
         pruned: None,
         sparse: None,
         nodes: Vec::new(),

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use common::{Bench, tensor, value_info, write_model};
 use edgepack_engine::format::plan::{ElemType, Op};
 use edgepack_engine::{InputData, Model, SessionOptions};
+use edgepack_packager::evaluate::evaluate;
+use edgepack_packager::import::import;
 use operation::{Node, floats, ints, op};
 use tract_onnx::pb::{self, tensor_proto::DataType};
 
@@ -74,6 +76,7 @@ fn kinds(package: &PathBuf) -> Vec<&'static str> {
         Op::Gather(_) => "gather",
         Op::Scatter(_) => "scatter",
         Op::TopK(_) => "top k",
+        Op::NonMaxSuppression(_) => "suppression",
         Op::Conv(_) | Op::ConvF32(_) => "product",
         _ => "other",
     };
@@ -278,4 +281,75 @@ fn einsum_is_a_product_of_matrices() {
     }
     let products = vec![op("Einsum", &["x", "x"], "y").string("equation", "bqd,bkd->bqk")];
     operation::check_opset(17, &[1, 6, 8], products, vec![], 30.0);
+}
+
+#[test]
+fn boxes_are_suppressed_as_the_graph_has_it_and_rows_of_minus_one_gather_the_last() {
+    let bench = Bench::new();
+    let (boxes, scores) = ([1, 12, 4], [1, 2, 12]);
+    let model = model(
+        &[("boxes", DataType::Float, &boxes), ("scores", DataType::Float, &scores)],
+        &[("selected", DataType::Int64), ("picked", DataType::Float)],
+        vec![
+            op("NonMaxSuppression", &["boxes", "scores", "most", "iou", "least"], "selected"),
+            op("Gather", &["selected", "column"], "index").int("axis", 1),
+            op("Gather", &["boxes", "index"], "picked").int("axis", 1),
+        ],
+        vec![
+            ints("most", &[4]),
+            floats("iou", &[1], &[0.3]),
+            floats("least", &[1], &[0.25]),
+            ints("column", &[2]),
+        ],
+    );
+    for precision in ["int8", "fp32"] {
+        let package = packed(&bench, &model, &["--precision", precision]);
+        assert!(kinds(&package).contains(&"suppression"));
+        let graph = import(&bench.path("model.onnx"), &[]).unwrap().graph;
+        let mut random = edgepack_engine::format::SeededBytes::new(7).map(f32::from);
+        let mut counts = Vec::new();
+        for _ in 0..20 {
+            // Half of the scores are too low, some are equal, and boxes are of all sizes.
+            let x: Vec<f32> = random.by_ref().take(48).map(|byte| (byte / 16.0).floor()).collect();
+            let y: Vec<f32> =
+                random.by_ref().take(24).map(|byte| (byte / 32.0).floor() / 8.0 - 0.25).collect();
+            let outputs = run(&package, &[InputData::F32(&x), InputData::F32(&y)]);
+            let expected = evaluate(&graph, &[&x, &y], |_, _| {});
+            assert_eq!(outputs[0], (ElemType::I64, expected[0].clone()), "{precision}");
+            assert_eq!(outputs[1].1, expected[1], "{precision}");
+            let used = expected[0].chunks(3).take_while(|row| row[0] >= 0.0).count();
+            assert!(outputs[1].1[4 * used..].chunks(4).all(|row| *row == x[44..]));
+            counts.push(used);
+        }
+        assert!(counts.iter().any(|count| *count < 8) && counts.iter().all(|count| *count > 0), "{counts:?}");
+    }
+    let note = "is padded with -1 to 8 rows";
+    let pack = bench.ok(&["pack", "model.onnx", "-o", "model.epk", "--calibration", "random"]);
+    assert!(
+        pack.contains(&format!("warning: selected (NonMaxSuppression): its output `selected` {note}")),
+        "{pack}"
+    );
+    assert!(bench.ok(&["inspect", "model.epk"]).contains(note));
+    let check = bench.ok(&["check", "model.onnx"]);
+    assert!(check.contains("padded with -1"), "{check}");
+}
+
+#[test]
+fn thresholds_of_a_suppression_that_are_computed_are_refused_with_what_to_do() {
+    let bench = Bench::new();
+    let model = model(
+        &[
+            ("boxes", DataType::Float, &[1, 12, 4]),
+            ("scores", DataType::Float, &[1, 2, 12]),
+            ("iou", DataType::Float, &[1]),
+        ],
+        &[("selected", DataType::Int64)],
+        vec![op("NonMaxSuppression", &["boxes", "scores", "most", "iou"], "selected")],
+        vec![ints("most", &[4])],
+    );
+    write_model(&bench.path("model.onnx"), &model);
+    let output = bench.run(&["pack", "model.onnx", "-o", "model.epk", "--calibration", "random"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr.contains("iou_threshold `iou`") && stderr.contains("give it as a number"), "{stderr}");
 }

@@ -200,6 +200,15 @@ fn outlook(subject: &Subject<'_>, isa: IsaSet, findings: &mut Vec<Finding>) -> O
             findings.push(refusal(error));
         }
     }
+    findings.extend(model.notes.drain(..).map(|note| Finding {
+        severity: Severity::Warning,
+        rule: "deviation",
+        kind: "node",
+        names: vec![note.node],
+        op: Some(note.op),
+        message: note.message,
+        remedy: note.remedy,
+    }));
     weights::hard_to_quantize(&model.graph, findings);
     if !refusals.is_empty() || findings.iter().any(|finding| finding.rule == "external-data") {
         findings.extend(islands(subject, &shapes));

@@ -66,7 +66,7 @@ pub(super) fn unsupported(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
 /// What to do about operations that are often met.
 fn remedy(op: &str) -> &'static str {
     match op {
-        "NonMaxSuppression" | "TopK" | "ArgMax" | "NonZero" | "RoiAlign" => {
+        "NonZero" | "RoiAlign" | "Unique" => {
             "let the application do what comes after the network: cut the model before it with \
              onnx.utils.extract_model(FILE, NEW, inputs, outputs)"
         }

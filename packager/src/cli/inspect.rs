@@ -372,6 +372,7 @@ fn step_line(step: &plan::Step<'_>, nodes: Vec<String>) -> StepLine {
         },
         plan::Op::Scatter(_) => ("scatter", "integers → rows", 0),
         op @ plan::Op::TopK(_) => ("top k", edgepack_engine::step_type(op), 0),
+        op @ plan::Op::NonMaxSuppression(_) => ("suppression", edgepack_engine::step_type(op), 0),
         plan::Op::Island(_) => ("island", "by tract", 0),
     };
     let spans = arena_spans(&step.op);
@@ -510,5 +511,8 @@ fn print_provenance(p: &Provenance) {
     println!("pixels       {}", serde_json::to_string(&p.preprocessing).unwrap_or_default());
     if let Some(target) = &p.target {
         println!("target       {target}");
+    }
+    for note in &p.notes {
+        println!("note         {note}");
     }
 }

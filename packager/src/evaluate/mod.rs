@@ -3,6 +3,7 @@
 mod gradient;
 mod indices;
 mod recurrent;
+mod suppression;
 mod window;
 
 use matrixmultiply::sgemm;
@@ -151,6 +152,10 @@ pub fn evaluate_op(
         Op::Gather { axis } => indices::gather(input, dims, *axis, operands[1]),
         Op::Scatter => indices::scatter(input, dims[0], operands[1], operands[2]),
         Op::TopK(top_k) => indices::top_k(top_k, input, dims),
+        Op::NonMaxSuppression(of) => {
+            let [batch, classes, boxes] = *graph.dims(inputs[1]) else { return Vec::new() };
+            suppression::run(of, [input, operands[1]], [batch, classes, boxes])
+        }
         Op::MatMul => mat_mul([input, operands[1]], [dims, graph.dims(inputs[1])], output_dims),
         Op::LayerNorm(norm) => layer_norm(norm, input),
         Op::Recurrent(layer) => recurrent::run(layer, input, dims).hidden,

@@ -16,7 +16,7 @@ use crate::islands::{elem_type, onnx_type};
 
 /// Operations that tract knows in part or not at all: it takes them for unknown ones, and learns the shapes
 /// of their outputs from their conversion.
-const OURS: &[&str] = &["DFT", "GridSample", "LpPool", "Resize", "STFT", "Upsample"];
+const OURS: &[&str] = &["DFT", "GridSample", "LpPool", "NonMaxSuppression", "Resize", "STFT", "Upsample"];
 
 /// Shapes and constants by value name.
 pub(super) struct Facts {
@@ -48,8 +48,17 @@ impl Facts {
 
     /// The shape of a value that tract could not find, and what follows from it.
     pub fn learn(&mut self, name: &str, dims: &[usize]) {
+        self.learn_of(name, DatumType::F32, dims);
+    }
+
+    /// As [`Facts::learn`], of a value of integers.
+    pub fn learn_integers(&mut self, name: &str, dims: &[usize]) {
+        self.learn_of(name, DatumType::I64, dims);
+    }
+
+    fn learn_of(&mut self, name: &str, datum_type: DatumType, dims: &[usize]) {
         let Some(&outlet) = self.outlets.get(name) else { return };
-        let known = self.model.set_outlet_fact(outlet, InferenceFact::dt_shape(DatumType::F32, dims));
+        let known = self.model.set_outlet_fact(outlet, InferenceFact::dt_shape(datum_type, dims));
         // What tract cannot say then, the nodes that need it will ask for.
         let _ = known.and_then(|()| self.model.analyse(false));
     }

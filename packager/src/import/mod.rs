@@ -17,6 +17,7 @@ mod linear;
 mod logic;
 pub mod nodes;
 mod norm;
+mod notes;
 mod onnx_nodes;
 mod operands;
 mod parts;
@@ -27,6 +28,7 @@ mod reduce;
 mod reshape;
 mod resize;
 mod slice;
+mod suppression;
 mod taken;
 mod transposed;
 mod unrolled;
@@ -50,6 +52,7 @@ use facts::Facts;
 pub(crate) use facts::{batch_of_one, bind_input, real_inputs};
 pub(crate) use islands::survey_with_islands;
 use islands::{Item, Sorted};
+pub use notes::Note;
 pub use onnx_nodes::{Became, OnnxNode};
 pub(crate) use onnx_nodes::{full_op, unique_names};
 use quantized::{FloatModel, Given};
@@ -77,6 +80,8 @@ pub struct Model {
     pub arrived: Option<Arrived>,
     /// The nodes that tract runs, and why.
     pub islands: Vec<(String, String)>,
+    /// What to know of its nodes.
+    pub notes: Vec<Note>,
 }
 
 /// What is known of a model that arrived quantized, apart from the scales, which the graph has.
@@ -215,6 +220,7 @@ fn pass_over(
         shapes,
         arrived: is_quantized.then_some(Arrived { forms: importer.given.forms, notes: importer.given.notes }),
         islands,
+        notes: importer.notes,
     };
     let sorted = importer.sorted.unwrap_or_default();
     Ok((Survey { model, refusals: importer.refusals }, sorted))
@@ -262,13 +268,16 @@ struct Importer {
     raw_inputs: Vec<String>,
     /// While nodes are sorted into islands and others.
     sorted: Option<Sorted>,
+    /// What to know of nodes.
+    notes: Vec<Note>,
 }
 
 impl Importer {
     fn new(facts: Facts, opset: i64, given: Given) -> Self {
         let (graph, names) = (Graph::default(), Default::default());
         let (nodes, refusals, raw) = (Vec::new(), Vec::new(), Default::default());
-        Self { facts, opset, graph, names, nodes, refusals, given, raw, raw_inputs: vec![], sorted: None }
+        let (raw_inputs, sorted, notes) = (vec![], None, vec![]);
+        Self { facts, opset, graph, names, nodes, refusals, given, raw, raw_inputs, sorted, notes }
     }
 
     /// Converts every node, also behind those that are refused, so that all that is wrong is known at once.
@@ -427,7 +436,7 @@ impl Importer {
             let node = &self.graph.nodes[index];
             let value = |id: ValueId| self.graph.value(id);
             let of_integers = match &node.op {
-                Op::TopK(_) => true,
+                Op::TopK(_) | Op::NonMaxSuppression(_) => true,
                 Op::Embed { .. } => false,
                 Op::Gather { .. } => value(node.inputs[0]).dtype != ElemType::F32,
                 _ => node.inputs.iter().all(|&id| match &value(id).constant {

@@ -5,7 +5,7 @@ use tract_onnx::pb::{self, tensor_proto::DataType};
 use super::facts::type_name;
 use super::{
     Context, Importer, convolution, einsum, grid, indices, linear, logic, node_name, norm, products,
-    recurrent, reduce, reshape, resize, slice, transposed, whole,
+    recurrent, reduce, reshape, resize, slice, suppression, transposed, whole,
 };
 use crate::error::{PackError, Result};
 use crate::graph::{BinaryKind, Op, Tensor};
@@ -92,6 +92,7 @@ static CONVERTERS: &[(&str, Converter)] = &[
     ("Mod", whole::modulo),
     ("Mul", binary),
     ("Neg", unary),
+    ("NonMaxSuppression", suppression::non_max_suppression),
     ("Not", unary),
     ("OneHot", indices::one_hot),
     ("Or", logic::junction),

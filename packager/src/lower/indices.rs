@@ -5,7 +5,7 @@ use edgepack_format::plan::{self, ElemType, Operand, Span};
 use super::layout::Order;
 use super::{Lowering, Program};
 use crate::error::Result;
-use crate::graph::{Node, Tensor, TopK, ValueId};
+use crate::graph::{Node, Suppression, Tensor, TopK, ValueId};
 
 impl Lowering<'_> {
     /// A copy of a value in the model's own order; a constant becomes f32 in the arena.
@@ -98,6 +98,28 @@ impl Lowering<'_> {
             last: of.last,
         };
         self.made(node, plan::Op::TopK(op), op.output);
+        Ok(())
+    }
+
+    pub(super) fn suppression(&mut self, node: &Node, of: &Suppression) -> Result<()> {
+        let dims = self.dims(node.inputs[1]);
+        let [boxes, scores] = [self.in_order(node, node.inputs[0])?, self.in_order(node, node.inputs[1])?];
+        let op = plan::NonMaxSuppression {
+            boxes,
+            scores,
+            output: self.value_buffer(node.output)?,
+            dims: [dims[0] as u32, dims[1] as u32, dims[2] as u32],
+            most: of.most as u32,
+            iou_threshold: of.iou_threshold,
+            score_threshold: of.score_threshold,
+            centers: of.centers,
+        };
+        // The candidates of a class, in the order in which they are looked at.
+        let scratch = self.buffer(&node.name, (dims[2] * 4).next_multiple_of(64))?;
+        self.made(node, plan::Op::NonMaxSuppression(op), op.output);
+        if let Some(step) = self.lowered.steps.last_mut() {
+            step.scratch = scratch;
+        }
         Ok(())
     }
 }

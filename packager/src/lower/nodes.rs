@@ -64,6 +64,7 @@ impl Lowering<'_> {
             Op::Gather { axis } => self.gather(node, *axis),
             Op::Scatter => self.scatter(node),
             Op::TopK(top_k) => self.top_k(node, top_k),
+            Op::NonMaxSuppression(of) => self.suppression(node, of),
             Op::Island { island, output } => self.island(node, island, *output),
         }
     }

@@ -124,6 +124,11 @@ fn visit(op: &mut Op, see: &mut impl FnMut(Access, &mut Span)) {
             see(Access::Read, &mut top_k.input);
             see(Access::Write, &mut top_k.output);
         }
+        Op::NonMaxSuppression(op) => {
+            see(Access::Read, &mut op.boxes);
+            see(Access::Read, &mut op.scores);
+            see(Access::Write, &mut op.output);
+        }
         Op::QuantizeRows(rows) => {
             see(Access::Read, &mut rows.input);
             see(Access::Write, &mut rows.output);

@@ -222,7 +222,9 @@ fn reason(op: &Op) -> Option<(&'static str, Option<&'static str>)> {
              bits on other processors",
             Some("replace it by operations that `edgepack pack --help` lists"),
         ),
-        Op::Convert(_) | Op::TopK(_) => ("integers, which are exact numbers of f32 inside the plan", None),
+        Op::Convert(_) | Op::TopK(_) | Op::NonMaxSuppression(_) => {
+            ("integers, which are exact numbers of f32 inside the plan", None)
+        }
         Op::Gather(_) | Op::Scatter(_) => ("it moves rows by indices, which are exact numbers of f32", None),
         _ => ("it moves or computes f32 values, without multiply-adds", None),
     })
@@ -290,6 +292,7 @@ pub fn constant_bytes(op: &Op) -> u64 {
         | Op::Convert(_)
         | Op::Scatter(_)
         | Op::TopK(_)
+        | Op::NonMaxSuppression(_)
         | Op::Island(_) => {
             vec![]
         }

@@ -372,7 +372,7 @@ impl<'p> Binder<'p, '_> {
                 let bound = crate::float::bind(&step.op, |span| package.constant(span));
                 BoundOp::Float(bound.ok_or(BindError::Scratch { step: index })?)
             }
-            Op::Convert(_) | Op::Gather(_) | Op::Scatter(_) | Op::TopK(_) => {
+            Op::Convert(_) | Op::Gather(_) | Op::Scatter(_) | Op::TopK(_) | Op::NonMaxSuppression(_) => {
                 let bound = Integers::new(&step.op, &self.package);
                 BoundOp::Integers(bound.ok_or(BindError::Scratch { step: index })?)
             }

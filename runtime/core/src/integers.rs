@@ -4,8 +4,9 @@ use bytemuck::{cast_slice, try_cast_slice, try_cast_slice_mut};
 use edgepack_format::Package;
 use edgepack_format::plan::{ElemType, Input, Op, Operand, Span};
 use edgepack_kernels::integers::{Integer, TopKArgs, Values, from_f32, gather, scatter, to_f32, top_k};
+use edgepack_kernels::suppression::{Detections, SuppressionArgs, non_max_suppression};
 
-use crate::arena::{apart, pair};
+use crate::arena::{apart, apart_from_two, pair};
 use crate::error::RunError;
 use crate::io::InputData;
 
@@ -35,7 +36,7 @@ impl<'p> Integers<'p> {
                 Operand::Constant(span) => package.constant(span),
                 Operand::Arena(_) => &[],
             },
-            Op::Convert(_) | Op::Scatter(_) | Op::TopK(_) => &[],
+            Op::Convert(_) | Op::Scatter(_) | Op::TopK(_) | Op::NonMaxSuppression(_) => &[],
             _ => return None,
         };
         Some(Self { op: *op, data })
@@ -48,13 +49,14 @@ impl<'p> Integers<'p> {
             Op::Gather(_) => "gather_portable",
             Op::Scatter(_) => "scatter_portable",
             Op::TopK(_) => "top_k_portable",
+            Op::NonMaxSuppression(_) => "non_max_suppression_portable",
             _ => return None,
         })
     }
 
     /// Runs the step; `None` where its spans do not fit the arena, which validation has excluded.
     #[inline(never)]
-    pub fn run(&self, arena: &mut [u8]) -> Option<()> {
+    pub fn run(&self, scratch: Span, arena: &mut [u8]) -> Option<()> {
         match self.op {
             Op::Convert(op) => {
                 let (input, output) = pair(arena, op.input, op.output)?;
@@ -89,6 +91,21 @@ impl<'p> Integers<'p> {
                     _ => Values::F32(try_cast_slice(input).ok()?),
                 };
                 top_k(&args, values, try_cast_slice_mut(output).ok()?);
+            }
+            Op::NonMaxSuppression(op) => {
+                let spans = ([op.boxes, op.scores], [op.output, scratch]);
+                let ([boxes, scores], [output, order]) = apart_from_two(arena, spans.0, spans.1)?;
+                let args = SuppressionArgs {
+                    dims: op.dims.map(|dim| dim as usize),
+                    most: op.most as usize,
+                    iou_threshold: op.iou_threshold,
+                    score_threshold: op.score_threshold,
+                    centers: op.centers,
+                };
+                let (boxes, scores) = (try_cast_slice(boxes).ok()?, try_cast_slice(scores).ok()?);
+                let order = try_cast_slice_mut(order.get_mut(..4 * args.dims[2])?).ok()?;
+                let detections = Detections { boxes, scores };
+                non_max_suppression(&args, detections, order, try_cast_slice_mut(output).ok()?);
             }
             _ => return None,
         }

@@ -118,7 +118,7 @@ pub fn step_type(op: &plan::Op) -> &'static str {
         plan::Op::Convert(convert) if convert.to == plan::ElemType::F32 => "integers → f32",
         plan::Op::Convert(_) => "f32 → integers",
         plan::Op::TopK(plan::TopK { dtype: plan::ElemType::I8, .. }) => "int8 → integers",
-        plan::Op::TopK(_) => "f32 → integers",
+        plan::Op::TopK(_) | plan::Op::NonMaxSuppression(_) => "f32 → integers",
         // What they copy has the type of what they copy it from.
         plan::Op::Gather(_) | plan::Op::Scatter(_) => "any",
         plan::Op::Island(_) => "island",

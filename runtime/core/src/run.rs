@@ -240,7 +240,7 @@ fn run_step(
             Some(())
         }
         BoundOp::Recurrent(ref recurrent) => run_recurrent(recurrent, step.scratch, packed, arena),
-        BoundOp::Integers(ref op) => op.run(arena),
+        BoundOp::Integers(ref op) => op.run(step.scratch, arena),
         BoundOp::RecurrentF32(ref op) => op.run(&step.float_kernels, step.scratch, packed, arena),
         BoundOp::Island(ref island) => island.run(arena),
         BoundOp::Int16(ref op) => crate::int16::run(op, arena, team),

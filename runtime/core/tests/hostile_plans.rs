@@ -59,6 +59,7 @@ fn kind(op: &Op) -> &'static str {
         Op::Gather(_) => "gather",
         Op::Scatter(_) => "scatter",
         Op::TopK(_) => "top k",
+        Op::NonMaxSuppression(_) => "suppression",
         Op::QuantizeRows(_) => "quantize rows",
         Op::RescaleRows(_) => "rescale rows",
         Op::RecurrentF32(_) => "recurrent f32",
@@ -83,6 +84,7 @@ fn work(op: &Op) -> u64 {
             (u64::from(conv.output.bytes) * size(&conv.window.kernel)).saturating_mul(channels)
         }
         Op::TopK(op) => size(&op.dims) * u64::from(op.k),
+        Op::NonMaxSuppression(op) => size(&op.dims).saturating_mul(op.most.into()),
         Op::PoolF32(pool) => u64::from(pool.output.bytes) * size(&pool.window.kernel),
         Op::MatMulF32(product) => size(&product.geometry.batch).saturating_mul(size(&product.geometry.sizes)),
         Op::RecurrentF32(op) => u64::from(op.steps) * u64::from(op.weights.bytes) * u64::from(op.batch),
@@ -204,7 +206,7 @@ fn plans_that_validation_accepts_run_to_their_end_and_write_only_their_outputs()
     println!("refused for: {refused:?}");
     assert!(run_count > CASES / 3, "too few plans were accepted for this to test anything");
     assert!(too_long < CASES / 50);
-    assert!(kinds.len() == 27 && kinds.values().all(|&count| count > 300), "{kinds:?}");
+    assert!(kinds.len() == 28 && kinds.values().all(|&count| count > 300), "{kinds:?}");
     // Where nearly all is accepted, too little of it is hostile.
     assert!(refused.values().sum::<u32>() > CASES as u32 / 10 && refused.len() > 25, "{refused:?}");
     assert!(compared > 0 || tokens().len() == 1);

@@ -24,7 +24,7 @@ pub use float::{
 };
 pub use geometry::{MatMulGeometry, Window};
 pub use int16::{ConvI16, I16_PANEL, PoolI16, ResidualI16};
-pub use integers::{Convert, Gather, Scatter, TopK};
+pub use integers::{Convert, Gather, NonMaxSuppression, Scatter, TopK};
 pub use island::{Island, IslandTensor};
 use serde::{Deserialize, Serialize};
 
@@ -212,6 +212,8 @@ pub enum Op {
     PoolI16(PoolI16),
     /// Products of rows that were quantized, back to f32.
     RescaleRows(RescaleRows),
+    /// The boxes of a detector that are better than those which they overlap.
+    NonMaxSuppression(NonMaxSuppression),
 }
 
 /// Zero point and bounds of an int8 result.

@@ -180,7 +180,7 @@ impl Reader<'_> {
 
 #[test]
 fn the_page_is_enough_to_read_heads_inputs_and_outputs() {
-    read("Head", |head| assert_eq!(head.varints(), [1280, 1, 2, 44, 1 << 40]));
+    read("Head", |head| assert_eq!(head.varints(), [1280, 1, 2, 45, 1 << 40]));
     read("image", |input| {
         assert_eq!((input.text().as_str(), input.byte()), ("image", 4));
         assert_eq!((input.varints(), input.varints()), ([1, 2, 4, 4, 1, 1], [0, 32]));
@@ -470,6 +470,11 @@ fn the_page_is_enough_to_read_operations_on_integers() {
         assert_eq!((top_k.varints(), top_k.varint(), top_k.varints()), ([128, 30], 0, [192, 48]));
         assert_eq!((top_k.varints(), top_k.varint()), ([2, 5, 3], 2));
         assert_eq!([top_k.byte(), top_k.byte()], [1, 0]);
+    });
+    read_step("suppression", [1024, 64], 25, |op| {
+        assert_eq!((op.varints(), op.varints(), op.varints()), ([128, 96], [224, 72], [320, 144]));
+        assert_eq!((op.varints(), op.varint()), ([2, 3, 3], 2));
+        assert_eq!((op.f32(), op.f32(), op.byte()), (0.5, 0.25, 1));
     });
 }
 

@@ -15,6 +15,7 @@
 //! copy         strided copies: transpose, concat, pad
 //! float        the same operations in f32, and any function of each element
 //! int16        convolutions of int16 activations with int8 or int16 weights
+//! suppression  the boxes of a detector that are better than those which they overlap
 //! parts        which part of some work each thread has
 //! input        f32 samples and u8 pixels to int8
 //! variants     elementwise, lookup, pool, softmax and layer_norm as compiled for each instruction set
@@ -49,6 +50,7 @@ pub mod pool;
 pub mod recurrent;
 pub mod requantize;
 pub mod softmax;
+pub mod suppression;
 pub mod variants;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx2;

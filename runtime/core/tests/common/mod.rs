@@ -138,6 +138,7 @@ pub fn written(op: &Op) -> Span {
         Op::Gather(op) => op.output,
         Op::Scatter(op) => op.output,
         Op::TopK(op) => op.output,
+        Op::NonMaxSuppression(op) => op.output,
         Op::QuantizeRows(op) => op.output,
         Op::RecurrentF32(op) => op.output,
         Op::RescaleRows(op) => op.tensor,
@@ -149,6 +150,9 @@ pub fn written(op: &Op) -> Span {
 
 /// Bytes of scratch memory for every kernel that might run a step.
 pub fn scratch_bytes(op: &Op) -> usize {
+    if let Op::NonMaxSuppression(op) = op {
+        return (4 * op.dims[2] as usize).next_multiple_of(64);
+    }
     if let Op::MatMul(product) = op {
         return matmul::scratch_bytes(&mat_mul_shape(&product.geometry));
     }

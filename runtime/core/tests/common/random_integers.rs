@@ -1,16 +1,37 @@
 //! Random inputs of integers, and random steps on integers.
 
-use edgepack_core::format::plan::{Convert, ElemType, Gather, Input, Op, Operand, Quant, Scatter, TopK};
+use edgepack_core::format::plan::{
+    Convert, ElemType, Gather, Input, NonMaxSuppression, Op, Operand, Quant, Scatter, TopK,
+};
 
 use super::{RandomPlan, elems, shape};
 
 impl RandomPlan {
     pub(super) fn integer_step(&mut self) -> Op {
-        match self.rng.between(0, 3) {
+        match self.rng.between(0, 4) {
             0 => Op::Convert(self.convert()),
             1 => Op::Gather(self.gather()),
             2 => Op::Scatter(self.scatter()),
-            _ => Op::TopK(self.top_k()),
+            3 => Op::TopK(self.top_k()),
+            _ => Op::NonMaxSuppression(self.suppression()),
+        }
+    }
+
+    fn suppression(&mut self) -> NonMaxSuppression {
+        let dims @ [batch, classes, count] = [3, 3, 9].map(|most| self.rng.between(1, most));
+        let most = self.rng.between(1, count);
+        let boxes = self.anywhere(batch * count * 16, 4);
+        let scores = self.anywhere(elems(&dims) * 4, 4);
+        let output = self.apart(batch * classes * most * 12, 4, &[boxes, scores]);
+        NonMaxSuppression {
+            boxes,
+            scores,
+            output,
+            dims: self.numbers(dims),
+            most,
+            iou_threshold: self.rng.pick(&[0.0, 0.5, 1.0]),
+            score_threshold: self.rng.pick(&[f32::NEG_INFINITY, 0.0, 0.5]),
+            centers: self.rng.one_in(2),
         }
     }
 

@@ -249,6 +249,7 @@ impl RandomPlan {
             }
             Op::Recurrent(recurrent) => self.recurrent_scratch(recurrent),
             Op::ConvF32(_) | Op::RecurrentF32(_) => self.float_scratch(&op),
+            Op::NonMaxSuppression(op) => self.apart(64, 64, &[op.boxes, op.scores, op.output]),
             _ if self.rng.one_in(4) => self.anywhere(64, 64),
             _ => span(0, 0),
         };

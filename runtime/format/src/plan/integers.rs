@@ -74,3 +74,26 @@ pub struct TopK {
     /// Of equal values the last one comes first, not the first one.
     pub last: bool,
 }
+
+/// Of the boxes of a detector, for each class: those of the greatest scores that overlap no better one too much
+/// (greedy non-maximum suppression; Neubeck & Van Gool, "Efficient Non-Maximum Suppression", 2006). The result has
+/// a row for every box that could be selected; behind those that are, rows of -1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NonMaxSuppression {
+    /// In the arena: f32 `[batch, boxes, 4]`.
+    pub boxes: Span,
+    /// In the arena: f32 `[batch, classes, boxes]`.
+    pub scores: Span,
+    /// In the arena: f32 `[batch * classes * most, 3]`, each row batch, class and box; overlaps no input.
+    pub output: Span,
+    /// batch, classes, boxes.
+    pub dims: [u32; 3],
+    /// Of a class at most so many are selected: from 1 to boxes.
+    pub most: u32,
+    /// Boxes whose intersection over union exceeds it overlap too much. From 0 to 1.
+    pub iou_threshold: f32,
+    /// Scores must exceed it. No NaN.
+    pub score_threshold: f32,
+    /// Boxes are centre x, centre y, width, height, not two corners y, x, y, x.
+    pub centers: bool,
+}

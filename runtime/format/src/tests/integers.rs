@@ -55,6 +55,20 @@ impl Parts {
             ("top_k", Op::TopK(top_k)),
         ]
     }
+
+    pub(super) fn suppression() -> Vec<(&'static str, Op)> {
+        let op = NonMaxSuppression {
+            boxes: span(128, 96),
+            scores: span(224, 72),
+            output: span(320, 144),
+            dims: [2, 3, 3],
+            most: 2,
+            iou_threshold: 0.5,
+            score_threshold: 0.25,
+            centers: true,
+        };
+        std::vec![("suppression", Op::NonMaxSuppression(op))]
+    }
 }
 
 const fn at(step: usize) -> Place {
@@ -139,6 +153,42 @@ fn selections_that_lie_are_refused() {
         ("output over the input", at(TOP_K), "output, which overlaps the input", |p| {
             top_k(p, TOP_K).output.offset = 156;
         }),
+    ]);
+}
+
+#[test]
+fn suppressions_that_lie_are_refused() {
+    const STEP: Place = at(SUPPRESSION);
+    fn op(p: &mut Parts) -> &mut NonMaxSuppression {
+        suppression(p, SUPPRESSION)
+    }
+    check(&[
+        ("none of them", STEP, "most", |p| op(p).most = 0),
+        ("more than there are", STEP, "most", |p| op(p).most = 4),
+        ("indices beyond what f32 holds", STEP, "dims", |p| op(p).dims[2] = (1 << 24) + 1),
+        ("no image", STEP, "boxes", |p| op(p).dims[0] = 0),
+        ("no class", STEP, "scores", |p| op(p).dims[1] = 0),
+        ("another number of boxes", STEP, "boxes", |p| op(p).dims[2] = 4),
+        ("another number of classes", STEP, "scores", |p| op(p).dims[1] = 2),
+        ("boxes behind the arena", STEP, "boxes", |p| op(p).boxes.offset = 1188),
+        ("scores at an odd place", STEP, "scores", |p| op(p).scores.offset = 226),
+        ("fewer rows", STEP, "output", |p| op(p).output.bytes = 132),
+        ("output over the boxes", STEP, "output, which overlaps an input", |p| {
+            op(p).output.offset = 220;
+            op(p).scores.offset = 400;
+        }),
+        ("output over the scores", STEP, "output, which overlaps an input", |p| op(p).output.offset = 292),
+        ("overlap beyond all of it", STEP, "iou_threshold", |p| op(p).iou_threshold = 1.5),
+        ("an overlap that is no number", STEP, "iou_threshold", |p| op(p).iou_threshold = f32::NAN),
+        ("a score that is no number", STEP, "score_threshold", |p| op(p).score_threshold = f32::NAN),
+        ("no scratch", STEP, "scratch, which is too small", |p| p.steps[SUPPRESSION].scratch.bytes = 0),
+        ("scratch over the scores", STEP, "scratch, which overlaps a tensor", |p| {
+            p.steps[SUPPRESSION].scratch.offset = 256;
+        }),
+    ]);
+    check_allowed(&[
+        ("no threshold of the score", |p| op(p).score_threshold = f32::NEG_INFINITY),
+        ("scores that are boxes too", |p| op(p).scores.offset = 128),
     ]);
 }
 

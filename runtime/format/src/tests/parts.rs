@@ -52,6 +52,7 @@ pub(super) const CONV_I16: usize = 40;
 pub(super) const DEPTHWISE_I16: usize = 41;
 pub(super) const AVERAGE_I16: usize = 42;
 pub(super) const RESCALE_ROWS: usize = 43;
+pub(super) const SUPPRESSION: usize = 44;
 
 /// What a package is made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -158,7 +159,8 @@ impl Parts {
             .chain(Self::integers(&mut constants))
             .chain(Self::schemes(&mut constants))
             .chain(Self::int16(&mut constants))
-            .chain(Self::rescale(&mut constants));
+            .chain(Self::rescale(&mut constants))
+            .chain(Self::suppression());
         let steps: Vec<Step<'_>> = steps
             .map(|(name, op)| {
                 let scratch = match name {
@@ -171,6 +173,7 @@ impl Parts {
                     "depthwise_i8" => span(384, 72),
                     "gru_f32" => span(960, 64),
                     "lstm_dynamic" => span(960, 192),
+                    "suppression" => span(1024, 64),
                     _ => span(0, 0),
                 };
                 Step { name, scratch, op }
@@ -496,6 +499,7 @@ operation!(convert, Convert);
 operation!(gather, Gather);
 operation!(scatter, Scatter);
 operation!(top_k, TopK);
+operation!(suppression, NonMaxSuppression);
 operation!(quantize_rows, QuantizeRows);
 operation!(rescale_rows, RescaleRows);
 operation!(recurrent_f32, RecurrentF32);

@@ -294,6 +294,15 @@ fn float_uses(op: &Op) -> Vec<Use> {
                 written(op.output, volume(&[outer, op.k, inner]), 4),
             ]
         }
+        Op::NonMaxSuppression(op) => {
+            let [batch, classes, boxes] = op.dims;
+            assert!(op.most > 0 && op.most <= boxes && !op.score_threshold.is_nan());
+            std::vec![
+                used(op.boxes, volume(&[batch, boxes, 4]), 4),
+                used(op.scores, volume(&op.dims), 4),
+                written(op.output, volume(&[batch, classes, op.most, 3]), 4),
+            ]
+        }
         Op::QuantizeRows(op) => {
             let (elems, channels) = (op.output.bytes as u128, op.channels as u128);
             assert!(channels > 0 && elems % channels == 0 && op.zero_point <= 0);
@@ -465,6 +474,7 @@ pub(super) fn check(package: &Package<'_>) {
                     | Op::MatMulF32(_)
                     | Op::ConvF32(_)
                     | Op::RecurrentF32(_)
+                    | Op::NonMaxSuppression(_)
             )
         {
             let arena = uses.iter().filter(|one| !one.constant);

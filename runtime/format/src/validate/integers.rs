@@ -1,7 +1,8 @@
 //! What must be true of operations on integers.
 
+use super::ops::{TOO_LITTLE_SCRATCH, aligned};
 use super::{Bounds, Check, overlap, product, require};
-use crate::plan::{Convert, ElemType, Gather, Operand, Scatter, TopK};
+use crate::plan::{Convert, ElemType, Gather, NonMaxSuppression, Operand, Scatter, Span, TopK};
 
 pub(super) fn convert(op: &Convert, bounds: &Bounds<'_>) -> Check {
     let ends = (op.from, op.to);
@@ -16,7 +17,7 @@ pub(super) fn convert(op: &Convert, bounds: &Bounds<'_>) -> Check {
 }
 
 /// The number of f32 indices.
-fn indices(span: crate::plan::Span, bounds: &Bounds<'_>) -> Result<u32, &'static str> {
+fn indices(span: Span, bounds: &Bounds<'_>) -> Result<u32, &'static str> {
     let count = span.bytes / 4;
     require(count > 0, "indices")?;
     bounds.arena(span, Some(count), 4, "indices")?;
@@ -54,4 +55,20 @@ pub(super) fn top_k(op: &TopK, bounds: &Bounds<'_>) -> Check {
     bounds.arena(op.input, product(&op.dims), op.dtype.bytes(), "input")?;
     bounds.arena(op.output, product(&[outer, op.k, inner]), 4, "output")?;
     require(!overlap(op.input, op.output), "output, which overlaps the input")
+}
+
+pub(super) fn non_max_suppression(op: &NonMaxSuppression, bounds: &Bounds<'_>, scratch: Span) -> Check {
+    let [batch, classes, boxes] = op.dims;
+    // Each is an index, and indices are f32.
+    require(op.dims.iter().all(|&size| size <= 1 << 24), "dims")?;
+    require((1..=boxes).contains(&op.most), "most")?;
+    require((0.0..=1.0).contains(&op.iou_threshold), "iou_threshold")?;
+    require(!op.score_threshold.is_nan(), "score_threshold")?;
+    bounds.arena(op.boxes, product(&[batch, boxes, 4]), 4, "boxes")?;
+    bounds.arena(op.scores, product(&op.dims), 4, "scores")?;
+    bounds.arena(op.output, product(&[batch, classes, op.most, 3]), 4, "output")?;
+    let apart = !overlap(op.boxes, op.output) && !overlap(op.scores, op.output);
+    require(apart, "output, which overlaps an input")?;
+    let needed = aligned(product(&[boxes, 4]));
+    require(needed.is_some_and(|needed| needed <= scratch.bytes), TOO_LITTLE_SCRATCH)
 }

@@ -65,6 +65,10 @@ pub(super) fn step(step: &Step<'_>, bounds: &Bounds<'_>) -> Check {
         Op::Gather(op) => integers::gather(op, bounds),
         Op::Scatter(op) => integers::scatter(op, bounds),
         Op::TopK(op) => integers::top_k(op, bounds),
+        Op::NonMaxSuppression(op) => {
+            integers::non_max_suppression(op, bounds, scratch)?;
+            [op.boxes, op.scores, op.output].into_iter().try_for_each(apart)
+        }
         Op::QuantizeRows(op) => float::quantize_rows(op, bounds),
         Op::RescaleRows(op) => float::rescale_rows(op, bounds),
         Op::RecurrentF32(op) => {
