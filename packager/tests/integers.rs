@@ -326,7 +326,9 @@ fn boxes_are_suppressed_as_the_graph_has_it_and_rows_of_minus_one_gather_the_las
     let note = "is padded with -1 to 8 rows";
     let pack = bench.ok(&["pack", "model.onnx", "-o", "model.epk", "--calibration", "random"]);
     assert!(
-        pack.contains(&format!("warning: selected (NonMaxSuppression): its output `selected` {note}")),
+        pack.contains(&format!(
+            "warning: NonMaxSuppression/selected (NonMaxSuppression): its output `selected` {note}"
+        )),
         "{pack}"
     );
     assert!(bench.ok(&["inspect", "model.epk"]).contains(note));
