@@ -10,7 +10,7 @@ use crate::{Accuracy, AccuracySummary, BenchOptions, DataSet, Error, Latency, Pr
 const BATCH: usize = 32;
 
 /// How to compare.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct CompareOptions {
     /// How to measure latency; `None` measures none.
     pub bench: Option<BenchOptions>,
@@ -129,8 +129,7 @@ fn measure_baseline(
     sample: &Sample,
     options: &BenchOptions,
 ) -> Result<Latency, Error> {
-    let nanoseconds = edgepack_engine::measure(options, || baseline.run(&sample.values).map(drop))?;
-    Ok(Latency::of(&nanoseconds))
+    Ok(edgepack_engine::measure(options, || baseline.run(&sample.values).map(drop))?.latency())
 }
 
 #[derive(Default)]
@@ -179,8 +178,8 @@ fn check_lengths(fp32: &[Vec<f32>], outputs: &[OutputInfo]) -> Result<(), Error>
 mod tests {
     use super::*;
     use crate::InputSpec;
-    use crate::device::{Outcome, Selftest};
-    use crate::{Bench, Until};
+    use crate::device::{Outcome, Selftest, testing};
+    use crate::{Bench, PackageFacts, Pairs, Until, Warmup};
 
     /// Gives the input as it is, and its negation.
     struct Twice {
@@ -244,19 +243,16 @@ mod tests {
 
         fn bench(&mut self, _: &Sample, _: &BenchOptions) -> Result<Bench, Error> {
             let latency = Latency { p50_us: Some(1.0), runs: 3, ..Default::default() };
-            let DeviceInfo { threads, isa, emulated, .. } = self.info.clone();
-            let (load_ms, first_ms, peak_rss_kb) = Default::default();
-            Ok(Bench {
-                latency,
-                load_ms,
-                first_ms,
-                arena_bytes: 0,
-                peak_rss_kb,
-                threads,
-                isa,
-                emulated,
-                profile: None,
-            })
+            Ok(testing::bench(latency, &self.info))
+        }
+
+        fn bench_pairs(
+            &mut self,
+            _: &Sample,
+            _: (&PackageFacts, &Sample),
+            _: &BenchOptions,
+        ) -> Result<Pairs, Error> {
+            Ok(Pairs::default())
         }
 
         fn selftest(&mut self) -> Result<Selftest, Error> {
@@ -272,7 +268,7 @@ mod tests {
     fn outputs_are_matched_by_name_and_streamed() {
         let (mut baseline, mut device, mut host) =
             (twice(), negates(4, false, None), negates(4, false, None));
-        let bench = BenchOptions { warmup: 1, until: Until::Runs(2), profile: false };
+        let bench = BenchOptions { warmup: Warmup::Runs(1), until: Until::Runs(2), ..Default::default() };
         let options = CompareOptions { bench: Some(bench), identical_samples: Some(34) };
         let result =
             compare(&mut baseline, &mut device, Some(&mut host), &data(70), &options, &mut ()).unwrap();

@@ -22,6 +22,14 @@ pub enum Error {
         /// The path given.
         path: PathBuf,
     },
+    /// Instructions that could not be counted.
+    #[error("{qemu} counts no instructions: {reason}")]
+    Counting {
+        /// The emulator.
+        qemu: String,
+        /// What is missing, and the remedy.
+        reason: String,
+    },
     /// A data set without samples.
     #[error("{path}: no samples in it ({looked_for})")]
     Empty {

@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 pub mod baseline;
+mod bench;
 mod compare;
 mod data;
 pub mod device;
@@ -30,12 +31,18 @@ mod metrics;
 mod package;
 mod preprocess;
 mod progress;
+mod stats;
 
+pub use bench::{Against, BenchReport, SCHEMA, Throttling, bench, bench_on};
 pub use compare::{BaselineReport, CompareOptions, Comparison, DeviceReport, compare};
 pub use data::{DataSet, ImageLayout, InputSpec, Pick, Sample};
-pub use edgepack_engine::{Bench, BenchOptions, Latency, Until};
+pub use edgepack_engine::{
+    Bench, BenchOptions, Latency, Pair, Pairs, STEADY_BLOCK_MS, STEADY_BLOCKS, STEADY_LIMIT_S,
+    STEADY_PERCENT, Samples, Until, Vitals, Warmup, WarmupReport, Window,
+};
 pub use error::Error;
 pub use metrics::{Accuracy, AccuracySummary, argmax};
 pub use package::{OutputFacts, PackageFacts};
 pub use preprocess::{Channels, Preprocessing, Resize, parse_size};
 pub use progress::Progress;
+pub use stats::{Drift, Ratio};

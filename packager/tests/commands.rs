@@ -16,8 +16,18 @@ fn has(value: &Value, fields: &str) {
     }
 }
 
-const COMPARE: [&str; 8] =
-    ["compare", "model.epk", "--baseline", "model.onnx", "--data", "samples.npy", "--runs", "3"];
+const COMPARE: [&str; 10] = [
+    "compare",
+    "model.epk",
+    "--baseline",
+    "model.onnx",
+    "--data",
+    "samples.npy",
+    "--runs",
+    "3",
+    "--warmup",
+    "1",
+];
 
 #[test]
 fn every_command_has_an_example() {
@@ -128,15 +138,17 @@ fn random_calibration_is_told_by_inspect_and_compare() {
 }
 
 #[test]
-fn bench_ends_in_a_line_of_json_in_both_formats() {
+fn bench_measures_here() {
     let bench = Bench::new();
     bench.pack();
-    for format in ["text", "json"] {
-        let report =
-            json(&bench.ok(&["bench", "model.epk", "--runs", "7", "--warmup", "1", "--format", format]));
-        has(&report, "p50_us p90_us p99_us min_us load_ms first_ms arena_bytes peak_rss_kb isa");
-        assert_eq!((&report["runs"], &report["threads"]), (&7.into(), &1.into()));
-        assert_eq!(report["emulated"], false);
+    let measure = ["bench", "model.epk", "--runs", "7", "--warmup", "1"];
+    let report = json(&bench.ok(&[&measure[..], &["--format", "json"]].concat()));
+    has(&report, "p50_us p90_us p99_us min_us load_ms first_ms arena_bytes peak_rss_kb isa");
+    assert_eq!((&report["runs"], &report["threads"]), (&7.into(), &1.into()));
+    assert_eq!((&report["emulated"], &report["schema"]), (&false.into(), &1.into()));
+    let text = bench.ok(&measure);
+    for part in ["p50 ", "MAD ", "first run ", "1 runs in ", "arena ", "not pinned"] {
+        assert!(text.contains(part), "{part}: {text}");
     }
     let many = bench.run(&["bench", "model.epk", "--threads", "5000"]);
     assert_eq!(many.status.code(), Some(2));
@@ -146,8 +158,8 @@ fn bench_ends_in_a_line_of_json_in_both_formats() {
         error.contains("5000 threads") && error.contains(&format!("--threads {most} or fewer")),
         "{error}"
     );
-    let report = bench.ok(&["bench", "model.epk", "--runs", "3", "--threads", &most.to_string()]);
-    assert_eq!(json(&report)["threads"], most);
+    let threads = ["--threads", &most.to_string(), "--format", "json"];
+    assert_eq!(json(&bench.ok(&[&measure[..], &threads].concat()))["threads"], most);
 }
 
 #[test]
@@ -201,7 +213,7 @@ fn lowered_instruction_sets_are_obeyed_and_checked() {
     bench.pack();
     let with = |isa: &str| {
         std::process::Command::new(env!("CARGO_BIN_EXE_edgepack"))
-            .args(["bench", "model.epk", "--runs", "1"])
+            .args(["bench", "model.epk", "--runs", "1", "--warmup", "1", "--format", "json"])
             .current_dir(bench.dir.path())
             .env("EDGEPACK_ISA", isa)
             .output()

@@ -33,7 +33,17 @@ fn every_command_runs_there_and_gives_the_bytes_of_here() {
     let report = json(&server.ok(&["selftest", "model.epk", "--format", "json"]));
     assert_eq!((&report["passed"], &report["device"]["name"]), (&true.into(), &server.name().into()));
     assert_eq!(report["device"]["emulated"], false);
-    let report = json(&server.ok(&["bench", "model.epk", "--runs", "7", "--profile", "--format", "json"]));
+    let report = json(&server.ok(&[
+        "bench",
+        "model.epk",
+        "--runs",
+        "7",
+        "--warmup",
+        "3",
+        "--profile",
+        "--format",
+        "json",
+    ]));
     assert_eq!((&report["runs"], &report["emulated"]), (&7.into(), &false.into()));
     assert!(report["p50_us"].as_f64().unwrap() > 0.0 && report["profile"]["steps"].is_array(), "{report}");
     server.ok(&["run", "model.epk", "--input", "samples.npy", "-o", "there.npz"]);
@@ -51,6 +61,8 @@ fn every_command_runs_there_and_gives_the_bytes_of_here() {
         "--data",
         "samples.npy",
         "--runs",
+        "3",
+        "--warmup",
         "3",
         "--format",
         "json",
@@ -107,6 +119,8 @@ fn package_of_several_inputs_runs_there_too() {
         "--data",
         "two.npz",
         "--runs",
+        "3",
+        "--warmup",
         "3",
         "--format",
         "json",

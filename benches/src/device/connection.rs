@@ -8,6 +8,7 @@ use edgepack_targets::Board;
 use edgepack_targets::transport::{Adb, Host, Output, SHORT, Ssh, Transport, quote};
 
 use super::arch::{Arch, machine_of};
+use super::instructions::read_count;
 use super::{Device, Local, Selftest};
 use crate::Error;
 
@@ -76,6 +77,8 @@ pub struct Connection {
     emulated: bool,
     /// The words that start the agent, for a shell; without it, the engine of this process does its work.
     agent: Option<String>,
+    /// The agent's program alone, as the device names it.
+    program: String,
     folder: String,
 }
 
@@ -95,6 +98,7 @@ impl Connection {
             version: None,
             emulated: emulated.is_some(),
             agent: None,
+            program: String::new(),
             folder: probe.session,
             transport,
         };
@@ -121,13 +125,15 @@ impl Connection {
     fn bring_agent(&mut self, file: &Path, folder: &str) -> Result<(), Error> {
         if self.transport.shares_files() {
             let file = std::path::absolute(file).map_err(Error::io(file))?;
-            self.agent = Some(self.launched(&file.display().to_string()));
+            self.program = file.display().to_string();
+            self.agent = Some(self.launched(&self.program));
             return Ok(());
         }
         let bytes = std::fs::read(file).map_err(Error::io(file))?;
         let hash = blake3::hash(&bytes).to_string();
         let path = format!("{folder}/agent-{}", &hash[..16]);
         self.agent = Some(self.launched(&path));
+        self.program.clone_from(&path);
         if self.script(&format!("[ -x {} ]", quote(&path)))?.succeeded() {
             return Ok(());
         }
@@ -182,6 +188,11 @@ impl Connection {
         self.version.as_deref()
     }
 
+    /// The program that emulates it; empty where it is not emulated.
+    pub(super) fn emulator(&self) -> &str {
+        self.transport.launcher().first().map_or("", String::as_str)
+    }
+
     /// Whether it is emulated.
     pub fn is_emulated(&self) -> bool {
         self.emulated
@@ -205,6 +216,11 @@ impl Connection {
         let path = self.path(name);
         self.transport.push(bytes, &path)?;
         Ok(path)
+    }
+
+    /// The folder of this connection, which goes with it.
+    pub(super) fn folder(&self) -> &str {
+        &self.folder
     }
 
     /// The path of a file of this connection's folder.
@@ -236,11 +252,33 @@ impl Connection {
         }
     }
 
+    /// As [`Self::json`], and the number of the guest's instructions, for an emulated device.
+    pub(super) fn counted(
+        &self,
+        plugin: &Path,
+        arguments: &[&str],
+        limit: Duration,
+    ) -> Result<(serde_json::Value, u64), Error> {
+        let [qemu, options @ ..] = self.transport.launcher() else {
+            return Err(self.failed("it is not emulated".into()));
+        };
+        let out = self.path("instructions");
+        let plugin = format!("{},out={out}", plugin.display());
+        let words = [qemu, "-plugin", &plugin].into_iter().chain(options.iter().map(String::as_str));
+        let agent: Vec<String> = words.chain([self.program.as_str()]).map(quote).collect();
+        let output = self.run_agent(&agent.join(" "), arguments, limit)?;
+        Ok((self.last_line(&output)?, read_count(Path::new(&out))?))
+    }
+
     /// Runs the agent; its exit codes 0 and 1 are answers.
     pub(super) fn agent(&self, arguments: &[&str], limit: Duration) -> Result<Output, Error> {
         let Some(agent) = &self.agent else {
             return Err(self.failed("this process is its own agent".into()));
         };
+        self.run_agent(agent, arguments, limit)
+    }
+
+    fn run_agent(&self, agent: &str, arguments: &[&str], limit: Duration) -> Result<Output, Error> {
         let words: Vec<String> = arguments.iter().map(|word| quote(word)).collect();
         let output = self.transport.run(&format!("exec {agent} {}", words.join(" ")), &[], limit)?;
         match output.status {

@@ -8,7 +8,7 @@ use edgepack_engine::{InputData, Model, Session, SessionOptions};
 use super::{Device, DeviceInfo, Outcome, OutputInfo, Selftest};
 use crate::data::split;
 use crate::package::Form;
-use crate::{Bench, BenchOptions, Error, PackageFacts, Sample};
+use crate::{Bench, BenchOptions, Error, PackageFacts, Pairs, Sample};
 
 /// A package in this process.
 #[derive(Debug)]
@@ -68,14 +68,19 @@ impl Device for Local {
     /// Loads the package anew, so that loading and the very first run are measured as an application
     /// would meet them. A run is the input's conversion and the inference.
     fn bench(&mut self, sample: &Sample, options: &BenchOptions) -> Result<Bench, Error> {
-        // Latency does not depend on what the other inputs hold.
-        let input = match input_data(&self.facts, sample) {
-            InputData::F32(values) => {
-                InputData::F32(values.get(..self.facts.input.elems()).unwrap_or(values))
-            }
-            pixels => pixels,
-        };
-        edgepack_engine::bench(&self.facts.path, &self.options, input, options).map_err(failed)
+        edgepack_engine::bench(&self.facts.path, &self.options, first_input(&self.facts, sample), options)
+            .map_err(failed)
+    }
+
+    fn bench_pairs(
+        &mut self,
+        sample: &Sample,
+        (other, other_sample): (&PackageFacts, &Sample),
+        options: &BenchOptions,
+    ) -> Result<Pairs, Error> {
+        let own = (self.facts.path.as_path(), first_input(&self.facts, sample));
+        let other = (other.path.as_path(), first_input(other, other_sample));
+        edgepack_engine::bench_pairs([own, other], &self.options, options).map_err(failed)
     }
 
     fn selftest(&mut self) -> Result<Selftest, Error> {
@@ -88,6 +93,14 @@ impl Device for Local {
             }
             Err(error) => Err(failed(error)),
         }
+    }
+}
+
+/// What a measurement gives the first input: latency does not depend on what the others hold.
+fn first_input<'a>(facts: &PackageFacts, sample: &'a Sample) -> InputData<'a> {
+    match input_data(facts, sample) {
+        InputData::F32(values) => InputData::F32(values.get(..facts.input.elems()).unwrap_or(values)),
+        pixels => pixels,
     }
 }
 
@@ -120,8 +133,8 @@ fn failed(error: edgepack_engine::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Until;
     use crate::device::testing::negating_package;
+    use crate::{Until, Warmup};
 
     #[test]
     fn values_and_pixels_go_through_the_engine() {
@@ -146,8 +159,12 @@ mod tests {
         let package = negating_package(folder.path(), true);
         let mut local = Local::open(&package, 1, None).unwrap();
         let sample = local.facts().random_sample(1);
-        let bench =
-            local.bench(&sample, &BenchOptions { warmup: 1, until: Until::Runs(9), profile: false }).unwrap();
+        let bench = local
+            .bench(
+                &sample,
+                &BenchOptions { warmup: Warmup::Runs(1), until: Until::Runs(9), ..Default::default() },
+            )
+            .unwrap();
         assert_eq!((bench.latency.runs, bench.arena_bytes, bench.threads), (9, 128, 1));
         assert!(bench.load_ms.unwrap() > 0.0 && bench.first_ms.is_some());
         let json = serde_json::to_value(&bench).unwrap();

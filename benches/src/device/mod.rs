@@ -5,20 +5,22 @@ mod connection;
 mod deploy;
 mod doctor;
 mod facts;
+mod instructions;
 mod local;
 mod remote;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::path::Path;
 
 use serde::Serialize;
 
-use crate::{Bench, BenchOptions, Error, Sample};
+use crate::{Bench, BenchOptions, Error, PackageFacts, Pairs, Sample};
 pub use connection::{Connection, Reached, reach};
 pub use deploy::{Deployed, deploy, roll_back};
 pub use doctor::{Checkup, Finding, Needs, PackageNeeds, Severity, examine};
 pub use facts::DeviceFacts;
+pub use instructions::{COUNTED_RUNS, counting_plugin, instructions_per_run};
 pub use local::Local;
 pub use remote::Remote;
 
@@ -33,8 +35,17 @@ pub trait Device {
     /// Runs the samples one after the other. The outcome has one entry a sample.
     fn run(&mut self, samples: &[Sample]) -> Result<Vec<Outcome>, Error>;
 
-    /// Measures how long runs take, on `sample`.
+    /// Measures how long runs take, on `sample`; of an emulated device, counts their instructions.
     fn bench(&mut self, sample: &Sample, options: &BenchOptions) -> Result<Bench, Error>;
+
+    /// Measures runs on `sample` and runs of another package on its own sample, in turns: see
+    /// [`edgepack_engine::bench_pairs`].
+    fn bench_pairs(
+        &mut self,
+        sample: &Sample,
+        other: (&PackageFacts, &Sample),
+        options: &BenchOptions,
+    ) -> Result<Pairs, Error>;
 
     /// Runs the package's golden inputs and compares the hashes of their outputs.
     fn selftest(&mut self) -> Result<Selftest, Error>;

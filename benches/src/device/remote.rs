@@ -6,9 +6,10 @@ use std::time::Duration;
 use edgepack_targets::Board;
 
 use super::connection::{Connection, Reached, run_limit};
+use super::instructions::{COUNTED_RUNS, counting_plugin, instructions_per_run};
 use super::{Device, DeviceInfo, Outcome, OutputInfo, Selftest};
 use crate::package::Form;
-use crate::{Bench, BenchOptions, Error, PackageFacts, Sample, Until};
+use crate::{Bench, BenchOptions, Error, PackageFacts, Pairs, Sample, Until, Warmup};
 
 /// A package on a board, real or emulated. Outputs of an emulated one are exact; its times say nothing and are
 /// left out.
@@ -52,28 +53,91 @@ impl Remote {
 
     /// Writes the samples as the agent reads them; gives its arguments.
     fn write_input(&self, samples: &[Sample]) -> Result<Vec<String>, Error> {
-        let mut bytes = Vec::new();
-        let mut name = "f32";
-        for sample in samples {
-            match self.facts.form(sample) {
-                // Only the first input may be pixels.
-                Form::Pixels(pixels) if self.facts.more_inputs.is_empty() => {
-                    bytes.extend_from_slice(pixels);
-                    name = "u8";
-                }
-                _ => bytes.extend(sample.values.iter().flat_map(|value| value.to_le_bytes())),
-            }
-        }
+        let (name, bytes) = input_bytes(&self.facts, samples);
         let path = self.connection.write(&bytes, "input.bin")?;
         let threads = self.info.threads.to_string();
         Ok(["--input".into(), path, "--form".into(), name.into(), "--threads".into(), threads].into())
     }
 
-    fn call(&self, command: &str, more: &[String], limit: Duration) -> Result<serde_json::Value, Error> {
-        let arguments: Vec<&str> =
-            [command, &self.package].into_iter().chain(more.iter().map(String::as_str)).collect();
-        self.connection.json(&arguments, limit)
+    /// Counts the instructions of a run of an emulated device: its times say nothing.
+    fn count(&self, input: &[String]) -> Result<Bench, Error> {
+        let arguments = |runs: u64| -> Vec<String> {
+            let own = ["--warmup".into(), "0".into(), "--runs".into(), runs.to_string()];
+            own.into_iter().chain(input.iter().cloned()).collect()
+        };
+        let plugin = match counting_plugin(self.connection.emulator(), Path::new(self.connection.folder())) {
+            Ok(plugin) => plugin,
+            // What else is measured stands without it.
+            Err(why) => {
+                let bench = self.measured(self.call("bench", &arguments(COUNTED_RUNS[0]), run_limit())?)?;
+                return Ok(Bench { notes: vec![why.to_string()], ..bench });
+            }
+        };
+        let mut counts = [0; 2];
+        let mut told = serde_json::Value::Null;
+        for (count, runs) in counts.iter_mut().zip(COUNTED_RUNS) {
+            let arguments = arguments(runs);
+            (told, *count) =
+                self.connection.counted(&plugin, &self.words("bench", &arguments), run_limit())?;
+        }
+        Ok(Bench { instructions_per_run: Some(instructions_per_run(counts)), ..self.measured(told)? })
     }
+
+    fn measured(&self, value: serde_json::Value) -> Result<Bench, Error> {
+        let bench: Bench = serde_json::from_value(value)
+            .map_err(|error| self.connection.failed(format!("the agent's measurement: {error}")))?;
+        Ok(if self.info.emulated { bench.without_times() } else { bench })
+    }
+
+    fn call(&self, command: &str, more: &[String], limit: Duration) -> Result<serde_json::Value, Error> {
+        self.connection.json(&self.words(command, more), limit)
+    }
+
+    /// The agent's arguments for the package.
+    fn words<'a>(&'a self, command: &'a str, more: &'a [String]) -> Vec<&'a str> {
+        [command, &self.package].into_iter().chain(more.iter().map(String::as_str)).collect()
+    }
+}
+
+/// Samples as the agent reads them, and what it calls this form.
+fn input_bytes(facts: &PackageFacts, samples: &[Sample]) -> (&'static str, Vec<u8>) {
+    let mut bytes = Vec::new();
+    let mut name = "f32";
+    for sample in samples {
+        match facts.form(sample) {
+            // Only the first input may be pixels.
+            Form::Pixels(pixels) if facts.more_inputs.is_empty() => {
+                bytes.extend_from_slice(pixels);
+                name = "u8";
+            }
+            _ => bytes.extend(sample.values.iter().flat_map(|value| value.to_le_bytes())),
+        }
+    }
+    (name, bytes)
+}
+
+/// The agent's arguments, and the time that it may take.
+fn bench_arguments(options: &BenchOptions) -> (Vec<String>, Duration) {
+    let mut limit = run_limit();
+    let [until, number] = match options.until {
+        Until::Runs(runs) => ["--runs".into(), runs.to_string()],
+        Until::Seconds(seconds) => {
+            limit += Duration::try_from_secs_f64(seconds).unwrap_or_default();
+            ["--seconds".into(), seconds.to_string()]
+        }
+    };
+    let warmup = match options.warmup {
+        Warmup::Runs(runs) => runs.to_string(),
+        Warmup::Steady => "steady".into(),
+    };
+    let mut arguments = vec![until, number, "--warmup".into(), warmup];
+    if !options.pin.is_empty() {
+        let cores: Vec<String> = options.pin.iter().map(usize::to_string).collect();
+        arguments.extend(["--pin".into(), cores.join(",")]);
+    }
+    let flags = [(options.profile, "--profile"), (options.samples, "--samples")];
+    arguments.extend(flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag.into()));
+    (arguments, limit)
 }
 
 impl Device for Remote {
@@ -116,23 +180,30 @@ impl Device for Remote {
     }
 
     fn bench(&mut self, sample: &Sample, options: &BenchOptions) -> Result<Bench, Error> {
-        let mut arguments = self.write_input(std::slice::from_ref(sample))?;
-        let mut limit = run_limit();
-        let until = match options.until {
-            Until::Runs(runs) => ["--runs".into(), runs.to_string()],
-            Until::Seconds(seconds) => {
-                limit += Duration::try_from_secs_f64(seconds).unwrap_or_default();
-                ["--seconds".into(), seconds.to_string()]
-            }
-        };
-        arguments.extend(until);
-        arguments.extend(["--warmup".into(), options.warmup.to_string()]);
-        if options.profile {
-            arguments.push("--profile".into());
+        let input = self.write_input(std::slice::from_ref(sample))?;
+        if self.info.emulated {
+            return self.count(&input);
         }
-        let bench: Bench = serde_json::from_value(self.call("bench", &arguments, limit)?)
-            .map_err(|error| self.connection.failed(format!("the agent's measurement: {error}")))?;
-        Ok(if self.info.emulated { bench.without_times() } else { bench })
+        let (mut arguments, limit) = bench_arguments(options);
+        arguments.extend(input);
+        self.measured(self.call("bench", &arguments, limit)?)
+    }
+
+    fn bench_pairs(
+        &mut self,
+        sample: &Sample,
+        (other, other_sample): (&PackageFacts, &Sample),
+        options: &BenchOptions,
+    ) -> Result<Pairs, Error> {
+        let (mut arguments, limit) = bench_arguments(options);
+        arguments.extend(self.write_input(std::slice::from_ref(sample))?);
+        let against = self.connection.bring(&other.path, "against.epk")?;
+        let (name, bytes) = input_bytes(other, std::slice::from_ref(other_sample));
+        let input = self.connection.write(&bytes, "against.bin")?;
+        arguments.extend(["--against".into(), against, "--against-input".into(), input]);
+        arguments.extend(["--against-form".into(), name.into()]);
+        serde_json::from_value(self.call("bench", &arguments, limit)?)
+            .map_err(|error| self.connection.failed(format!("the agent's measurement: {error}")))
     }
 
     fn selftest(&mut self) -> Result<Selftest, Error> {

@@ -1,10 +1,13 @@
-//! A package for tests: four values, an output that is the input negated.
+//! What tests need: a package (four values, an output that is the input negated), and a device that is none.
 
 use std::path::{Path, PathBuf};
 
+use edgepack_engine::{Bench, Latency};
 use edgepack_format::SectionKind;
 use edgepack_format::plan::{Dims, ElemType, Head, Input, Lookup, Op, Output, Pixels, Quant, Span, Step};
 use edgepack_format::writer::{PackageWriter, encode_plan};
+
+use super::DeviceInfo;
 
 pub(crate) fn negating_package(folder: &Path, takes_pixels: bool) -> PathBuf {
     let quant = Quant { scale: 0.5, zero_point: 0 };
@@ -44,4 +47,34 @@ pub(crate) fn negating_package(folder: &Path, takes_pixels: bool) -> PathBuf {
     let path = folder.join("negating.epk");
     std::fs::write(&path, bytes).unwrap();
     path
+}
+
+/// A device that is none.
+pub(crate) fn info() -> DeviceInfo {
+    DeviceInfo { name: "n".into(), arch: "a".into(), isa: "i".into(), emulated: false, threads: 1 }
+}
+
+/// A measurement of this latency on that device.
+pub(crate) fn bench(latency: Latency, info: &DeviceInfo) -> Bench {
+    let DeviceInfo { threads, isa, emulated, .. } = info.clone();
+    Bench {
+        latency,
+        load_ms: None,
+        first_ms: None,
+        warmup: Default::default(),
+        windows: Vec::new(),
+        before: Default::default(),
+        after: Default::default(),
+        arena_bytes: 0,
+        peak_rss_kb: None,
+        rss_before_kb: None,
+        threads,
+        pinned: None,
+        isa,
+        emulated,
+        instructions_per_run: None,
+        notes: Vec::new(),
+        samples: None,
+        profile: None,
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use edgepack_engine::{BenchOptions, Until};
+use edgepack_engine::{BenchOptions, Until, Warmup};
 use lexopt::prelude::*;
 
 pub const HELP: &str = "\
@@ -10,8 +10,9 @@ edgepack-agent: runs, measures and self-tests an edgepack package on this device
 
 Usage:
   edgepack-agent run PACKAGE --input FILE [--form f32|u8|i8] [--output FILE]
-  edgepack-agent bench PACKAGE [--input FILE --form FORM] [--warmup N] [--runs N | --seconds S]
-                       [--threads N] [--profile]
+  edgepack-agent bench PACKAGE [--input FILE --form FORM] [--warmup N | steady] [--runs N | --seconds S]
+                       [--threads N] [--pin CORES] [--profile] [--samples]
+                       [--against OTHER [--against-input FILE --against-form FORM]]
   edgepack-agent selftest PACKAGE
   edgepack-agent info [PACKAGE]
   edgepack-agent hash FILE
@@ -20,7 +21,11 @@ Usage:
   --form FORM    f32: preprocessed values in the model's shape (default); u8: raw pixels [H, W, C], RGB;
                  i8: quantized, as the input lies in the arena
   --threads N    threads that share a run, 1 unless given: the outputs are the same for any number
+  --warmup N     runs before those that are measured; `steady`, which is the default, ends when their time is
+  --pin 2,3      run on these processors
   --profile      the time of each step too, as a table before the JSON, and in it
+  --samples      the times of the runs too
+  --against P    the medians of blocks of runs of both packages, in turns, and nothing else
   --output FILE  the outputs of each sample one after the other, raw, little-endian
 
 Packages with islands need a build with --features tract.
@@ -64,13 +69,21 @@ impl Form {
     }
 }
 
+/// Samples of a package; without a file, `bench` makes one up.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub file: Option<PathBuf>,
+    pub form: Form,
+}
+
 pub struct Args {
     pub command: Command,
     /// The package, or another file for `hash`; `info` can do without.
     pub package: Option<PathBuf>,
-    pub input: Option<PathBuf>,
+    pub input: Source,
     pub output: Option<PathBuf>,
-    pub form: Form,
+    /// The package that `bench` measures in turns with the first, and its input.
+    pub against: Option<(PathBuf, Source)>,
     pub threads: usize,
     pub bench: BenchOptions,
 }
@@ -82,24 +95,28 @@ impl Args {
     }
 
     fn parse(mut parser: lexopt::Parser) -> Result<Option<Args>, Box<dyn std::error::Error>> {
-        let (mut command, mut package, mut input, mut output) = (None, None, None, None);
-        let (mut form, mut threads, mut bench) = (Form::F32, 1, BenchOptions::default());
+        let (mut command, mut package, mut output, mut other) = (None, None, None, None);
+        let mut input = Source { file: None, form: Form::F32 };
+        let mut other_input = input.clone();
+        let (mut threads, mut bench) = (1, BenchOptions::default());
         while let Some(argument) = parser.next()? {
             match argument {
                 Long("help") | Short('h') => return Ok(None),
-                Long("input") => input = Some(parser.value()?.into()),
+                Long("input") => input.file = Some(parser.value()?.into()),
+                Long("form") => input.form = parser.value()?.parse_with(form)?,
+                Long("against") => other = Some(parser.value()?.into()),
+                Long("against-input") => other_input.file = Some(parser.value()?.into()),
+                Long("against-form") => other_input.form = parser.value()?.parse_with(form)?,
                 Long("output") | Short('o') => output = Some(parser.value()?.into()),
-                Long("form") => {
-                    form = match parser.value()?.string()?.as_str() {
-                        "f32" => Form::F32,
-                        "u8" => Form::U8,
-                        "i8" => Form::I8,
-                        other => return Err(format!("--form {other}: give f32, u8 or i8").into()),
-                    }
-                }
                 Long("threads") => threads = parser.value()?.parse()?,
                 Long("profile") => bench.profile = true,
-                Long("warmup") => bench.warmup = parser.value()?.parse()?,
+                Long("samples") => bench.samples = true,
+                Long("pin") => bench.pin = parser.value()?.parse_with(cores)?,
+                Long("warmup") => {
+                    let value = parser.value()?;
+                    bench.warmup =
+                        if value == "steady" { Warmup::Steady } else { Warmup::Runs(value.parse()?) };
+                }
                 Long("runs") => bench.until = Until::Runs(parser.value()?.parse()?),
                 Long("seconds") => bench.until = Until::Seconds(parser.value()?.parse_with(seconds)?),
                 Value(value) if command.is_none() => {
@@ -125,8 +142,23 @@ impl Args {
         if package.is_none() && command != Command::Info {
             return Err("no package given (--help)".into());
         }
-        Ok(Some(Args { command, package, input, output, form, threads, bench }))
+        let against = other.map(|other| (other, other_input));
+        Ok(Some(Args { command, package, input, output, against, threads, bench }))
     }
+}
+
+fn form(text: &str) -> Result<Form, &'static str> {
+    match text {
+        "f32" => Ok(Form::F32),
+        "u8" => Ok(Form::U8),
+        "i8" => Ok(Form::I8),
+        _ => Err("give f32, u8 or i8"),
+    }
+}
+
+/// Numbers of processors.
+fn cores(text: &str) -> Result<Vec<usize>, &'static str> {
+    text.split(',').map(|core| core.parse().map_err(|_| "give processors by commas, as 2,3")).collect()
 }
 
 /// Seconds in decimals, as `0.5`: to read every float takes tables of 16 kB.
@@ -155,7 +187,12 @@ mod tests {
     #[test]
     fn a_command_line_parses() {
         let args = parse("bench p.epk --runs 7 --warmup 0 --form u8").unwrap().unwrap();
-        assert_eq!((args.bench.until, args.bench.warmup, args.form), (Until::Runs(7), 0, Form::U8));
+        assert_eq!((args.bench.until, args.bench.warmup), (Until::Runs(7), Warmup::Runs(0)));
+        assert!(args.input.form == Form::U8 && args.against.is_none() && args.bench.pin.is_empty());
+        let args = parse("bench p.epk --warmup steady --pin 0,2 --against q.epk --against-form i8").unwrap();
+        let args = args.unwrap();
+        assert_eq!((args.bench.warmup, args.bench.pin), (Warmup::Steady, vec![0, 2]));
+        assert!(args.against.is_some_and(|(path, input)| path.ends_with("q.epk") && input.form == Form::I8));
         assert!(!args.bench.profile && parse("bench p.epk --profile").unwrap().unwrap().bench.profile);
         assert!(parse("").unwrap().is_none() && parse("run --help").unwrap().is_none());
     }
@@ -179,6 +216,7 @@ mod tests {
             ("run p.epk --form f16", "f32, u8 or i8"),
             ("run p.epk q.epk", "q.epk"),
             ("bench p.epk --runs many", "many"),
+            ("bench p.epk --pin 1,b", "processors by commas"),
         ] {
             let error = parse(text).err().unwrap();
             assert!(error.contains(part), "{text}: {error}");

@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::process::ExitCode;
 
-use args::{Args, Command, Form};
+use args::{Args, Command, Form, Source};
 use edgepack_engine::format::{Package, SeededBytes};
 use edgepack_engine::{Error, InputData, Model, Session, SessionOptions, isa};
 use serde::Serialize;
@@ -121,10 +121,11 @@ fn input_elems(package: &Package<'_>, form: Form) -> Vec<usize> {
 }
 
 fn run_samples(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
-    let path = args.input.as_ref().ok_or("run: --input FILE is missing")?;
+    let path = args.input.file.as_ref().ok_or("run: --input FILE is missing")?;
     let mut file = std::fs::File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let elems = input_elems(&session.package(), args.form);
-    let (size, inputs) = (elems.iter().sum::<usize>() * args.form.bytes(), session.package().head().inputs);
+    let elems = input_elems(&session.package(), args.input.form);
+    let (size, inputs) =
+        (elems.iter().sum::<usize>() * args.input.form.bytes(), session.package().head().inputs);
     let length = file.metadata()?.len() as usize;
     if elems.len() != inputs as usize {
         return Err(format!("--form u8: the package has {inputs} inputs; give all of them as f32").into());
@@ -133,12 +134,12 @@ fn run_samples(args: &Args, session: &mut Session<'_>) -> Result<(), Failure> {
         return Err(format!(
             "{}: {length} bytes are not a number of samples of {size} bytes ({} of the package's inputs)",
             path.display(),
-            args.form.name()
+            args.input.form.name()
         )
         .into());
     }
     // Memory for one sample, whatever their number: devices are small.
-    let mut buffer = InputBuffer::new(args.form, size);
+    let mut buffer = InputBuffer::new(args.input.form, size);
     let mut outputs = match &args.output {
         Some(path) => Some(Unfinished::create(path)?),
         None => None,
@@ -169,26 +170,13 @@ fn write_outputs(session: &Session<'_>, file: &mut impl Write) -> Result<(), Fai
 }
 
 fn bench(args: &Args, path: &Path, package: &Package<'_>, options: &SessionOptions) -> Result<(), Failure> {
-    let size = |form: Form| input_elems(package, form).first().map_or(0, |elems| elems * form.bytes());
-    let takes_pixels = package.inputs().next().is_some_and(|input| input.pixels.is_some());
-    let (form, mut buffer);
-    match &args.input {
-        Some(path) => {
-            form = args.form;
-            buffer = InputBuffer::new(form, size(form));
-            std::fs::File::open(path).and_then(|mut file| file.read_exact(buffer.bytes())).map_err(
-                |error| format!("{}: {error}; its first input is {} bytes", path.display(), size(form)),
-            )?;
-        }
-        // Latency does not depend on what is in the input.
-        None => {
-            form = if takes_pixels { Form::U8 } else { Form::I8 };
-            buffer = InputBuffer::new(form, size(form));
-            buffer.bytes().iter_mut().zip(SeededBytes::new(0)).for_each(|(byte, random)| *byte = random);
-        }
+    let mut buffer = InputBuffer::first_input(package, &args.input)?;
+    if let Some((other, input)) = &args.against {
+        let mut other_buffer = InputBuffer::first_input(&Model::open(other)?.package(), input)?;
+        let packages = [(path, buffer.all()), (other.as_path(), other_buffer.all())];
+        return json::print(&edgepack_engine::bench_pairs(packages, options, &args.bench)?);
     }
-    let input = buffer.data(0..size(form) / form.bytes());
-    let bench = edgepack_engine::bench(path, options, input, &args.bench)?;
+    let bench = edgepack_engine::bench(path, options, buffer.all(), &args.bench)?;
     if let Some(profile) = &bench.profile {
         println!("{profile}");
     }
@@ -225,11 +213,38 @@ impl InputBuffer {
         }
     }
 
+    /// What a measurement gives the first input: latency does not depend on what is in it, nor on the others.
+    fn first_input(package: &Package<'_>, source: &Source) -> Result<Self, Failure> {
+        let size = |form: Form| input_elems(package, form).first().map_or(0, |elems| elems * form.bytes());
+        let Some(path) = &source.file else {
+            let takes_pixels = package.inputs().next().is_some_and(|input| input.pixels.is_some());
+            let form = if takes_pixels { Form::U8 } else { Form::I8 };
+            let mut buffer = Self::new(form, size(form));
+            buffer.bytes().iter_mut().zip(SeededBytes::new(0)).for_each(|(byte, random)| *byte = random);
+            return Ok(buffer);
+        };
+        let mut buffer = Self::new(source.form, size(source.form));
+        let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(buffer.bytes()));
+        read.map_err(|error| {
+            format!("{}: {error}; its first input is {} bytes", path.display(), size(source.form))
+        })?;
+        Ok(buffer)
+    }
+
     /// The bytes to fill.
     fn bytes(&mut self) -> &mut [u8] {
         match self {
             Self::F32 { bytes, .. } | Self::Pixels(bytes) | Self::Quantized { bytes, .. } => bytes,
         }
+    }
+
+    /// All of its elements.
+    fn all(&mut self) -> InputData<'_> {
+        let elems = match self {
+            Self::F32 { values, .. } => values.len(),
+            Self::Pixels(bytes) | Self::Quantized { bytes, .. } => bytes.len(),
+        };
+        self.data(0..elems)
     }
 
     /// These elements of it.

@@ -46,6 +46,22 @@ pub enum Error {
         /// The most that make sense.
         most: usize,
     },
+    /// Processors that are not there, or that this process may not use.
+    #[error("--pin {cores:?}: this process may run on {allowed:?}; name some of these")]
+    Pin {
+        /// Those asked for.
+        cores: Vec<usize>,
+        /// Those that there are; none where the system binds nothing.
+        allowed: Vec<usize>,
+    },
+    /// More threads than processors to run on.
+    #[error("{threads} threads on the {cores} processor(s) of --pin; name as many as there are threads")]
+    PinnedThreads {
+        /// Threads asked for.
+        threads: usize,
+        /// Processors asked for.
+        cores: usize,
+    },
     /// The system gave no more threads.
     #[error("the system starts no more threads ({0}); pass --threads 1")]
     Spawn(std::io::Error),

@@ -31,7 +31,10 @@ mod profile;
 mod session;
 
 pub use aligned::AlignedBytes;
-pub use bench::{Bench, BenchOptions, Latency, Until, bench, measure};
+pub use bench::{
+    Bench, BenchOptions, Latency, Measured, Pair, Pairs, STEADY_BLOCK_MS, STEADY_BLOCKS, STEADY_LIMIT_S,
+    STEADY_PERCENT, Samples, Until, Vitals, Warmup, WarmupReport, Window, bench, bench_pairs, measure,
+};
 pub use edgepack_core::format;
 pub use edgepack_core::kernels;
 pub use edgepack_core::{
