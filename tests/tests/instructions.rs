@@ -11,6 +11,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use edgepack_harness::device::{COUNTED_RUNS, counting_plugin, instructions_per_run};
 use edgepack_targets::Board;
 use edgepack_tests::{digits, root, skip, synthetic};
 
@@ -22,10 +23,6 @@ const BOARDS: [&str; 4] = ["rpi3", "rpi5", "armv8-i8mm", "rpi2"];
 
 /// How much more than the record fails, and how much less is worth a new one, in percent.
 const TOLERANCE: f64 = 2.0;
-
-/// Two numbers of runs, far apart: what else happens once differs by some thousand instructions, with the
-/// digits of the times that are printed.
-const RUNS: [u64; 2] = [2, 34];
 
 fn record() -> PathBuf {
     root().join("benches/record/arm-instructions.json")
@@ -121,15 +118,14 @@ impl Counter {
             return Err(format!("there is no agent at {}", agent.display()));
         }
         let qemu = board.qemu.unwrap();
-        let plugin = plugin(&qemu.program, folder)?;
+        let plugin = counting_plugin(&qemu.program, folder).map_err(|error| error.to_string())?;
         let out = folder.join("count");
         Ok(Self { qemu: qemu.program, cpu: qemu.cpu, agent, plugin, out })
     }
 
     /// Instructions of one inference: loading and what else happens once is the same for any number of them.
     fn count(&self, package: &Path) -> u64 {
-        let [few, many] = RUNS.map(|runs| self.instructions(package, runs));
-        (many - few) / (RUNS[1] - RUNS[0])
+        instructions_per_run(COUNTED_RUNS.map(|runs| self.instructions(package, runs)))
     }
 
     fn instructions(&self, package: &Path, runs: u64) -> u64 {
@@ -142,30 +138,4 @@ impl Counter {
         assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
         std::fs::read_to_string(&self.out).unwrap().trim().parse().unwrap()
     }
-}
-
-/// The plugin, for the version of the interface that this QEMU has: it says what it wants by refusing others.
-fn plugin(qemu: &str, folder: &Path) -> Result<PathBuf, String> {
-    let source = root().join("benches/record/count_instructions.c");
-    let mut refusal = String::new();
-    for version in 1..=6 {
-        let plugin = folder.join(format!("count_instructions-{version}.so"));
-        if !plugin.is_file() {
-            let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
-            let mut command = Command::new(&compiler);
-            command.args(["-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Werror"]);
-            command.arg(format!("-DPLUGIN_VERSION={version}")).arg("-o").arg(&plugin).arg(&source);
-            let output = command.output().map_err(|error| format!("{compiler}: {error}"))?;
-            assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-        }
-        // Plugins are loaded before QEMU finds that there is no such program.
-        let argument = format!("{},out={}", plugin.display(), folder.join("none").display());
-        let output = Command::new(qemu).args(["-plugin", &argument, "/no/such/program"]).output();
-        let output = output.map_err(|error| format!("{qemu}: {error} (apt install qemu-user)"))?;
-        refusal = String::from_utf8_lossy(&output.stderr).trim().to_string();
-        if !refusal.to_lowercase().contains("plugin") {
-            return Ok(plugin);
-        }
-    }
-    Err(format!("{qemu} takes no plugin: {refusal}"))
 }
