@@ -15,7 +15,8 @@ fn put(package: &mut [u8], at: usize, bytes: &[u8]) {
 /// Hashes header and table again, as someone who wants to deceive would.
 fn seal(package: &mut [u8]) {
     let sections = u32::from_le_bytes(package[24..28].try_into().unwrap()) as usize;
-    let table_end = (HEADER_BYTES + sections * ENTRY_BYTES).min(package.len());
+    // Of a number that is a lie, 32 bits do not hold the bytes.
+    let table_end = sections.saturating_mul(ENTRY_BYTES).saturating_add(HEADER_BYTES).min(package.len());
     let hash = hash_header(&package[..table_end]);
     put(package, 32, &hash);
 }
