@@ -98,12 +98,17 @@ fn build_says_what_is_missing_and_writes_nothing() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let build = |board, tool| {
         let tools = tempfile::tempdir().unwrap();
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_edgepack"))
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_edgepack"));
+        command
             .args(["build", "--target", board, "--with", tool, "--workspace", root, "--output", "out"])
             .current_dir(bench.dir.path())
-            .env("PATH", tools.path())
-            .output()
-            .unwrap();
+            .env("PATH", tools.path());
+        // Where this machine has an Android SDK, a zig, or linkers by other names.
+        let named = |name: &str| ["ANDROID_", "CARGO_"].iter().any(|start| name.starts_with(start));
+        for (name, _) in std::env::vars().filter(|(name, _)| named(name)) {
+            command.env_remove(name);
+        }
+        let output = command.output().unwrap();
         assert_eq!(output.status.code(), Some(2));
         String::from_utf8(output.stderr).unwrap()
     };
@@ -111,14 +116,24 @@ fn build_says_what_is_missing_and_writes_nothing() {
     for part in ["there is no cross; cargo install cross", "neither podman nor docker; "] {
         assert!(error.contains(part), "{part}: {error}");
     }
+    let error = build("rpi4", "zigbuild");
+    for part in ["there is no cargo", "pip install cargo-zigbuild", "there is no zig; pip install ziglang=="]
+    {
+        assert!(error.contains(part), "{part}: {error}");
+    }
     let error = build("rpi2", "auto");
-    assert!(
-        error.contains("with cargo: there is no cargo") && error.contains("with cross: there is no cross")
-    );
+    for part in
+        ["with cargo: there is no cargo", "with cross: there is no cross", "with zigbuild: there is no zig"]
+    {
+        assert!(error.contains(part), "{part}: {error}");
+    }
     let error = build("android-arm64", "auto");
-    assert!(
-        error.contains("aarch64-linux-android is not built for") && error.contains("generic-aarch64"),
-        "{error}"
-    );
+    for part in
+        ["with cargo: there is no NDK with a linker for Android's API level 24; sdkmanager --install 'ndk;"]
+    {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    let error = build("android-arm64", "cross");
+    assert!(error.contains("not built for aarch64 with bionic by cross; --with cargo does"), "{error}");
     assert!(!bench.path("out").exists());
 }

@@ -1,10 +1,15 @@
-//! Builds the agent for a board: says what is missing before it starts, and looks at what came out before it has
-//! its name.
+//! Builds the agent or the C library for a board: says what is missing before it starts, and looks at what came out
+//! before it has its name.
 //!
 //! rustup is never called: what it would install is said instead.
 
 mod elf;
+mod error;
+mod library;
+mod linkage;
+mod ndk;
 mod needs;
+mod place;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -12,96 +17,77 @@ use std::process::{Command, Stdio};
 
 use serde::Serialize;
 
-use crate::Board;
 use crate::triple::Triple;
+use crate::{Board, LibcFamily};
 
-pub use elf::Program;
-pub use needs::{Missing, missing};
+pub use elf::{Program, machines_of_archive};
+pub use error::Error;
+pub use linkage::{GlibcVersion, Linkage};
+pub use needs::Missing;
 
 /// What compiles and links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tool {
-    /// cargo, with a linker of the system.
+    /// cargo, with a linker of the system, or of Android's NDK.
     Cargo,
+    /// cargo-zigbuild: cargo, with zig as the linker, which has the symbols of every version of glibc, and musl.
+    Zigbuild,
     /// `cross`: cargo in a container that has everything.
     Cross,
 }
-
-/// All of them, the first choice first.
-pub const TOOLS: [Tool; 2] = [Tool::Cargo, Tool::Cross];
 
 impl Tool {
     /// Its name, as the command line has it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cargo => "cargo",
+            Self::Zigbuild => "zigbuild",
             Self::Cross => "cross",
         }
     }
 }
 
-/// Why there is no agent. Nothing was written then.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The sources are not here.
-    #[error(
-        "{} is not in a clone of edgepack, whose sources the agent is built from; \
-         git clone {} && cd edgepack, or name one with --workspace", path.display(), env!("CARGO_PKG_REPOSITORY")
-    )]
-    NoWorkspace {
-        /// Where it was looked for, and above.
-        path: PathBuf,
-    },
-    /// Something must be installed first.
-    #[error("what builds for {triple} is not all there:\n{}", list(missing))]
-    Missing {
-        /// The target.
-        triple: &'static str,
-        /// What each tool lacks.
-        missing: Vec<(Tool, Vec<Missing>)>,
-    },
-    /// The target is not built for.
-    #[error("{triple} is not built for with these tools: {remedy}")]
-    Unsupported {
-        /// The target.
-        triple: String,
-        /// What does.
-        remedy: &'static str,
-    },
-    /// A program cannot be started, or a file not be written.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The program or file.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// The build ended with an error, which it printed.
-    #[error("`{command}` failed with {status}; its messages are above")]
-    Failed {
-        /// What ran.
-        command: String,
-        /// How it ended.
-        status: std::process::ExitStatus,
-    },
-    /// What came out is not what was asked for.
-    #[error("{} is not what {board} needs: {what}; it was not put into place", path.display())]
-    Wrong {
-        /// The program.
-        path: PathBuf,
-        /// The board.
-        board: String,
-        /// What it is instead.
-        what: String,
-    },
+/// What is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Product {
+    /// The program that runs packages on a device.
+    Agent,
+    /// The C library, for programs of others.
+    Library,
 }
 
-fn list(missing: &[(Tool, Vec<Missing>)]) -> String {
-    let line = |tool: &Tool, one: &Missing| format!("  with {}: {}; {}", tool.name(), one.what, one.remedy);
-    let lines = missing.iter().flat_map(|(tool, all)| all.iter().map(move |one| line(tool, one)));
-    lines.collect::<Vec<_>>().join("\n")
+impl Product {
+    /// The tools that build it with a C library, the first choice first.
+    ///
+    /// A static agent runs on every system of its architecture, so that it is what cargo and cross make with glibc;
+    /// zig has no static glibc. A shared library takes the system's, and only zig can link to one as old as the
+    /// board's wherever it runs: cross has that of its image, cargo that of this machine's cross compiler.
+    fn tools(self, libc: LibcFamily) -> &'static [Tool] {
+        match (libc, self) {
+            (LibcFamily::Glibc, Self::Agent) => &[Tool::Cargo, Tool::Cross, Tool::Zigbuild],
+            (LibcFamily::Glibc, Self::Library) => &[Tool::Zigbuild, Tool::Cross, Tool::Cargo],
+            (LibcFamily::Musl, Self::Agent) => &[Tool::Zigbuild],
+            (LibcFamily::Musl, Self::Library) => &[],
+            (LibcFamily::Bionic, _) => &[Tool::Cargo],
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Agent => "the agent",
+            Self::Library => "the C library",
+        }
+    }
+
+    /// The profile that it is built with, which also names cargo's folder for it.
+    fn profile(self) -> &'static str {
+        match self {
+            Self::Agent => "device",
+            Self::Library => "library",
+        }
+    }
 }
 
 /// What is to be built.
@@ -109,25 +95,44 @@ fn list(missing: &[(Tool, Vec<Missing>)]) -> String {
 pub struct Request<'a> {
     /// For what.
     pub board: &'a Board,
+    /// What.
+    pub product: Product,
     /// A folder in a clone of edgepack.
     pub folder: &'a Path,
     /// With what; `None` for the first that has everything.
     pub tool: Option<Tool>,
-    /// The folder that the agent goes into; `None` for where the harness looks for it.
+    /// Whose C library; `None` for the board's.
+    pub libc: Option<LibcFamily>,
+    /// The folder that the agent goes into, or that the library becomes; `None` for where the harness looks for a
+    /// static agent, and a folder of the board's in `target` for what is not for every board.
     pub output: Option<&'a Path>,
 }
 
 /// What was built.
 #[derive(Clone, Debug, Serialize)]
 pub struct Built {
-    /// The agent.
+    /// What it is.
+    pub product: Product,
+    /// The agent, or the library's folder.
     pub path: PathBuf,
-    /// Its size.
+    /// The size of the agent, or of the shared library.
     pub bytes: u64,
     /// Its target.
     pub triple: &'static str,
     /// What built it.
     pub tool: Tool,
+    /// What it asks of a device's system.
+    pub linkage: Linkage,
+}
+
+/// How something is built.
+#[derive(Debug)]
+struct Plan<'a> {
+    product: Product,
+    tool: Tool,
+    triple: &'static Triple,
+    linkage: Linkage,
+    workspace: &'a Path,
 }
 
 /// The clone of edgepack that a folder is in.
@@ -141,59 +146,198 @@ pub fn workspace(folder: &Path) -> Result<PathBuf, Error> {
     path.ancestors().find(is_clone).map(Path::to_path_buf).ok_or(Error::NoWorkspace { path: path.clone() })
 }
 
-/// Builds a static, stripped agent. What is there already stays until the new one is found good.
+/// Builds a stripped agent, or the C library. What is there already stays until the new one is found good.
 ///
 /// # Errors
-/// [`Error`]: something is missing, the build fails, or what came out is for another machine, dynamic or not stripped.
+/// [`Error`]: something is missing, the build fails, or what came out is for another machine, asks for more than the
+/// board's system has, or is not stripped.
 pub fn build(request: &Request, progress: &mut dyn FnMut(&str)) -> Result<Built, Error> {
-    let board = request.board;
     let workspace = workspace(request.folder)?;
-    let triple = Triple::find(&board.triple).filter(|triple| triple.libc == crate::LibcFamily::Glibc);
-    let Some(triple) = triple else {
-        return Err(Error::Unsupported {
-            triple: board.triple.clone(),
-            remedy: "the static agent of a -gnu triple of the same architecture runs there too; \
-                     give generic-aarch64 or generic-armv7 as the board",
-        });
+    let plan = choose(request, &workspace)?;
+    let target = plan.target_folder();
+    run(&mut plan.command(&target), progress)?;
+    let made = target.join(plan.triple.name).join(plan.product.profile());
+    let name = match plan.product {
+        Product::Agent => "edgepack-agent",
+        Product::Library => "libedgepack.so",
     };
-    let tool = choose(request.tool, triple, &workspace)?;
-    // Apart from other builds, whose flags differ, and from what the harness takes for a finished agent.
-    let target = workspace.join("target/build").join(tool.name());
-    let mut command = Command::new(tool.name());
-    command.args(["build", "--profile", "device", "-p", "edgepack-agent", "--target", triple.name]);
-    command.current_dir(&workspace).env("CARGO_TARGET_DIR", &target).env("RUSTUP_AUTO_INSTALL", "0");
-    command.env("RUSTFLAGS", "-C target-feature=+crt-static -C force-unwind-tables=no");
-    if let (Tool::Cargo, Some(linker)) = (tool, triple.linker)
-        && std::env::var_os(triple.linker_variable()).is_none()
-        && triple.arch != std::env::consts::ARCH
-    {
-        command.env(triple.linker_variable(), linker);
-    }
-    run(&mut command, progress)?;
-    let made = target.join(triple.name).join("device/edgepack-agent");
+    let made = made.join(name);
     let bytes = std::fs::read(&made).map_err(|source| Error::Io { path: made.clone(), source })?;
-    let wrong = |what| Error::Wrong { path: made.clone(), board: board.name.clone(), what };
-    check(&bytes, triple).map_err(wrong)?;
-    let place = match request.output {
-        Some(folder) => folder.join("edgepack-agent"),
-        None => workspace.join(board.agent_path()),
+    let wrong =
+        |path: &Path, what| Error::Wrong { path: path.into(), board: request.board.name.clone(), what };
+    let program = plan.check(&bytes).map_err(|what| wrong(&made, what))?;
+    let path = match plan.product {
+        Product::Agent => {
+            let folder = request.output.map_or_else(|| plan.agent_folder(request.board), Path::to_path_buf);
+            let place = folder.join(name);
+            place::file(&bytes, &place)?;
+            place
+        }
+        Product::Library => {
+            let place = request
+                .output
+                .map_or_else(|| plan.folder_of(request.board).join("libedgepack"), Path::to_path_buf);
+            library::check(&plan, &program, &made).map_err(|(path, what)| wrong(&path, what))?;
+            place::folder(&place, &library::belongs, |new| library::install(&plan, &made, new))?;
+            place
+        }
     };
-    put(&bytes, &place)?;
-    Ok(Built { path: place, bytes: bytes.len() as u64, triple: triple.name, tool })
+    let Plan { product, tool, triple, linkage, .. } = plan;
+    Ok(Built { product, path, bytes: bytes.len() as u64, triple: triple.name, tool, linkage })
 }
 
-/// The tool that was asked for, or the first that lacks nothing.
-fn choose(wish: Option<Tool>, triple: &'static Triple, workspace: &Path) -> Result<Tool, Error> {
-    let tools = wish.map_or(TOOLS.to_vec(), |tool| vec![tool]);
+/// The plan with the tool that was asked for, or with the first that lacks nothing.
+fn choose<'a>(request: &Request, workspace: &'a Path) -> Result<Plan<'a>, Error> {
+    let Request { board, product, .. } = *request;
+    let libc = request.libc.unwrap_or(board.libc.family);
+    let tools = product.tools(libc);
+    let triple =
+        crate::triple::TRIPLES.iter().find(|triple| triple.arch == board.arch && triple.libc == libc);
+    let unsupported = |tool: &str, remedy: String| {
+        let what = format!("{} is not built for {} with {}{tool}", product.name(), board.arch, libc.name());
+        Err(Error::Unsupported { what, remedy })
+    };
+    let Some(triple) = triple.filter(|_| !tools.is_empty()) else {
+        return unsupported("", "give another C library, as --libc glibc".into());
+    };
+    let tools = match request.tool {
+        None => tools,
+        Some(tool) => match tools.iter().position(|one| *one == tool) {
+            Some(index) => &tools[index..=index],
+            None => {
+                let names: Vec<_> = tools.iter().map(|tool| tool.name()).collect();
+                let remedy =
+                    format!("--with {} does, or give another C library by --libc", names.join(" or "));
+                return unsupported(&format!(" by {}", tool.name()), remedy);
+            }
+        },
+    };
     let mut lacking = Vec::new();
-    for tool in tools {
-        let missing = missing(tool, triple, workspace);
+    for tool in tools.iter().copied() {
+        let plan = Plan { product, tool, triple, linkage: linkage(board, product, tool, libc), workspace };
+        let missing = needs::missing(&plan);
         if missing.is_empty() {
-            return Ok(tool);
+            return Ok(plan);
         }
         lacking.push((tool, missing));
     }
     Err(Error::Missing { triple: triple.name, missing: lacking })
+}
+
+/// What the product may ask of the board's system.
+fn linkage(board: &Board, product: Product, tool: Tool, libc: LibcFamily) -> Linkage {
+    let oldest = board.libc.oldest.as_deref().filter(|_| board.libc.family == libc);
+    match (libc, product, tool) {
+        (LibcFamily::Musl, ..) | (LibcFamily::Glibc, Product::Agent, Tool::Cargo | Tool::Cross) => {
+            Linkage::Static
+        }
+        (LibcFamily::Glibc, ..) => {
+            Linkage::Glibc(oldest.and_then(GlibcVersion::parse).unwrap_or(GlibcVersion::RUST))
+        }
+        (LibcFamily::Bionic, ..) => {
+            Linkage::Bionic(oldest.and_then(|level| level.parse().ok()).unwrap_or(24))
+        }
+    }
+}
+
+impl Plan<'_> {
+    /// Apart from other builds, whose flags differ, and from what the harness takes for a finished agent.
+    fn target_folder(&self) -> PathBuf {
+        self.workspace.join("target/build").join(self.tool.name())
+    }
+
+    /// For what only one board is sure to run.
+    fn folder_of(&self, board: &Board) -> PathBuf {
+        // A name of one's own may be anything, and must not lead elsewhere.
+        let name = Path::new(&board.name).file_name().unwrap_or_default();
+        self.workspace.join("target/boards").join(name)
+    }
+
+    /// A static agent runs on every board of its architecture, whose agent the harness looks for in one place.
+    fn agent_folder(&self, board: &Board) -> PathBuf {
+        let common = |triple: &&Triple| triple.arch == self.triple.arch && triple.libc == LibcFamily::Glibc;
+        match crate::triple::TRIPLES.iter().find(common) {
+            Some(triple) if self.linkage == Linkage::Static => {
+                self.workspace.join("target").join(triple.name).join(self.product.profile())
+            }
+            _ => self.folder_of(board),
+        }
+    }
+
+    /// Cargo's words.
+    fn words(&self) -> Vec<String> {
+        let verb = if self.tool == Tool::Zigbuild { "zigbuild" } else { "build" };
+        let package = match self.product {
+            Product::Agent => "edgepack-agent",
+            Product::Library => "edgepack-capi",
+        };
+        let target = match (self.tool, self.linkage) {
+            (Tool::Zigbuild, Linkage::Glibc(version)) => format!("{}.{version}", self.triple.name),
+            _ => self.triple.name.into(),
+        };
+        let words = [verb, "--profile", self.product.profile(), "-p", package, "--target", &target];
+        let mut words: Vec<String> = words.map(String::from).into();
+        if let (Product::Library, Linkage::Bionic(_)) = (self.product, self.linkage) {
+            // What Java calls.
+            words.extend(["--features".into(), "jni".into()]);
+        }
+        words
+    }
+
+    /// rustc's flags.
+    fn flags(&self) -> String {
+        let mut flags = Vec::new();
+        match (self.tool, self.linkage) {
+            // zig brings musl's files, which Rust's own copies would come on top of.
+            (Tool::Zigbuild, Linkage::Static) => flags.push("-C link-self-contained=no"),
+            (_, Linkage::Static) => flags.push("-C target-feature=+crt-static"),
+            // Android's systems have pages of 4 or of 16 KiB.
+            (_, Linkage::Bionic(_)) => flags.push("-C link-arg=-Wl,-z,max-page-size=16384"),
+            (_, Linkage::Glibc(_)) => {}
+        }
+        if self.product == Product::Agent {
+            // A panic aborts, so nothing is ever unwound.
+            flags.push("-C force-unwind-tables=no");
+        }
+        flags.join(" ")
+    }
+
+    fn command(&self, target: &Path) -> Command {
+        let mut command = Command::new(if self.tool == Tool::Cross { "cross" } else { "cargo" });
+        command.args(self.words()).current_dir(self.workspace);
+        command
+            .env("CARGO_TARGET_DIR", target)
+            .env("RUSTUP_AUTO_INSTALL", "0")
+            .env("RUSTFLAGS", self.flags());
+        // They would come before RUSTFLAGS.
+        command.env_remove("CARGO_ENCODED_RUSTFLAGS");
+        let variable = self.triple.linker_variable();
+        if self.tool != Tool::Cargo {
+            // A linker of this machine is not in the container, and would be taken for zig.
+            command.env_remove(variable);
+        } else if std::env::var_os(&variable).is_none() {
+            let linker = match self.linkage {
+                Linkage::Bionic(level) => ndk::linker(self.triple, level),
+                _ => needs::needed_linker(self.triple).map(PathBuf::from),
+            };
+            command.envs(linker.map(|linker| (variable, linker)));
+        }
+        command
+    }
+
+    /// Whether these bytes are the program that the board runs.
+    fn check(&self, bytes: &[u8]) -> Result<Program, String> {
+        let program = Program::parse(bytes).ok_or("it is no program of Linux")?;
+        if program.machine != self.triple.machine {
+            let (found, wanted) = (program.machine, self.triple.machine);
+            return Err(format!("it is for machine {found}, {} is {wanted}", self.triple.arch));
+        }
+        self.linkage.check(&program)?;
+        if !program.is_stripped {
+            return Err(format!("it has its symbols; is `strip` in [profile.{}]?", self.product.profile()));
+        }
+        Ok(program)
+    }
 }
 
 /// What cross says before it builds for the host's libraries instead, and succeeds.
@@ -230,88 +374,5 @@ fn run(command: &mut Command, progress: &mut dyn FnMut(&str)) -> Result<(), Erro
     }
 }
 
-/// Whether these bytes are the program that a device of this target runs without anything else.
-fn check(bytes: &[u8], triple: &Triple) -> Result<(), String> {
-    let program = Program::parse(bytes).ok_or("it is no program of Linux")?;
-    if program.machine != triple.machine {
-        return Err(format!("it is for machine {}, {} is {}", program.machine, triple.arch, triple.machine));
-    }
-    if !program.is_static {
-        return Err(
-            "it needs a loader and libraries of the system; is `+crt-static` taken from RUSTFLAGS?".into()
-        );
-    }
-    if !program.is_stripped {
-        return Err("it has its symbols; is `strip` in [profile.device]?".into());
-    }
-    Ok(())
-}
-
-/// Writes a program under another name first: whoever looks finds the old one, or the new one, whole.
-fn put(bytes: &[u8], place: &Path) -> Result<(), Error> {
-    let failed = |source| Error::Io { path: place.into(), source };
-    let folder = place.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).map_err(failed)?;
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755));
-    let mut file = builder.tempfile_in(folder).map_err(failed)?;
-    std::io::Write::write_all(&mut file, bytes).map_err(failed)?;
-    file.persist(place).map_err(|error| failed(error.error))?;
-    Ok(())
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn folder_outside_a_clone_says_how_to_get_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let error = workspace(folder.path()).unwrap_err().to_string();
-        assert!(error.contains("git clone") && error.contains("--workspace"), "{error}");
-        let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-        assert_eq!(workspace(&own.join("src")).unwrap(), own.parent().unwrap());
-    }
-
-    #[test]
-    fn program_of_another_kind_is_refused() {
-        let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        let of = |arch: &str| crate::triple::TRIPLES.iter().find(|triple| triple.arch == arch).unwrap();
-        let here = std::env::consts::ARCH;
-        let other = if here == "aarch64" { "x86_64" } else { "aarch64" };
-        assert!(check(&own, of(other)).unwrap_err().contains("it is for machine"));
-        assert!(check(&own, of(here)).unwrap_err().contains("needs a loader"));
-        assert!(check(b"#!/bin/sh", of(here)).unwrap_err().contains("no program"));
-    }
-
-    #[test]
-    fn cross_that_falls_back_to_the_host_has_failed() {
-        let mut seen = Vec::new();
-        let script = "echo 'Falling back to `cargo` on the host.' >&2";
-        let error = run(Command::new("sh").args(["-c", script]), &mut |line| seen.push(line.to_string()));
-        assert!(error.unwrap_err().to_string().contains("no image for the target"));
-        assert_eq!(seen, ["Falling back to `cargo` on the host."]);
-        let error = run(Command::new("sh").args(["-c", "exit 3"]), &mut |_| {}).unwrap_err().to_string();
-        assert!(error.contains("failed with exit status: 3"), "{error}");
-    }
-
-    #[test]
-    fn program_gets_its_name_when_it_is_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let place = folder.path().join("new/edgepack-agent");
-        put(b"one", &place).unwrap();
-        put(b"two", &place).unwrap();
-        assert_eq!(std::fs::read(&place).unwrap(), b"two");
-        assert_eq!(std::fs::read_dir(place.parent().unwrap()).unwrap().count(), 1);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            assert_eq!(place.metadata().unwrap().permissions().mode() & 0o777, 0o755);
-        }
-        // A folder that is in the way is no place, and nothing is left beside it.
-        std::fs::create_dir(folder.path().join("edgepack-agent")).unwrap();
-        assert!(put(b"three", &folder.path().join("edgepack-agent")).is_err());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
-    }
-}
+mod tests;

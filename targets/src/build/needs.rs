@@ -5,7 +5,8 @@ use std::process::Command;
 
 use serde::Serialize;
 
-use super::Tool;
+use super::linkage::Linkage;
+use super::{Plan, Product, Tool, ndk};
 use crate::triple::Triple;
 
 /// Something that must be installed.
@@ -17,27 +18,51 @@ pub struct Missing {
     pub remedy: String,
 }
 
-/// What is missing for a tool to build for a target.
-pub fn missing(tool: Tool, triple: &Triple, workspace: &Path) -> Vec<Missing> {
+/// What is missing for a plan to be carried out.
+pub(super) fn missing(plan: &Plan) -> Vec<Missing> {
     let mut found = Vec::new();
     let mut add = |what: String, remedy: String| found.push(Missing { what, remedy });
+    let (triple, workspace) = (plan.triple, plan.workspace);
     let system = System::of(&std::fs::read_to_string("/etc/os-release").unwrap_or_default());
-    match tool {
-        Tool::Cargo => {
-            if program("cargo").is_none() {
-                add("there is no cargo".into(), "install Rust from https://rustup.rs".into());
-            } else if !has_standard_library(triple, workspace) {
-                let remedy = format!("rustup target add {} (in {})", triple.name, workspace.display());
-                add(format!("there is no standard library for {}", triple.name), remedy);
+    if plan.tool != Tool::Cross {
+        if program("cargo").is_none() {
+            add("there is no cargo".into(), "install Rust from https://rustup.rs".into());
+        } else if !has_standard_library(triple, workspace) {
+            let remedy = format!("rustup target add {} (in {})", triple.name, workspace.display());
+            add(format!("there is no standard library for {}", triple.name), remedy);
+        }
+    }
+    match (plan.tool, plan.linkage) {
+        (Tool::Cargo, _) if std::env::var_os(triple.linker_variable()).is_some() => {}
+        (Tool::Cargo, Linkage::Bionic(level)) => {
+            if ndk::linker(triple, level).is_none() {
+                let mut remedy = format!(
+                    "sdkmanager --install 'ndk;{version}' && export ANDROID_NDK_HOME=$ANDROID_HOME/ndk/{version}",
+                    version = ndk::VERSION
+                );
+                if plan.product == Product::Agent {
+                    remedy += "; or, without an NDK, a static agent, which Android runs as well: \
+                               --libc musl --with zigbuild";
+                }
+                add(format!("there is no NDK with a linker for Android's API level {level}"), remedy);
             }
+        }
+        (Tool::Cargo, _) => {
             if let Some(linker) = needed_linker(triple)
-                && std::env::var_os(triple.linker_variable()).is_none()
                 && program(linker).is_none()
             {
                 add(format!("there is no linker {linker}"), system.installs_linker(triple, linker));
             }
         }
-        Tool::Cross => {
+        (Tool::Zigbuild, _) => {
+            if program("cargo-zigbuild").is_none() {
+                add("there is no cargo-zigbuild".into(), format!("pip install {ZIGBUILD}"));
+            }
+            if !has_zig() {
+                add("there is no zig".into(), format!("pip install {ZIG}"));
+            }
+        }
+        (Tool::Cross, _) => {
             if program("cross").is_none() {
                 add("there is no cross".into(), "cargo install cross --version 0.2.5 --locked".into());
             }
@@ -49,13 +74,25 @@ pub fn missing(tool: Tool, triple: &Triple, workspace: &Path) -> Vec<Missing> {
     found
 }
 
+/// Python's packages of the two, the second of the version that has been tried.
+const ZIGBUILD: &str = "cargo-zigbuild";
+const ZIG: &str = "ziglang==0.15.2";
+
+/// Whether cargo-zigbuild finds zig, which it looks for in these places.
+fn has_zig() -> bool {
+    let python = || Command::new("python3").args(["-m", "ziglang", "version"]).output();
+    std::env::var_os("CARGO_ZIGBUILD_ZIG_PATH").is_some()
+        || program("zig").is_some()
+        || python().is_ok_and(|output| output.status.success())
+}
+
 /// The linker for a target; `None` where the host's own does it.
-fn needed_linker(triple: &Triple) -> Option<&'static str> {
+pub(super) fn needed_linker(triple: &Triple) -> Option<&'static str> {
     triple.linker.filter(|_| triple.arch != std::env::consts::ARCH)
 }
 
 /// Where a program lies.
-fn program(name: &str) -> Option<PathBuf> {
+pub(super) fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
