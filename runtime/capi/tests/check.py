@@ -4,15 +4,17 @@
     check.py --libraries target/library --demo target/demo --edgepack target/debug/edgepack [--install]
     check.py --libraries target/aarch64-unknown-linux-gnu/library --prefix aarch64-linux-gnu- \\
         --runner 'qemu-aarch64 -cpu cortex-a76 -L /usr/aarch64-linux-gnu' ...
+    check.py --folder target/boards/generic-aarch64/libedgepack --prefix aarch64-linux-gnu- --runner ...
 
 `--demo` is the folder that `edgepack demo` writes. `--install` also links the shared library, as installed, by what
-pkg-config says. `--java` runs `android/Run.java` on the library, built with the feature `jni`. `--wrapper 'valgrind …'` and `--flags=-fsanitize=…` are for looking deeper. Exit codes: 0 all the
+pkg-config says; so does `--folder`, for one that `edgepack build --lib` has made, after it was moved. `--java` runs `android/Run.java` on the library, built with the feature `jni`. `--wrapper 'valgrind …'` and `--flags=-fsanitize=…` are for looking deeper. Exit codes: 0 all the
 same bytes, 1 not.
 """
 
 import argparse
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -42,7 +44,9 @@ def run(command, **options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--libraries", type=Path, required=True)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--libraries", type=Path)
+    what.add_argument("--folder", type=Path)
     parser.add_argument("--demo", type=Path, required=True)
     parser.add_argument("--edgepack", type=Path, required=True)
     parser.add_argument("--prefix", default="")
@@ -80,21 +84,31 @@ def main():
                 sys.exit(f"FAILED: {what}: other bytes than `edgepack run` has written")
             print(f"{what}: {len(expected)} bytes of {SAMPLES} samples, the same as `edgepack run`", flush=True)
 
+        include = HERE.parent / "include"
+        if args.folder:
+            installed = folder / "moved"
+            shutil.copytree(args.folder, installed, symlinks=True)
+            args.libraries, include = installed / "lib", installed / "include"
+        elif args.install:
+            installed = folder / "usr"
+            run([HERE.parent / "install.sh", args.libraries, installed])
+        else:
+            installed = None
+
         examples = [HERE.parent / "examples" / name for name in ("run.c", "run.cpp")]
-        static = ["-I", HERE.parent / "include", args.libraries / "libedgepack.a", *SYSTEM]
+        static = ["-I", include, args.libraries / "libedgepack.a", *SYSTEM]
         for source in examples:
             same_outputs(compile(source, *static), f"{source.name}, static")
         run([*runner, compile(HERE / "arguments.c", *static), package])
         wrapped = [f"-Wl,--wrap={name}" for name in ("malloc", "calloc", "realloc", "posix_memalign")]
         run([*runner, compile(HERE / "allocation.c", *static, *wrapped), package])
-        if args.install:
-            run([HERE.parent / "install.sh", args.libraries, folder / "usr"])
-            paths = os.environ | {"PKG_CONFIG_PATH": str(folder / "usr/lib/pkgconfig")}
+        if installed:
+            paths = os.environ | {"PKG_CONFIG_PATH": str(installed / "lib/pkgconfig")}
             asked = run(["pkg-config", "--cflags", "--libs", "edgepack"], env=paths, stdout=subprocess.PIPE, text=True)
             for source in examples:
                 program = compile(source, *asked.stdout.split())
                 same_outputs(program, f"{source.name}, shared by pkg-config",
-                             env=os.environ | {"LD_LIBRARY_PATH": str(folder / "usr/lib")})
+                             env=os.environ | {"LD_LIBRARY_PATH": str(installed / "lib")})
 
         if args.java:
             android, classes = HERE.parent / "android", folder / "classes"
