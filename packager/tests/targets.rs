@@ -128,8 +128,7 @@ fn build_says_what_is_missing_and_writes_nothing() {
         assert!(error.contains(part), "{part}: {error}");
     }
     let error = build("android-arm64", "auto");
-    for part in
-        ["with cargo: there is no NDK with a linker for Android's API level 24; sdkmanager --install 'ndk;"]
+    for part in ["no NDK with a linker for Android's API level 24; sdkmanager --install 'ndk;", "--libc musl"]
     {
         assert!(error.contains(part), "{part}: {error}");
     }
