@@ -70,7 +70,7 @@ fn remedy(op: &str) -> &'static str {
             "let the application do what comes after the network: cut the model before it with \
              onnx.utils.extract_model(FILE, NEW, inputs, outputs)"
         }
-        "If" | "Loop" | "Scan" | "SequenceAt" | "SequenceConstruct" | "SequenceEmpty" | "SequenceInsert" => {
+        "SequenceAt" | "SequenceConstruct" | "SequenceEmpty" | "SequenceInsert" => {
             "export without control flow: torch.jit.trace (or torch.onnx.export of the module itself) instead of \
              torch.jit.script, with a fixed number of turns"
         }

@@ -34,6 +34,11 @@ impl<'a> Attributes<'a> {
         self.find(name).map(|attribute| &attribute.ints[..])
     }
 
+    /// A sub-graph.
+    pub fn graph(&self, name: &str) -> Option<&'a pb::GraphProto> {
+        self.find(name).and_then(|attribute| attribute.g.as_ref())
+    }
+
     /// A string; `default` where it is missing or no UTF-8.
     pub fn string(&self, name: &str, default: &'a str) -> &'a str {
         self.find(name).and_then(|attribute| std::str::from_utf8(&attribute.s).ok()).unwrap_or(default)

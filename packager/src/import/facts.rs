@@ -16,7 +16,8 @@ use crate::islands::{elem_type, onnx_type};
 
 /// Operations that tract knows in part or not at all: it takes them for unknown ones, and learns the shapes
 /// of their outputs from their conversion.
-const OURS: &[&str] = &["DFT", "GridSample", "LpPool", "NonMaxSuppression", "Resize", "STFT", "Upsample"];
+const OURS: &[&str] =
+    &["DFT", "GridSample", "If", "Loop", "LpPool", "NonMaxSuppression", "Resize", "STFT", "Scan", "Upsample"];
 
 /// Shapes and constants by value name.
 pub(super) struct Facts {
@@ -39,10 +40,12 @@ impl Facts {
             return Self::guarded_analysis(path, proto, shapes);
         }
         let mut hidden = proto.clone();
-        let nodes = hidden.graph.iter_mut().flat_map(|graph| graph.node.iter_mut().enumerate());
-        nodes
-            .filter(|(index, node)| is_ours(*index, node))
-            .for_each(|(_, node)| node.op_type.insert_str(0, "edgepack."));
+        if let Some(graph) = &mut hidden.graph {
+            let nodes = std::mem::take(&mut graph.node).into_iter().enumerate();
+            graph.node = nodes
+                .flat_map(|(index, node)| if is_ours(index, &node) { unknown(&node) } else { vec![node] })
+                .collect();
+        }
         Self::guarded_analysis(path, &hidden, shapes)
     }
 
@@ -163,6 +166,17 @@ impl Facts {
         let cast = constant.cast_to::<i64>().ok()?;
         Some(cast.try_as_plain_ram().ok()?.as_slice::<i64>().ok()?.to_vec())
     }
+}
+
+/// A node that tract knows nothing of: for each output one, since its unknown ones have no more.
+fn unknown(node: &pb::NodeProto) -> Vec<pb::NodeProto> {
+    let of_output = |(index, output): (usize, &String)| {
+        let name = if index == 0 { node.name.clone() } else { String::new() };
+        let op_type = format!("edgepack.{}", node.op_type);
+        pb::NodeProto { name, op_type, output: vec![output.clone()], attribute: vec![], ..node.clone() }
+    };
+    let outputs = node.output.iter().enumerate().filter(|(_, name)| !name.is_empty());
+    outputs.map(of_output).collect()
 }
 
 /// What tract cannot make sense of: about the node that its message names, where it names one.

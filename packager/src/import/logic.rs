@@ -48,10 +48,26 @@ pub(super) fn junction(importer: &mut Importer, context: &Context<'_>) -> Result
     importer.result(context, 0, result)
 }
 
-/// `c * a + (1 - c) * b`: the factors are exactly 0 or 1.
 pub(super) fn choose(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
     let [condition, yes, no] = [0, 1, 2].map(|index| importer.input(context, index));
-    let (condition, yes, no) = (condition?, yes?, no?);
+    let result = chosen(importer, context, condition?, [yes?, no?])?;
+    let shape = importer.output_dims(context)?;
+    if importer.graph.dims(result) != shape {
+        return Err(context.unsupported(
+            "repeats its condition to a larger shape",
+            "edgepack chooses between tensors or constants of the shape of the result",
+        ));
+    }
+    importer.result(context, 0, result)
+}
+
+/// `c * a + (1 - c) * b`: the factors are exactly 0 or 1.
+pub(super) fn chosen(
+    importer: &mut Importer,
+    context: &Context<'_>,
+    condition: ValueId,
+    [yes, no]: [ValueId; 2],
+) -> Result<ValueId> {
     for id in [yes, no] {
         let constant = importer.graph.value(id).constant.as_ref();
         if let Some(value) = constant.and_then(|constant| constant.data.iter().find(|x| !x.is_finite())) {
@@ -81,14 +97,7 @@ pub(super) fn choose(importer: &mut Importer, context: &Context<'_>) -> Result<(
         let of_no = importer.product(context, "not chosen", [otherwise, no])?;
         importer.binary_part(context, "result", BinaryKind::Add, [of_yes, of_no])?
     };
-    let shape = importer.output_dims(context)?;
-    if importer.graph.dims(result) != shape {
-        return Err(context.unsupported(
-            "repeats its condition to a larger shape",
-            "edgepack chooses between tensors or constants of the shape of the result",
-        ));
-    }
-    importer.result(context, 0, result)
+    Ok(result)
 }
 
 /// Sum, Mean, Max and Min of any number of tensors.

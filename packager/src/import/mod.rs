@@ -6,6 +6,7 @@
 mod attributes;
 mod axes;
 mod context;
+mod control;
 mod convolution;
 mod einsum;
 mod facts;
@@ -163,6 +164,21 @@ pub(crate) fn survey(file: &OnnxFile, shapes: &[(String, Vec<usize>)]) -> Result
 /// Converts every node that can be. With `sorted`, inputs may be of any type, and what cannot be converted is noted
 /// there; where that is all that there is, `cut` makes islands of it.
 fn pass_over(
+    file: &OnnxFile,
+    shapes: &[(String, Vec<usize>)],
+    sorted: Option<(Sorted, Islands)>,
+    cut: bool,
+) -> Result<(Survey, Sorted)> {
+    if let Some((flat, notes)) = control::flatten(file, shapes, sorted.is_some())? {
+        let (mut survey, sorted) = convert_flat(&flat, shapes, sorted, cut)?;
+        survey.model.notes.splice(..0, notes);
+        return Ok((survey, sorted));
+    }
+    convert_flat(file, shapes, sorted, cut)
+}
+
+/// As [`pass_over`], of a file without control flow.
+fn convert_flat(
     file: &OnnxFile,
     shapes: &[(String, Vec<usize>)],
     sorted: Option<(Sorted, Islands)>,

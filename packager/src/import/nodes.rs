@@ -4,7 +4,7 @@ use tract_onnx::pb::{self, tensor_proto::DataType};
 
 use super::facts::type_name;
 use super::{
-    Context, Importer, convolution, einsum, grid, indices, linear, logic, node_name, norm, products,
+    Context, Importer, control, convolution, einsum, grid, indices, linear, logic, node_name, norm, products,
     recurrent, reduce, reshape, resize, slice, suppression, transposed, whole,
 };
 use crate::error::{PackError, Result};
@@ -71,6 +71,7 @@ static CONVERTERS: &[(&str, Converter)] = &[
     ("HardSigmoid", unary),
     ("HardSwish", unary),
     ("Identity", identity),
+    ("If", control::select),
     ("InstanceNormalization", norm::by_groups),
     ("LRN", norm::local_response),
     ("LSTM", recurrent::lstm),
@@ -80,6 +81,7 @@ static CONVERTERS: &[(&str, Converter)] = &[
     ("LessOrEqual", logic::compare),
     ("Log", unary),
     ("LogSoftmax", reduce::log_softmax),
+    ("Loop", control::not_unrolled),
     ("LpNormalization", norm::by_length),
     ("LpPool", convolution::lp_pool),
     ("MatMul", products::matmul),
@@ -115,6 +117,7 @@ static CONVERTERS: &[(&str, Converter)] = &[
     ("Resize", resize::resize),
     ("Round", unary),
     ("STFT", linear::stft),
+    ("Scan", control::not_unrolled),
     ("Scatter", indices::scatter),
     ("ScatterElements", indices::scatter),
     ("ScatterND", indices::scatter),

@@ -180,6 +180,8 @@ impl NodeTest {
         if is_quantized || count > 1 && !is_f32(0) {
             ways.push(("its first operand as the input", vec![0]));
         }
+        // What is no tensor cannot be an initializer.
+        ways.retain(|(_, inputs)| (0..count).all(|i| inputs.contains(&i) || self.inputs[i].is_some()));
         let mut first = None;
         for (how, inputs) in ways {
             let outcome = caught(|| self.attempt(&inputs, how, precision));
@@ -421,8 +423,14 @@ fn refusal(model: &pb::ModelProto, error: &PackError) -> Outcome {
     let graph = model.graph.as_ref().unwrap();
     let clear = match error {
         PackError::Unsupported { node, op, remedy, .. } => {
+            // Nodes of a body are called after the node around it.
+            let is_inside = |known: &pb::NodeProto| {
+                let mut names = known.output.iter().chain([&known.name]).filter(|name| !name.is_empty());
+                names.any(|name| node.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with('/')))
+            };
             let is_node = graph.node.iter().any(|known| {
                 (known.name == *node || known.output.first() == Some(node)) && op.ends_with(&known.op_type)
+                    || is_inside(known)
             });
             let is_end = graph.input.iter().chain(&graph.output).any(|end| end.name == *node);
             let is_initializer = graph.initializer.iter().any(|tensor| tensor.name == *node);

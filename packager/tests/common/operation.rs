@@ -41,6 +41,10 @@ impl Node {
         self.attribute(name, AttributeType::Float, |attribute| attribute.f = value)
     }
 
+    pub fn graph(self, name: &str, body: pb::GraphProto) -> Self {
+        self.attribute(name, AttributeType::Graph, |attribute| attribute.g = Some(body))
+    }
+
     pub fn outputs(mut self, names: &[&str]) -> Self {
         self.0.output = names.iter().map(|name| name.to_string()).collect();
         self
