@@ -9,6 +9,35 @@
 //! [embedded-hal] 1.0, packages by [`Inference`], which [`Runner`] is where there is no operating system. The
 //! program `edgepack-camera` is this with the camera and the pins of Linux.
 //!
+//! ```
+//! use edgepack_firmware::{Decision, DecisionError, Hysteresis, Inference, Level, Signal, Votes, Watch, Window};
+//! use embedded_hal::{delay::DelayNs, digital::OutputPin, i2c::I2c};
+//!
+//! /// A machine that shakes, by an accelerometer on a bus: a pin is on while 3 of the last 5 windows say so.
+//! fn watch_machine<B: I2c, D: DelayNs, P: OutputPin>(
+//!     mut bus: B,
+//!     delay: D,
+//!     pin: P,
+//!     model: impl Inference,
+//! ) -> Result<(), DecisionError> {
+//!     let measure = || -> Result<[f32; 3], B::Error> {
+//!         let mut bytes = [0; 6];
+//!         bus.write_read(0x18, &[0xa8], &mut bytes)?;
+//!         let axis = |at: usize| f32::from(i16::from_le_bytes([bytes[at], bytes[at + 1]]) >> 4) / 1000.0;
+//!         Ok([axis(0), axis(2), axis(4)])
+//!     };
+//!     // 128 measurements, every 10 ms; each window has 32 new ones.
+//!     let window = Window::<_, _, 3, 128>::new(measure, delay, 10_000_000, 32);
+//!     let decision = Decision::new(Hysteresis::new(0.7, 0.5)?, Votes::new(3, 5)?);
+//!     let mut sample = [0.0; 3 * 128];
+//!     let signal = Signal::new(pin, Level::ActiveHigh);
+//!     let mut watch = Watch::new(window, model, signal, (1, decision), &mut sample[..]);
+//!     // The pin is off after an error: a sensor that comes back is watched again.
+//!     while !matches!(watch.step(), Ok(None)) {}
+//!     Ok(())
+//! }
+//! ```
+//!
 //! **Architecture invariant:** no `std`, no `alloc`, no panic on what a sensor, a package or a pin does: each of
 //! their errors is returned, after the pin was brought to its idle level.
 //!
