@@ -81,7 +81,9 @@ pub fn run(args: &Args, stop: &AtomicBool, out: &mut impl Write) -> Result<(), E
             Ok(Some(report)) => {
                 count += 1;
                 changes += u64::from(report.changed);
-                tell(args.json, watch.source().name(), &report, out)?;
+                if let Err(error) = tell(args.json, watch.source().name(), &report, out) {
+                    break Err(error);
+                }
             }
             Ok(None) => break Ok(()),
             // A signal that interrupts a system call is no error of the camera.

@@ -20,6 +20,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Frames in flight: one is filled while another is run. More would only make what is seen older.
 const BUFFERS: u32 = 2;
 
+/// So many damaged frames in a row are an error; single ones are usual with USB, the first ones above all.
+const DAMAGED: usize = 10;
+
 /// What is asked of a camera, the first choice first.
 const FORMATS: [&[u8; 4]; 3] = [b"RGB3", b"YUYV", b"MJPG"];
 
@@ -79,13 +82,22 @@ impl Source<u8> for Camera {
 
     fn read(&mut self, sample: &mut [u8]) -> Result<bool, Error> {
         let path = &self.path;
-        let (buffer, meta) = self.stream.next().map_err(|source| Error::Io { path: path.clone(), source })?;
-        let used = buffer.get(..meta.bytesused as usize).unwrap_or(buffer);
-        let image =
-            decode(used, &self.format).map_err(|reason| Error::Frame { path: path.clone(), reason })?;
-        self.picture.fill(image, sample).map_err(|reason| Error::Frame { path: path.clone(), reason })?;
-        self.name = format!("frame {}", meta.sequence);
-        Ok(true)
+        let frame = |reason| Error::Frame { path: path.clone(), reason };
+        let mut damage = String::new();
+        for _ in 0..DAMAGED {
+            let (buffer, meta) =
+                self.stream.next().map_err(|source| Error::Io { path: path.clone(), source })?;
+            let used = buffer.get(..meta.bytesused as usize).unwrap_or(buffer);
+            match decode(used, &self.format) {
+                Ok(image) => {
+                    self.picture.fill(image, sample).map_err(frame)?;
+                    self.name = format!("frame {}", meta.sequence);
+                    return Ok(true);
+                }
+                Err(reason) => damage = reason,
+            }
+        }
+        Err(frame(format!("{DAMAGED} frames in a row are damaged, the last one: {damage}")))
     }
 }
 

@@ -179,6 +179,29 @@ fn what_is_wrong_is_told_with_its_place_and_the_pin_is_off() {
 }
 
 #[test]
+fn output_that_nobody_reads_ends_it_with_the_pin_off() {
+    /// Takes nothing more once it has this many bytes.
+    struct Pipe(usize);
+    impl std::io::Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let left = self.0.checked_sub(bytes.len()).ok_or(std::io::ErrorKind::BrokenPipe)?;
+            self.0 = left;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let setup = Setup::new(Some("{}"), &[255; 9]);
+    let folder = setup.path().to_str().unwrap();
+    let args = Args::parse(LINE.split(' ').map(|word| word.replace('@', folder).into())).unwrap().unwrap();
+    // The first line is that the pin is on.
+    let error = run(&args, &AtomicBool::new(false), &mut Pipe(10)).unwrap_err();
+    assert!(matches!(error, Error::Output(_)), "{error}");
+    assert_eq!(setup.pin(), "0\n");
+}
+
+#[test]
 fn a_program_that_is_told_to_stop_turns_the_pin_off() {
     let setup = Setup::new(Some("{}"), &[255; 3]);
     let folder = setup.path().to_str().unwrap();
