@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use edgepack_targets::build::{self, Product, Request, Tool};
+use edgepack_targets::build::{self, Linkage, Product, Request, Tool};
 use edgepack_targets::{Board, LibcFamily};
 
 use super::options::{Format, human_bytes};
@@ -94,10 +94,16 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
             let (path, bytes) = (built.path.display(), human_bytes(built.bytes));
             let (linkage, tool, triple) = (built.linkage, built.tool.name(), built.triple);
             match built.product {
-                Product::Agent => println!(
-                    "{path}: {bytes} for {} ({triple}), stripped and {linkage}, built with {tool}",
-                    board.name
-                ),
+                Product::Agent => {
+                    println!(
+                        "{path}: {bytes} for {} ({triple}), stripped and {linkage}, built with {tool}",
+                        board.name
+                    );
+                    // Other commands look for static ones only.
+                    if built.linkage != Linkage::Static {
+                        println!("other commands take it by: export {}={path}", board.agent_variable());
+                    }
+                }
                 Product::Library => println!(
                     "{path}: the C library for {} ({triple}), {linkage}, built with {tool}; the shared one has {bytes}\n\
                      compile with: PKG_CONFIG_PATH={path}/lib/pkgconfig pkg-config --cflags --libs edgepack",
