@@ -123,14 +123,11 @@ mod tests {
             let error = arch.agent(Some(path.clone())).unwrap_err();
             assert!(
                 error.contains(part)
-                    && error.contains("cargo build")
+                    && error.contains("edgepack build")
                     && error.contains("EDGEPACK_AGENT_AARCH64")
             );
         }
         let error = arch.agent(Some(folder.path().join("none"))).unwrap_err();
-        assert!(
-            error.contains("no agent at") && error.contains("--target aarch64-unknown-linux-gnu"),
-            "{error}"
-        );
+        assert!(error.contains("no agent at") && error.contains("--target generic-aarch64"), "{error}");
     }
 }
