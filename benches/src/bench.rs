@@ -26,7 +26,7 @@ pub struct BenchReport {
     /// What was measured.
     #[serde(flatten)]
     pub bench: Bench,
-    /// How latency changed meanwhile; `None` for less than five windows, or an emulated device.
+    /// How latency changed meanwhile; `None` for less than 20 seconds, or an emulated device.
     pub drift: Option<Drift>,
     /// Whether the device slowed itself meanwhile.
     pub throttling: Throttling,

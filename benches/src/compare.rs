@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::baseline::Baseline;
 use crate::device::{Device, DeviceInfo, OutputInfo};
+use crate::worst::{Worst, WorstSample};
 use crate::{Accuracy, AccuracySummary, BenchOptions, DataSet, Error, Latency, Progress, Sample};
 
 /// Samples that are decoded and sent to a device at a time.
@@ -16,6 +17,8 @@ pub struct CompareOptions {
     pub bench: Option<BenchOptions>,
     /// On how many samples bytes are compared with the reference's; `None` for all.
     pub identical_samples: Option<usize>,
+    /// How many of the samples that come out worst are kept, with values of both sides.
+    pub worst: usize,
 }
 
 /// What a comparison came to, in JSON what `edgepack compare --format json` prints.
@@ -30,6 +33,8 @@ pub struct Comparison {
     pub bit_identical_samples: u64,
     /// The first sample whose bytes differ.
     pub first_difference: Option<String>,
+    /// The samples that came out worst, as many as the options say.
+    pub worst: Vec<WorstSample>,
     /// The baseline.
     pub baseline: BaselineReport,
     /// The device.
@@ -75,6 +80,7 @@ pub fn compare(
 ) -> Result<Comparison, Error> {
     let outputs = match_outputs(baseline.output_names(), device.outputs())?;
     let mut accuracy = Accuracy::default();
+    let mut worst = Worst::new(options.worst);
     let mut identity = Identity::default();
     let looked_at = options.identical_samples.unwrap_or(usize::MAX);
     progress.start("comparing", data.len() as u64);
@@ -93,6 +99,7 @@ pub fn compare(
             let fp32: Vec<Vec<f32>> = outputs.iter().map(|&at| std::mem::take(&mut fp32[at])).collect();
             check_lengths(&fp32, device.outputs())?;
             accuracy.add(&fp32, &outcome.values, sample.label);
+            worst.add(sample, data.input(), &fp32, &outcome.values);
             progress.advance(1);
         }
     }
@@ -114,6 +121,7 @@ pub fn compare(
         bit_identical_to_host: (identity.samples > 0).then_some(identity.first_difference.is_none()),
         bit_identical_samples: identity.samples,
         first_difference: identity.first_difference,
+        worst: worst.finish(),
         baseline: BaselineReport {
             engine: baseline.engine().into(),
             why: baseline.why().into(),
@@ -269,7 +277,7 @@ mod tests {
         let (mut baseline, mut device, mut host) =
             (twice(), negates(4, false, None), negates(4, false, None));
         let bench = BenchOptions { warmup: Warmup::Runs(1), until: Until::Runs(2), ..Default::default() };
-        let options = CompareOptions { bench: Some(bench), identical_samples: Some(34) };
+        let options = CompareOptions { bench: Some(bench), identical_samples: Some(34), worst: 2 };
         let result =
             compare(&mut baseline, &mut device, Some(&mut host), &data(70), &options, &mut ()).unwrap();
         assert_eq!((result.accuracy.samples, result.accuracy.max_abs_error), (70, Some(0.0)));
@@ -279,6 +287,7 @@ mod tests {
         assert_eq!(result.device.latency.p50_us, Some(1.0));
         let json = serde_json::to_value(&result).unwrap();
         assert_eq!(json["samples"], 70);
+        assert_eq!(json["worst"].as_array().unwrap().len(), 2);
         assert_eq!(json["top1_baseline"], serde_json::Value::Null);
         assert_eq!(json["device"]["isa"], "i");
         assert!(json["baseline"]["p50_us"].is_number());
@@ -287,7 +296,7 @@ mod tests {
     #[test]
     fn differing_bytes_name_the_first_sample() {
         let (mut device, mut host) = (negates(4, true, Some("random[2]")), negates(4, false, None));
-        let options = CompareOptions { bench: Some(Default::default()), identical_samples: None };
+        let options = CompareOptions { bench: Some(Default::default()), identical_samples: None, worst: 0 };
         let result =
             compare(&mut twice(), &mut device, Some(&mut host), &data(4), &options, &mut ()).unwrap();
         assert_eq!((result.bit_identical_to_host, result.bit_identical_samples), (Some(false), 4));

@@ -30,6 +30,12 @@ pub enum Error {
         /// What is missing, and the remedy.
         reason: String,
     },
+    /// A report whose template is at fault.
+    #[error("the report's template: {reason}")]
+    Template {
+        /// What its engine says.
+        reason: String,
+    },
     /// A data set without samples.
     #[error("{path}: no samples in it ({looked_for})")]
     Empty {

@@ -31,7 +31,9 @@ mod metrics;
 mod package;
 mod preprocess;
 mod progress;
+pub mod report;
 mod stats;
+mod worst;
 
 pub use bench::{Against, BenchReport, SCHEMA, Throttling, bench, bench_on};
 pub use compare::{BaselineReport, CompareOptions, Comparison, DeviceReport, compare};
@@ -46,3 +48,4 @@ pub use package::{OutputFacts, PackageFacts};
 pub use preprocess::{Channels, Preprocessing, Resize, parse_size};
 pub use progress::Progress;
 pub use stats::{Drift, Ratio};
+pub use worst::{ValuePair, WorstSample};

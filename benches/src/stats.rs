@@ -17,13 +17,16 @@ pub struct Drift {
     pub windows: usize,
 }
 
-/// Windows that a line is worth drawing through.
+/// Windows that a line is worth drawing through, and how long they must take: a slope over seconds tells nothing of
+/// minutes.
 const DRIFT_WINDOWS: usize = 5;
+const DRIFT_SECONDS: f64 = 20.0;
 
 impl Drift {
-    /// `None` for fewer than five windows.
+    /// `None` for fewer than five windows, or less than 20 seconds.
     pub fn of(windows: &[Window]) -> Option<Drift> {
-        if windows.len() < DRIFT_WINDOWS {
+        let seconds = windows.last().map_or(0.0, |window| window.end_s);
+        if windows.len() < DRIFT_WINDOWS || seconds < DRIFT_SECONDS {
             return None;
         }
         let minutes = windows.iter().map(|window| window.end_s / 60.0);
@@ -168,7 +171,7 @@ mod tests {
         close(drift.us_per_minute, 6.0);
         close(drift.percent_per_minute, 100.0 * 6.0 / 103.05);
         assert!(drift.margin_percent < 1e-9 && drift.windows == 60);
-        assert_eq!(Drift::of(&rising[..4]), None);
+        assert_eq!((Drift::of(&rising[..19]), Drift::of(&rising[56..])), (None, None));
         // What jumps about has no slope beyond its margin.
         let jumping: Vec<Window> =
             (1..=60).map(|second| window(second, 100.0 + f64::from(second * 7 % 5))).collect();
