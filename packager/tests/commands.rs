@@ -37,7 +37,8 @@ fn every_command_has_an_example() {
         "build", "demo",
     ] {
         let help = bench.ok(&[command, "--help"]);
-        assert!(help.contains(&format!("Example:\n  edgepack {command}")), "{command}: {help}");
+        let has = |title: &str| help.contains(&format!("{title}:\n  edgepack {command}"));
+        assert!(has("Example") || has("Examples"), "{command}: {help}");
     }
 }
 
@@ -193,6 +194,43 @@ fn bench_profiles_every_step_where_it_is_asked_to() {
     );
     let share: f64 = kernels.iter().map(|kernel| kernel["share_percent"].as_f64().unwrap()).sum();
     assert!((share - 100.0).abs() < 1e-6, "{share}");
+}
+
+#[test]
+fn reports_are_files_and_markdown() {
+    let bench = Bench::new();
+    bench.pack();
+    let measure = ["bench", "model.epk", "--runs", "30", "--warmup", "1", "--pin", "0"];
+    let text = bench.ok(&[&measure[..], &["--against", "model.epk", "--report", "b.html"]].concat());
+    assert!(text.contains("times as fast") && text.contains("pinned to processor 0"), "{text}");
+    let page = std::fs::read_to_string(bench.path("b.html")).unwrap();
+    for section in ["Side by side", "How long runs take", "Where time goes", "Error of each layer"] {
+        assert!(page.contains(section), "{section}");
+    }
+    let text = bench.ok(&[&measure[..], &["--format", "markdown"]].concat());
+    assert!(text.starts_with("### `model.epk` on local") && text.contains("| p99 | "), "{text}");
+    let text = bench.ok(&[&COMPARE[..], &["--report", "c.html", "--format", "markdown"]].concat());
+    assert!(text.starts_with("### `model.epk` against FP32"), "{text}");
+    assert!(std::fs::read_to_string(bench.path("c.html")).unwrap().contains("The worst samples"));
+    assert!(bench.files().iter().all(|file| !file.contains("tmp")), "{:?}", bench.files());
+}
+
+#[test]
+fn what_cannot_be_measured_or_written_ends_with_2() {
+    let bench = Bench::new();
+    bench.pack();
+    for (args, part) in [
+        (&["bench", "model.epk", "--report", "none/b.html"][..], "--report none/b.html"),
+        (&["bench", "model.epk", "--pin", "4000"], "may run on"),
+        (&["bench", "model.epk", "--pin", "0", "--threads", "2"], "2 threads"),
+        (&["bench", "model.epk", "--against", "none.epk"], "none.epk"),
+        (&["bench", "model.epk", "--sustained", "1s"], "as 90s, 5m or 1h"),
+        (&["inspect", "model.epk", "--format", "markdown"], "bench and compare have it"),
+    ] {
+        let output = bench.run(args);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && error.contains(part), "{args:?}: {error}");
+    }
 }
 
 #[test]

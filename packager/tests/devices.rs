@@ -46,6 +46,14 @@ fn every_command_runs_there_and_gives_the_bytes_of_here() {
     ]));
     assert_eq!((&report["runs"], &report["emulated"]), (&7.into(), &false.into()));
     assert!(report["p50_us"].as_f64().unwrap() > 0.0 && report["profile"]["steps"].is_array(), "{report}");
+    let measure = ["bench", "model.epk", "--runs", "50", "--warmup", "3", "--pin", "0", "--format", "json"];
+    let report =
+        json(&server.ok(&[&measure[..], &["--against", "model.epk", "--report", "b.html"]].concat()));
+    assert_eq!(report["pinned"], serde_json::json!([0]));
+    // The same package twice: neither is twice as fast.
+    let ratio = report["against"]["ratio"]["median"].as_f64().unwrap();
+    assert!((0.5..2.0).contains(&ratio), "{report}");
+    assert!(std::fs::read_to_string(server.path("b.html")).unwrap().contains("Side by side"));
     server.ok(&["run", "model.epk", "--input", "samples.npy", "-o", "there.npz"]);
     bench.ok(&["run", "model.epk", "--input", "samples.npy", "-o", "here.npz"]);
     let array = |path: &std::path::Path| -> Vec<f32> {

@@ -1,20 +1,20 @@
 //! `edgepack bench`.
 
-mod text;
-
 use std::path::PathBuf;
 
+use edgepack_harness::report::{bench_html, bench_markdown, bench_text};
 use edgepack_harness::{BenchOptions, Until, Warmup};
 
 use super::options::Format;
 use super::progress::Shown;
+use super::report::ReportArgs;
 use super::{Context, Outcome};
 
 /// Measure the latency of a package, after warm-up, with what may have disturbed it.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:\n  edgepack bench mobilenet.epk --seconds 10\n  \
                         edgepack bench int8.epk --against fp32.epk --device ssh://pi@kitchen --pin 2,3\n  \
-                        edgepack bench mobilenet.epk --sustained 5m --profile --format markdown\n  \
+                        edgepack bench mobilenet.epk --sustained 5m --report mobilenet.html --format markdown\n  \
                         edgepack bench mobilenet.epk --device qemu:rpi4      (instructions, no times)")]
 pub(super) struct Args {
     /// The package
@@ -40,6 +40,8 @@ pub(super) struct Args {
     sustained: Option<f64>,
     #[command(flatten)]
     length: LengthArgs,
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 /// How long to measure.
@@ -80,21 +82,23 @@ fn parse_seconds(text: &str) -> Result<f64, String> {
 
 /// `90s`, `5m`, `1h`, in seconds.
 fn parse_time(text: &str) -> Result<f64, String> {
-    const USAGE: &str = "give a time of 5 s to 24 h, as 90s, 5m or 1h";
+    const USAGE: &str = "give a time of 30 s to 24 h, as 90s, 5m or 1h";
     let units = [('s', 1.0), ('m', 60.0), ('h', 3600.0)];
     let number = |(unit, seconds): (char, f64)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * seconds);
     let seconds = units.into_iter().find_map(number).ok_or(USAGE)?;
-    // Five windows of a second are the least that have a drift.
-    if (5.0..=86_400.0).contains(&seconds) { Ok(seconds) } else { Err(USAGE.into()) }
+    // A shorter one has no drift.
+    if (30.0..=86_400.0).contains(&seconds) { Ok(seconds) } else { Err(USAGE.into()) }
 }
 
 pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
     if args.device == "local" {
         edgepack_engine::check_threads(args.threads)?;
     }
+    args.report.check()?;
     let length = args.length.get();
     let options = BenchOptions {
-        profile: args.profile,
+        profile: args.profile || args.report.is_wanted(),
+        samples: args.report.is_wanted(),
         pin: args.pin.clone(),
         until: args.sustained.map_or(length.until, Until::Seconds),
         ..length
@@ -107,9 +111,11 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
         &mut Shown::new(context),
     )?;
     match context.format {
-        Format::Text => text::print(&report),
+        Format::Text => println!("{}", bench_text(&report)),
+        Format::Markdown => print!("{}", bench_markdown(&report)),
         Format::Json => println!("{}", serde_json::to_string(&report)?),
     }
+    args.report.write(&args.package, |nodes| bench_html(&report, nodes))?;
     Ok(Outcome::Done)
 }
 
@@ -123,7 +129,7 @@ mod tests {
             (parse_time("90s"), parse_time("5m"), parse_time("0.5h")),
             (Ok(90.0), Ok(300.0), Ok(1800.0))
         );
-        for wrong in ["5", "m", "1s", "25h", "-5m", "NaNm"] {
+        for wrong in ["5", "m", "29s", "25h", "-5m", "NaNm"] {
             assert!(parse_time(wrong).unwrap_err().contains("5m"), "{wrong}");
         }
         assert_eq!((parse_warmup("steady"), parse_warmup("7")), (Ok(Warmup::Steady), Ok(Warmup::Runs(7))));

@@ -90,7 +90,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
     let built = built?;
     match context.format {
         Format::Json => println!("{}", serde_json::to_string(&built)?),
-        Format::Text => {
+        _ => {
             let (path, bytes) = (built.path.display(), human_bytes(built.bytes));
             let (linkage, tool, triple) = (built.linkage, built.tool.name(), built.triple);
             match built.product {

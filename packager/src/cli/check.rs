@@ -53,7 +53,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
             let json = JsonReport { kernels_of, isa, errors, warnings, notes, report };
             println!("{}", serde_json::to_string(&json)?);
         }
-        Format::Text => {
+        _ => {
             print(args, &report, &processor);
             println!("{}, {}, {}", count(errors, "error"), count(warnings, "warning"), count(notes, "note"));
         }

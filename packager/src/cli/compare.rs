@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use edgepack_engine::Model;
 use edgepack_engine::kernels::isa::IsaSet;
 use edgepack_harness::device::{self, Device, Local};
+use edgepack_harness::report::{comparison_html, comparison_markdown};
 use edgepack_harness::{CompareOptions, Comparison, DataSet, Latency, PackageFacts, baseline};
 use edgepack_packager::emit::provenance;
 use serde::Serialize;
@@ -13,13 +14,14 @@ use serde::Serialize;
 use super::bench::LengthArgs;
 use super::options::{Format, table};
 use super::progress::Shown;
+use super::report::ReportArgs;
 use super::{Context, Outcome};
 
 /// Compare a package with the FP32 model on a data set.
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Example:\n  edgepack compare mobilenet.epk --baseline mobilenet.onnx --data labelled-images/ \\\n      \
-                  --min-agreement 0.97\n\n\
+                  --min-agreement 0.97 --report mobilenet.html\n\n\
                   Exit code 1 where bytes differ from the host's, or a --min-... is not reached.\n\
                   The baseline is ONNX Runtime (ORT_DYLIB_PATH, or an installed Python wheel), else tract."
 )]
@@ -49,10 +51,15 @@ pub(super) struct Args {
     no_latency: bool,
     #[command(flatten)]
     length: LengthArgs,
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 /// On a local device, the scalar kernels are the reference; they are slow.
 const LOCAL_IDENTICAL_SAMPLES: usize = 4;
+
+/// Samples that are told of with their values.
+const WORST: usize = 8;
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -69,6 +76,7 @@ fn parse_share(text: &str) -> Result<f64, String> {
 }
 
 pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
+    args.report.check()?;
     let model = Model::open(&args.package)?;
     let calibration_random = provenance(&model.package()).is_some_and(|p| p.calibration_random);
     let facts = PackageFacts::of(&model.package(), &args.package)?;
@@ -83,6 +91,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
     let options = CompareOptions {
         bench: (!args.no_latency).then(|| args.length.get()),
         identical_samples: local.then_some(LOCAL_IDENTICAL_SAMPLES),
+        worst: WORST,
     };
     let comparison = edgepack_harness::compare(
         &mut *baseline,
@@ -98,7 +107,9 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
             println!("{}", serde_json::to_string(&Report { comparison: &comparison, calibration_random })?);
         }
         Format::Text => print(args, &comparison, local, calibration_random),
+        Format::Markdown => print!("{}", comparison_markdown(&args.package, &comparison)),
     }
+    args.report.write(&args.package, |nodes| comparison_html(&args.package, &comparison, nodes))?;
     let failures = failures(args, &comparison);
     for failure in &failures {
         eprintln!("failed: {failure}");

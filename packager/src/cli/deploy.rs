@@ -53,7 +53,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
         Ok(deployed) => {
             match context.format {
                 Format::Json => println!("{}", serde_json::to_string(&deployed)?),
-                Format::Text => println!("{}", text(&deployed, args.rollback)),
+                _ => println!("{}", text(&deployed, args.rollback)),
             }
             Ok(Outcome::Done)
         }

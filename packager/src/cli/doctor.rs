@@ -45,7 +45,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
     let checkup = device::examine(device::reach(&args.device)?, &needs, args.to.as_deref())?;
     match context.format {
         Format::Json => println!("{}", serde_json::to_string(&checkup)?),
-        Format::Text => print(&checkup),
+        _ => print(&checkup),
     }
     Ok(if checkup.is_fit() { Outcome::Done } else { Outcome::Failed })
 }

@@ -110,7 +110,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
     }
     match context.format {
         Format::Json => println!("{}", serde_json::to_string(&report)?),
-        Format::Text => print(&args.package.display().to_string(), &report),
+        _ => print(&args.package.display().to_string(), &report),
     }
     Ok(args.require.outcome(report.int8_macs_percent))
 }
@@ -156,7 +156,7 @@ fn print_nodes(
             };
             println!("{}", serde_json::to_string(&nodes)?);
         }
-        Format::Text => {
+        _ => {
             println!(
                 "{path}: {} of {:.2} M multiply-adds are int8, {} nodes in {} steps\n",
                 nodes::percent(truth.int8_macs_percent),

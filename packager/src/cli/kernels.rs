@@ -116,7 +116,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
         .collect();
     match context.format {
         Format::Json => println!("{}", serde_json::to_string(&lines)?),
-        Format::Text => {
+        _ => {
             println!("{place}: {isa}");
             let mut table = table(&["kernel", "needs", "layout", "in this build", "on it"]);
             for line in &lines {

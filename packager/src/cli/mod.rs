@@ -14,6 +14,7 @@ mod options;
 mod pack;
 mod progress;
 mod prune;
+mod report;
 mod run;
 mod selftest;
 mod targets;
@@ -88,6 +89,10 @@ struct Context {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let context = Context { format: cli.format, quiet: cli.quiet };
+    if cli.format == Format::Markdown && !matches!(cli.command, Command::Bench(_) | Command::Compare(_)) {
+        eprintln!("error: --format markdown: bench and compare have it; give text or json");
+        return ExitCode::from(2);
+    }
     match execute(cli.command, context) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Failed) => ExitCode::from(1),

@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 use comfy_table::Table;
 use comfy_table::presets::ASCII_MARKDOWN;
+pub(super) use edgepack_harness::report::words::human_bytes;
 use edgepack_harness::{Channels, Preprocessing, Resize, parse_size};
 
 /// How results are printed.
@@ -12,6 +13,8 @@ pub(super) enum Format {
     Text,
     /// For machines: one JSON document on stdout
     Json,
+    /// For a pull request's comment: of bench and compare
+    Markdown,
 }
 
 /// From image files and pixels to the values that the model takes.
@@ -82,15 +85,6 @@ pub(super) fn short(name: &str, width: usize) -> String {
     }
     let tail: Vec<char> = name.chars().rev().take(width - 1).collect();
     format!("…{}", tail.iter().rev().collect::<String>())
-}
-
-/// `1234567` as `1.18 MiB`.
-pub(super) fn human_bytes(bytes: u64) -> String {
-    match bytes {
-        0..1024 => format!("{bytes} B"),
-        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
-        _ => format!("{:.2} MiB", bytes as f64 / 1_048_576.0),
-    }
 }
 
 #[cfg(test)]

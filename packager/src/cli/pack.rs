@@ -182,7 +182,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
     }
     match context.format {
         Format::Json => println!("{}", serde_json::to_string(&report)?),
-        Format::Text => print(&report),
+        _ => print(&report),
     }
     if let Room::None(error) = room {
         eprintln!("error: {error}");

@@ -91,7 +91,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
     }
     match context.format {
         Format::Json => println!("{}", serde_json::to_string(&lines)?),
-        Format::Text => print(&lines, args),
+        _ => print(&lines, args),
     }
     Ok(Outcome::Done)
 }

@@ -30,7 +30,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
                 "device": info,
             })
         ),
-        Format::Text if outcome.passed => println!(
+        _ if outcome.passed => println!(
             "{}: {} golden samples, every output bit as on the workstation ({} {}, {})",
             args.package.display(),
             outcome.samples,
@@ -38,7 +38,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
             info.arch,
             info.isa
         ),
-        Format::Text => println!("{}: FAILED: {}", args.package.display(), outcome.message),
+        _ => println!("{}: FAILED: {}", args.package.display(), outcome.message),
     }
     Ok(if outcome.passed { Outcome::Done } else { Outcome::Failed })
 }

@@ -29,7 +29,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
             Format::Json => {
                 println!("{}", serde_json::json!({ "name": name, "toml": Board::template(name) }))
             }
-            Format::Text => print!("{}", Board::template(name)),
+            _ => print!("{}", Board::template(name)),
         }
         return Ok(Outcome::Done);
     }
@@ -38,7 +38,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
         board_isa(&board)?;
         match context.format {
             Format::Json => println!("{}", serde_json::to_string(&board)?),
-            Format::Text => print(&board),
+            _ => print(&board),
         }
         return Ok(Outcome::Done);
     }
