@@ -21,6 +21,7 @@
 pub mod calibrate;
 pub mod check;
 pub mod cost;
+pub mod decoding;
 pub mod emit;
 pub mod error;
 pub mod evaluate;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::decoding;
 use crate::error::{PackError, Result};
 use crate::graph::{Graph, Node, Op, Precision};
 use crate::integers::is_exact;
@@ -67,6 +68,7 @@ pub fn assign(graph: &mut Graph, options: &PrecisionOptions, opset: i64) -> Resu
             graph.nodes[index].precision = Precision::F32;
         }
     }
+    decoding::keep_in_f32(graph);
     Ok(())
 }
 

@@ -54,21 +54,22 @@ fn concat(inputs: &[&str], axis: i64) -> Node {
     op("Concat", inputs, "c").int("axis", axis)
 }
 
-fn relu(x: &str) -> Node {
-    op("Relu", &[x], "y")
+/// The same values, by a step of int8: what leads from a concatenation to the outputs without one is f32.
+fn same(x: &str) -> Node {
+    op("MaxPool", &[x], "y").ints("kernel_shape", &[1, 1])
 }
 
 /// A layer behind the concatenation.
 fn last() -> Node {
-    relu("c")
+    same("c")
 }
 
 #[test]
 fn lines_are_written_where_they_belong() {
     let (pieces, values) = copies(vec![concat(&["a", "b"], 2), last()]);
     assert_eq!(pieces, 0);
-    // Channel by channel six lines of `a`, then six of `b`; ReLU keeps what is positive.
-    let (a, b) = (copies(vec![relu("a")]).1, copies(vec![relu("b")]).1);
+    // Channel by channel six lines of `a`, then six of `b`.
+    let (a, b) = (copies(vec![same("a")]).1, copies(vec![same("b")]).1);
     let expected: Vec<f32> = a.chunks(30).zip(b.chunks(30)).flat_map(|(a, b)| [a, b].concat()).collect();
     let error = values.iter().zip(&expected).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
     let largest = expected.iter().fold(0.0_f32, |most, &x| most.max(x));
