@@ -101,6 +101,28 @@ pub(super) fn one_hot(importer: &mut Importer, context: &Context<'_>) -> Result<
     importer.result(context, 0, result)
 }
 
+/// Hardmax: 1 where the first of the greatest values along an axis is, else 0.
+pub(super) fn hardmax(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
+    let input = importer.input(context, 0)?;
+    let dims = importer.graph.dims(input).to_vec();
+    // Before opset 13 it ran over all axes from `axis` on.
+    let (default, all) = if context.opset < 13 { (1, true) } else { (-1, false) };
+    let along = axis(context, context.attributes().int("axis", default), dims.len())?;
+    let end = if all { dims.len() } else { along + 1 };
+    let [outer, size, inner] =
+        [&dims[..along], &dims[along..end], &dims[end..]].map(|of| of.iter().product());
+    let rows = importer.reshape_part(context, "rows", input, vec![outer, size, inner]);
+    let of = TopK { axis: 1, k: 1, largest: true, last: false };
+    let place = importer.part(context, "place", Op::TopK(of), vec![rows], vec![outer, 1, inner]);
+    let counted = Tensor::new(vec![1, size, 1], (0..size).map(|i| i as f32).collect());
+    let counted = importer.constant_part(context, "counted", counted);
+    let distance = importer.binary_part(context, "distance", BinaryKind::Sub, [place, counted])?;
+    let is_it = Unary::Compare { comparison: Comparison::Equal, than: 0.0 };
+    let hot = importer.unary_part(context, "one hot", is_it, distance);
+    let result = importer.reshape_part(context, "in shape", hot, dims);
+    importer.result(context, 0, result)
+}
+
 /// ArgMax and ArgMin.
 pub(super) fn arg(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
     let input = importer.input(context, 0)?;

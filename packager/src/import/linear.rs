@@ -1,11 +1,11 @@
-//! Transforms that are products with a constant matrix along an axis: DFT, STFT, CumSum.
+//! Products with constants: DFT, STFT and CumSum with a matrix along an axis, Trilu with a mask.
 
 use std::f64::consts::TAU;
 
 use super::reshape::axis;
 use super::{Context, Importer};
 use crate::error::Result;
-use crate::graph::{Tensor, ValueId};
+use crate::graph::{BinaryKind, Tensor, ValueId};
 
 /// Complex numbers are the last axis: 2 of them, or 1 of real numbers.
 pub(super) fn dft(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
@@ -131,6 +131,26 @@ impl Transform {
         };
         Tensor::new(vec![2 * self.bins, columns], (0..2 * self.bins * columns).map(element).collect())
     }
+}
+
+/// Trilu: the triangle of each matrix above a diagonal, or below one, and zeros: a product with zeros and ones.
+pub(super) fn triangle(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
+    let input = importer.input(context, 0)?;
+    let dims = importer.graph.dims(input).to_vec();
+    let &[.., rows, columns] = &dims[..] else {
+        return Err(context.invalid(format!("an input of shape {dims:?} has no matrices")));
+    };
+    let diagonal = importer.integers(context, 1)?.and_then(|k| k.first().copied()).unwrap_or(0);
+    let upper = context.attributes().int("upper", 1) != 0;
+    let is_kept = |row: usize, column: usize| {
+        let distance = column as i64 - row as i64;
+        if upper { distance >= diagonal } else { distance <= diagonal }
+    };
+    let all = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
+    let mask = all.map(|(row, column)| f32::from(is_kept(row, column))).collect();
+    let mask = importer.constant_part(context, "triangle", Tensor::new(vec![rows, columns], mask));
+    let result = importer.binary_part(context, "kept", BinaryKind::Mul, [input, mask])?;
+    importer.result(context, 0, result)
 }
 
 impl Importer {

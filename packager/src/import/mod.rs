@@ -447,7 +447,9 @@ impl Importer {
             value.dtype = self.facts.dtype(&value.name);
         }
         let reads = self.graph.nodes[before..].iter().flat_map(|node| &node.inputs).copied();
-        let computes = made.chain(reads).any(|id| is_number(self.graph.value(id).dtype));
+        let chooses = |node: &Node| matches!(node.op, Op::TopK(_) | Op::NonMaxSuppression(_));
+        let computes = self.graph.nodes[before..].iter().any(chooses)
+            || made.chain(reads).any(|id| is_number(self.graph.value(id).dtype));
         for index in before..self.graph.nodes.len() {
             let node = &self.graph.nodes[index];
             let value = |id: ValueId| self.graph.value(id);

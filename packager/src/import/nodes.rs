@@ -70,6 +70,7 @@ static CONVERTERS: &[(&str, Converter)] = &[
     ("GroupNormalization", norm::by_groups),
     ("HardSigmoid", unary),
     ("HardSwish", unary),
+    ("Hardmax", indices::hardmax),
     ("Identity", identity),
     ("If", control::select),
     ("InstanceNormalization", norm::by_groups),
@@ -110,6 +111,7 @@ static CONVERTERS: &[(&str, Converter)] = &[
     ("ReduceMax", reduce::reduce),
     ("ReduceMean", reduce::reduce),
     ("ReduceMin", reduce::reduce),
+    ("ReduceProd", reduce::reduce),
     ("ReduceSum", reduce::reduce),
     ("ReduceSumSquare", reduce::reduce),
     ("Relu", unary),
@@ -143,6 +145,7 @@ static CONVERTERS: &[(&str, Converter)] = &[
     ("Tile", reshape::tile),
     ("TopK", indices::top_k),
     ("Transpose", reshape::transpose),
+    ("Trilu", linear::triangle),
     ("Unsqueeze", reshape::reshape),
     ("Upsample", resize::resize),
     ("Where", logic::choose),
@@ -150,18 +153,8 @@ static CONVERTERS: &[(&str, Converter)] = &[
 ];
 
 /// Operations that are fine as long as tract can fold them: they compute shapes.
-static FOLDED: &[&str] = &[
-    "ConstantOfShape",
-    "EyeLike",
-    "IsInf",
-    "IsNaN",
-    "NonZero",
-    "Range",
-    "ReduceProd",
-    "Shape",
-    "Size",
-    "Trilu",
-];
+static FOLDED: &[&str] =
+    &["ConstantOfShape", "EyeLike", "IsInf", "IsNaN", "NonZero", "Range", "Shape", "Size"];
 
 /// The operations that edgepack has steps for.
 pub fn supported_ops() -> impl Iterator<Item = &'static str> {

@@ -4,7 +4,7 @@
 use super::reshape::axis;
 use super::{Context, Importer};
 use crate::error::Result;
-use crate::graph::{BinaryKind, Op, PoolKind, ValueId, Window};
+use crate::graph::{BinaryKind, Op, PoolKind, Precision, ValueId, Window};
 use crate::unary::Unary;
 
 /// What is reduced, and how.
@@ -38,6 +38,7 @@ pub(super) fn reduce(importer: &mut Importer, context: &Context<'_>) -> Result<(
         "ReduceMean" => importer.mean(context, "mean", &reduction),
         "ReduceMax" | "ReduceMin" => importer.max(context, "maximum", &reduction)?,
         "ReduceLogSumExp" => importer.log_sum_exp(context, &reduction)?,
+        "ReduceProd" => importer.multiplied(context, &reduction)?,
         _ => importer.sum(context, "sum", &reduction),
     };
     let after = match op {
@@ -190,6 +191,43 @@ impl Importer {
         let logarithm = self.unary_part(context, "logarithm", Unary::Log, sum);
         let result = self.binary_part(context, "both", BinaryKind::Add, [logarithm, largest])?;
         Ok(self.reshape_part(context, "in shape", result, reduction.dims(self)))
+    }
+
+    /// A product: of the halves of an axis, until one element is left. In f32, for factors multiply their errors.
+    fn multiplied(&mut self, context: &Context<'_>, reduction: &Reduction) -> Result<ValueId> {
+        let result = reduction.dims(self);
+        let (input, axes) = self.adjacent(context, "product", reduction);
+        let dims = self.graph.dims(input).to_vec();
+        let (first, last) = (axes[0], axes[axes.len() - 1]);
+        let (outer, inner) = (dims[..first].iter().product(), dims[last + 1..].iter().product());
+        let before = self.graph.nodes.len();
+        let mut count = reduction.count;
+        let mut rows = self.reshape_part(context, "rows", input, vec![outer, count, inner]);
+        let mut odd: Option<ValueId> = None;
+        while count > 1 {
+            let half = count / 2;
+            let mut part = |from: usize, size: usize| {
+                let op = Op::Slice { starts: vec![0, from, 0], steps: vec![1; 3] };
+                let what = format!("{from} to {}", from + size);
+                self.part(context, &what, op, vec![rows], vec![outer, size, inner])
+            };
+            let parts = [part(0, half), part(half, half)];
+            if count % 2 == 1 {
+                let single = part(count - 1, 1);
+                odd = Some(match odd {
+                    Some(odd) => self.binary_part(context, "odd ones", BinaryKind::Mul, [odd, single])?,
+                    None => single,
+                });
+            }
+            rows = self.binary_part(context, &format!("product of {count}"), BinaryKind::Mul, parts)?;
+            count = half;
+        }
+        if let Some(odd) = odd {
+            rows = self.binary_part(context, "with the odd ones", BinaryKind::Mul, [rows, odd])?;
+        }
+        let products = self.graph.nodes[before..].iter_mut().filter(|node| matches!(node.op, Op::Binary(_)));
+        products.for_each(|node| node.precision = Precision::F32);
+        Ok(self.reshape_part(context, "product, in shape", rows, result))
     }
 
     /// The input with its reduced axes behind each other, and where they are.
