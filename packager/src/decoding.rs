@@ -11,10 +11,9 @@ use crate::quantize::moves_values;
 
 /// Moves the nodes of such a decoding from int8 and int16 to f32. Models that round these values themselves keep them.
 pub fn keep_in_f32(graph: &mut Graph) {
-    let decoding = of_decoding(graph);
     // By value: whether it is f32, since moves leave what they read.
     let mut is_f32: Vec<bool> = graph.values.iter().map(|value| value.constant.is_some()).collect();
-    for index in 0..graph.nodes.len() {
+    for (index, is_decoding) in of_decoding(graph).into_iter().enumerate() {
         let node = &graph.nodes[index];
         let given = |id: &_| graph.value(*id).given.is_some();
         let is_rounded = given(&node.output) || node.inputs.iter().any(given);
@@ -24,7 +23,7 @@ pub fn keep_in_f32(graph: &mut Graph) {
             ref op => !moves_values(op),
         };
         let node = &mut graph.nodes[index];
-        if decoding[index] && moved && !is_rounded && !node.precision.has_f32_values() {
+        if is_decoding && moved && !is_rounded && !node.precision.has_f32_values() {
             node.precision = Precision::F32;
         }
         is_f32[node.output.0] = match moves_values(&node.op) {
