@@ -65,7 +65,7 @@ enum Command {
     Kernels(kernels::Args),
     /// List the boards
     Targets(targets::Args),
-    /// Build the agent for a board
+    /// Build the agent, or the C library, for a board
     Build(build::Args),
     /// Walk the whole road on the bundled model: check, pack, inspect, self-test, run, compare
     Demo(demo::Args),
