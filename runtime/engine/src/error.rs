@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use edgepack_core::{BindError, RunError};
 
 /// An error of the engine.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The file could not be read.
@@ -105,6 +105,14 @@ pub enum Error {
         /// The instruction sets in use.
         isa: String,
     },
+}
+
+/// The same as for people: derived, it would bring the names of all fields of all errors into the agent, which
+/// prints none of them.
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
 }
 
 impl From<BindError> for Error {
