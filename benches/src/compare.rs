@@ -33,6 +33,9 @@ pub struct Comparison {
     pub bit_identical_samples: u64,
     /// The first sample whose bytes differ.
     pub first_difference: Option<String>,
+    /// Whether the package was calibrated with random numbers: then accuracy means nothing. Set by who knows the
+    /// package.
+    pub calibration_random: bool,
     /// The samples that came out worst, as many as the options say.
     pub worst: Vec<WorstSample>,
     /// The baseline.
@@ -121,6 +124,7 @@ pub fn compare(
         bit_identical_to_host: (identity.samples > 0).then_some(identity.first_difference.is_none()),
         bit_identical_samples: identity.samples,
         first_difference: identity.first_difference,
+        calibration_random: false,
         worst: worst.finish(),
         baseline: BaselineReport {
             engine: baseline.engine().into(),

@@ -15,6 +15,9 @@ pub(super) fn page(package: &Path, comparison: &Comparison, nodes: &[NodeError])
     sections.extend(worst(comparison));
     sections.extend(error_section(nodes));
     let mut warnings = Vec::new();
+    if comparison.calibration_random {
+        warnings.push(words::CALIBRATED_RANDOM.into());
+    }
     if let Some(sample) = &comparison.first_difference {
         warnings.push(format!(
             "The bytes are not those of {}, first on sample {sample}.",

@@ -104,6 +104,11 @@ pub fn comparison(package: &std::path::Path, comparison: &Comparison) -> String 
     let mut lines = vec![
         format!("### `{}` against FP32, on {} samples", words::file_name(package), accuracy.samples),
         String::new(),
+    ];
+    if comparison.calibration_random {
+        lines.extend([format!("**{}**", words::CALIBRATED_RANDOM), String::new()]);
+    }
+    lines.extend([
         "| | FP32 baseline | device |".into(),
         "|---|--:|--:|".into(),
         format!(
@@ -111,7 +116,7 @@ pub fn comparison(package: &std::path::Path, comparison: &Comparison) -> String 
             escaped(&comparison.baseline.engine),
             escaped(&format!("{} {}, {}{emulated}", info.name, info.arch, info.isa))
         ),
-    ];
+    ]);
     let mut row = |name: &str, values: [Option<String>; 2]| {
         if values.iter().any(Option::is_some) {
             let [baseline, device] = values.map(|value| value.unwrap_or("-".into()));

@@ -104,7 +104,11 @@ impl Axis {
     fn log_values(&self) -> Vec<f64> {
         let decades = (self.low.log10().floor() as i32)..=(self.high.log10().ceil() as i32);
         // Over many decades their beginnings are enough.
-        let steps: &[f64] = if self.high / self.low > 200.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+        let steps: &[f64] = match self.high / self.low {
+            ..20.0 => &[1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0],
+            20.0..200.0 => &[1.0, 2.0, 5.0],
+            _ => &[1.0],
+        };
         let values = decades.flat_map(|decade| steps.iter().map(move |step| step * 10f64.powi(decade)));
         values.filter(|value| (self.low..=self.high).contains(value)).collect()
     }
@@ -193,7 +197,8 @@ mod tests {
     fn ticks_are_round_and_lie_on_the_axis() {
         assert_eq!(texts(Axis::new(0.0, 10.0)), ["0", "2", "4", "6", "8", "10"]);
         assert_eq!(texts(Axis::new(28.9, 31.3)), ["29", "29.5", "30", "30.5", "31"]);
-        assert_eq!(texts(Axis::spanning(3.0, 60.0)), ["5", "10", "20", "50"]);
+        assert_eq!(texts(Axis::spanning(3.0, 61.0)), ["5", "10", "20", "50"]);
+        assert_eq!(texts(Axis::spanning(1.3, 8.5)), ["1.5", "2", "3", "4", "6", "8"]);
         assert_eq!(texts(Axis::spanning(3.0, 20_000.0)), ["10", "100", "1000", "10000"]);
         assert!(texts(Axis::new(5.0, 5.0)).contains(&"5".to_string()));
         assert_eq!(Axis::new(0.0, 0.0).share(0.0), 0.5);

@@ -84,6 +84,7 @@ fn comparison() -> Comparison {
         bit_identical_to_host: Some(true),
         bit_identical_samples: 1,
         first_difference: None,
+        calibration_random: true,
         worst: vec![WorstSample {
             name: "<i>cat</i>.png".into(),
             label: Some(1),
@@ -172,12 +173,22 @@ fn emulated_devices_have_no_time_in_any_report() {
 fn page_of_a_comparison_has_the_worst_samples() {
     let page = comparison_html("m.epk".as_ref(), &comparison(), &nodes()).unwrap();
     assert_self_contained(&page);
-    for part in ["The worst samples", "&lt;i&gt;cat", "SQNR 6.0 dB", "label 1", "Error of each layer"] {
+    for part in [
+        "The worst samples",
+        "&lt;i&gt;cat",
+        "SQNR 6.0 dB",
+        "label 1",
+        "Error of each layer",
+        "random numbers",
+    ] {
         assert!(page.contains(part), "{part}");
     }
     let text = comparison_markdown("m.epk".as_ref(), &comparison());
     assert!(text.contains("| top-1 | 100.00 % | 0.00 % |") && text.contains("| p50 | 2.00 µs |"), "{text}");
-    assert!(text.contains("The same bytes as the host on 1 samples"), "{text}");
+    assert!(
+        text.contains("The same bytes as the host on 1 samples") && text.contains("random numbers"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -63,6 +63,10 @@ pub(super) fn device(report: &BenchReport) -> String {
     format!("{} {}, {}, {threads}{emulated}", device.name, device.arch, device.isa)
 }
 
+/// What must be known of a package that was calibrated so.
+pub(super) const CALIBRATED_RANDOM: &str =
+    "Calibrated with random numbers: good for latency only, the accuracy below means nothing.";
+
 /// Whose bytes a device's must be.
 pub(super) fn reference(device: &DeviceInfo) -> &'static str {
     if device.name == "local" { "the scalar kernels" } else { "the host" }

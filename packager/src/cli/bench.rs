@@ -110,12 +110,13 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
         &options,
         &mut Shown::new(context),
     )?;
+    // Before anything is printed: a reader that ends early must not cost minutes of measuring.
+    args.report.write(&args.package, |nodes| bench_html(&report, nodes))?;
     match context.format {
         Format::Text => println!("{}", bench_text(&report)),
         Format::Markdown => print!("{}", bench_markdown(&report)),
         Format::Json => println!("{}", serde_json::to_string(&report)?),
     }
-    args.report.write(&args.package, |nodes| bench_html(&report, nodes))?;
     Ok(Outcome::Done)
 }
 

@@ -9,7 +9,6 @@ use edgepack_harness::device::{self, Device, Local};
 use edgepack_harness::report::{comparison_html, comparison_markdown};
 use edgepack_harness::{CompareOptions, Comparison, DataSet, Latency, PackageFacts, baseline};
 use edgepack_packager::emit::provenance;
-use serde::Serialize;
 
 use super::bench::LengthArgs;
 use super::options::{Format, table};
@@ -61,13 +60,6 @@ const LOCAL_IDENTICAL_SAMPLES: usize = 4;
 /// Samples that are told of with their values.
 const WORST: usize = 8;
 
-#[derive(Serialize)]
-struct Report<'a> {
-    #[serde(flatten)]
-    comparison: &'a Comparison,
-    calibration_random: bool,
-}
-
 fn parse_share(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
@@ -78,7 +70,6 @@ fn parse_share(text: &str) -> Result<f64, String> {
 pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
     args.report.check()?;
     let model = Model::open(&args.package)?;
-    let calibration_random = provenance(&model.package()).is_some_and(|p| p.calibration_random);
     let facts = PackageFacts::of(&model.package(), &args.package)?;
     let preprocessing = facts.preprocessing.clone().unwrap_or_default();
     let data = DataSet::open_all(&args.data, &facts.inputs(), &preprocessing, args.limit)?;
@@ -93,7 +84,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
         identical_samples: local.then_some(LOCAL_IDENTICAL_SAMPLES),
         worst: WORST,
     };
-    let comparison = edgepack_harness::compare(
+    let mut comparison = edgepack_harness::compare(
         &mut *baseline,
         &mut *device,
         Some(&mut reference as &mut dyn Device),
@@ -102,14 +93,15 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
         &mut Shown::new(context),
     )
     .with_context(|| format!("comparing {}", args.package.display()))?;
+    comparison.calibration_random = provenance(&model.package()).is_some_and(|it| it.calibration_random);
+    args.report.write(&args.package, |nodes| comparison_html(&args.package, &comparison, nodes))?;
     match context.format {
         Format::Json => {
-            println!("{}", serde_json::to_string(&Report { comparison: &comparison, calibration_random })?);
+            println!("{}", serde_json::to_string(&comparison)?);
         }
-        Format::Text => print(args, &comparison, local, calibration_random),
+        Format::Text => print(args, &comparison, local),
         Format::Markdown => print!("{}", comparison_markdown(&args.package, &comparison)),
     }
-    args.report.write(&args.package, |nodes| comparison_html(&args.package, &comparison, nodes))?;
     let failures = failures(args, &comparison);
     for failure in &failures {
         eprintln!("failed: {failure}");
@@ -141,7 +133,7 @@ fn failures(args: &Args, comparison: &Comparison) -> Vec<String> {
     failures
 }
 
-fn print(args: &Args, comparison: &Comparison, local: bool, calibration_random: bool) {
+fn print(args: &Args, comparison: &Comparison, local: bool) {
     let accuracy = &comparison.accuracy;
     println!("{} on {} samples of {}", args.package.display(), accuracy.samples, args.data.display());
     println!("baseline: {} ({})", comparison.baseline.engine, comparison.baseline.why);
@@ -153,7 +145,7 @@ fn print(args: &Args, comparison: &Comparison, local: bool, calibration_random: 
         info.isa,
         if info.emulated { ", emulated" } else { "" }
     );
-    if calibration_random {
+    if comparison.calibration_random {
         println!("CALIBRATED WITH RANDOM NUMBERS: good for latency only, the accuracy below means nothing");
     }
     let mut table = table(&["", "FP32 baseline", "INT8 device"]);
