@@ -39,7 +39,7 @@ pub trait Source<T> {
 }
 
 /// What measures `AXES` numbers at a time: an accelerometer, a microphone, a thermometer, in the units that the
-/// model was trained on. Drivers of crates.io for embedded-hal 1.0 are one by a closure.
+/// model was trained on. Any driver for embedded-hal 1.0 is one by a closure.
 pub trait Sensor<const AXES: usize> {
     /// What goes wrong: what the bus or the device says.
     type Error;
