@@ -1,5 +1,5 @@
 /* A plugin of QEMU's user mode that counts the guest's instructions: at the end it writes their number to
-   the file of its argument `out=FILE`. Built by tests/tests/instructions.rs; it declares the few functions
+   the file of its argument `out=FILE`. Built by benches/src/device/instructions.rs; it declares the few functions
    of the plugin interface that it needs, so that no header of QEMU's has to be installed. They are those of
    docs/devel/tcg-plugins.rst, of versions 1 to 6 of the interface. */
 #include <stddef.h>
