@@ -34,6 +34,8 @@ pub(super) fn flatten(
     islands: bool,
 ) -> Result<Option<(OnnxFile, Vec<Note>)>> {
     let (mut proto, mut notes, mut rounds) = (None, Vec::new(), 0);
+    // Loops inside of loops may not make more of a file without end.
+    let most = file.graph().node.len() + 4 * MOST_NODES;
     loop {
         let graph = proto.as_ref().unwrap_or(&file.proto).graph.as_ref().unwrap_or(file.graph());
         if !graph.node.iter().any(has_body) {
@@ -45,7 +47,7 @@ pub(super) fn flatten(
             proto: proto.clone().unwrap_or_else(|| file.proto.clone()),
             opset: file.opset,
         };
-        let Some(flat) = round(&before, shapes, islands, &mut notes)? else { break };
+        let Some(flat) = round(&before, shapes, (islands, most), &mut notes)? else { break };
         proto = Some(flat);
         rounds += 1;
         // Bodies inside of bodies are as deep as a file says.
@@ -62,20 +64,21 @@ fn has_body(node: &pb::NodeProto) -> bool {
     node.attribute.iter().any(|attribute| attribute.g.is_some())
 }
 
-/// The model with every node replaced whose turns are known; where there is none, with one If less that is not.
+/// The model with every node replaced whose turns are known, up to so many nodes in all; where there is none, with one
+/// If less that is not.
 fn round(
     file: &OnnxFile,
     shapes: &[(String, Vec<usize>)],
-    islands: bool,
+    (islands, most): (bool, usize),
     notes: &mut Vec<Note>,
 ) -> Result<Option<pb::ModelProto>> {
     let importer = learned(file, shapes, islands)?;
     let graph = file.graph();
     let mut flat = Flat::of(graph, file.opset);
-    let (mut changed, before) = (false, graph.node.len());
+    let mut changed = false;
     for node in &graph.node {
         let context = Context { node, name: node_name(node), opset: file.opset };
-        let done = has_body(node) && replace(&importer, &context, &mut flat);
+        let done = has_body(node) && flat.nodes.len() <= most && replace(&importer, &context, &mut flat);
         changed |= done;
         if !done {
             flat.nodes.push(node.clone());
@@ -92,8 +95,7 @@ fn round(
             }
         }
     }
-    // No file may make more of itself without end.
-    if !changed || flat.nodes.len() > before + MOST_NODES * 4 {
+    if !changed {
         return Ok(None);
     }
     let mut proto = file.proto.clone();
