@@ -34,6 +34,11 @@ const BATCH: usize = 8;
 const MOST_MACS: u64 = 600_000_000_000;
 /// …but never fewer than these.
 const FEWEST: usize = 8;
+/// A range is given up once it costs more than a wider one by `LEAD / √samples` of that: it cuts off too much
+/// (successive elimination, Even-Dar et al., "Action Elimination and Stopping Conditions for the Multi-Armed Bandit
+/// and Reinforcement Learning Problems", 2006). Wider ranges than the best are not given up: they cost the same at
+/// every sample, and win where a rare one has large values.
+const LEAD: f64 = 8.0;
 
 /// A value that needs a range.
 struct Tried {
@@ -41,7 +46,8 @@ struct Tried {
     /// The value whose statistics it has: its own, or of a cast what it casts.
     seen: ValueId,
     ranges: Vec<[f32; 2]>,
-    quants: Vec<Quant>,
+    /// Of the ranges; `None` of those that were given up.
+    quants: Vec<Option<Quant>>,
 }
 
 /// What was seen of the results of one reader of a value: their power, and that of the noise of each range.
@@ -64,37 +70,68 @@ pub fn choose_ranges(
     samples: Samples<'_>,
     mut progress: impl FnMut(),
 ) -> Result<()> {
-    let tried = tried(graph, scheme, statistics);
+    let mut tried = tried(graph, scheme, statistics);
     let mut index_of = vec![None; graph.values.len()];
     tried.iter().enumerate().for_each(|(index, tried)| index_of[tried.id.0] = Some(index));
     // By value that is tried: what its readers say.
     let mut powers: Vec<Vec<Power>> = vec![Vec::new(); tried.len()];
     let count = samples_of_ranges(graph, samples.count);
-    let places: Vec<usize> = (0..count).map(|k| k * samples.count / count).collect();
+    let places: Vec<usize> = scattered(count).map(|k| k * samples.count / count).collect();
+    let mut seen = 0;
     for batch in places.chunks(BATCH) {
-        let batch = batch.par_iter().map(|&sample| {
+        let results = batch.par_iter().map(|&sample| {
             let inputs = (samples.load)(sample)?;
             Ok(try_all(graph, &tried, &index_of, &inputs))
         });
-        for sample in batch.collect::<Result<Vec<_>>>()? {
+        for sample in results.collect::<Result<Vec<_>>>()? {
             for (total, one) in powers.iter_mut().zip(sample) {
                 total.resize(one.len(), Power::default());
                 total.iter_mut().zip(one).for_each(|(total, one)| total.add(&one));
             }
             progress();
         }
+        seen += batch.len();
+        for (tried, powers) in tried.iter_mut().zip(&powers) {
+            let Some((best, least)) = tried.best(powers) else { continue };
+            let most = least * (1.0 + LEAD / (seen as f64).sqrt());
+            for (index, (quant, range)) in tried.quants.iter_mut().zip(&tried.ranges).enumerate() {
+                let is_narrower = range[0] >= best[0] && range[1] <= best[1];
+                *quant = quant.filter(|_| !is_narrower || cost(powers, index) <= most);
+            }
+        }
     }
     for (tried, powers) in tried.iter().zip(powers) {
-        let score = |range: usize| {
-            let of_reader = |power: &Power| power.noise[range] / power.signal.max(f64::MIN_POSITIVE);
-            powers.iter().map(of_reader).sum::<f64>()
-        };
-        let scores = (0..tried.ranges.len()).map(score).zip(&tried.ranges);
-        // Where all are alike (nothing was seen, or nothing reads it), the first: all that was seen.
-        let best = scores.reduce(|best, next| if next.0 < best.0 { next } else { best });
-        statistics.chosen[tried.seen.0] = best.map(|(_, &range)| range);
+        statistics.chosen[tried.seen.0] = tried.best(&powers).map(|(range, _)| range);
     }
     Ok(())
+}
+
+/// Every number below `count` once, those after each other far from each other: the first few are a fair choice of
+/// samples that lie in some order (steps of the golden section).
+fn scattered(count: usize) -> impl Iterator<Item = usize> {
+    let common = |mut a: usize, mut b: usize| {
+        while b > 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    let step = (1..=count * 618 / 1000).rev().find(|&step| common(count, step) == 1).unwrap_or(1);
+    (0..count).map(move |k| k * step % count)
+}
+
+/// What a range costs the readers of its value, each in terms of its own results.
+fn cost(powers: &[Power], range: usize) -> f64 {
+    powers.iter().map(|power| power.noise[range] / power.signal.max(f64::MIN_POSITIVE)).sum()
+}
+
+impl Tried {
+    /// The range that costs least of those that are left, and what it costs. Where all are alike (nothing was seen,
+    /// or nothing reads it), the first: all that was seen.
+    fn best(&self, powers: &[Power]) -> Option<([f32; 2], f64)> {
+        let left = (0..self.ranges.len()).filter(|&range| self.quants[range].is_some());
+        let costs = left.map(|range| (self.ranges[range], cost(powers, range)));
+        costs.reduce(|best, next| if next.1 < best.1 { next } else { best })
+    }
 }
 
 /// The samples that ranges are chosen on, of so many.
@@ -119,9 +156,8 @@ fn tried(graph: &Graph, scheme: &Scheme, statistics: &Statistics) -> Vec<Tried> 
         .filter(needs_range)
         .map(|(id, seen)| {
             let ranges = ranges(&statistics.histograms[seen.0]);
-            let quant = |&range: &[f32; 2]| match symmetric[id.0] {
-                true => Quant::symmetric_over(range),
-                false => Quant::even_over(range),
+            let quant = |&range: &[f32; 2]| {
+                Some(if symmetric[id.0] { Quant::symmetric_over(range) } else { Quant::even_over(range) })
             };
             Tried { id, seen, quants: ranges.iter().map(quant).collect(), ranges }
         })
@@ -156,8 +192,7 @@ fn try_all(
         for (at, id) in node.inputs.iter().enumerate() {
             let Some(index) = index_of[id.0].filter(|_| !node.inputs[..at].contains(id)) else { continue };
             let squares = result.iter().map(|&x| f64::from(x).powi(2)).sum();
-            let mut power = Power { signal: squares, noise: Vec::new() };
-            for quant in &tried[index].quants {
+            let noise = |quant: &Quant| {
                 let mut rounded = operands[at].to_vec();
                 quant.round(&mut rounded);
                 let replaced = |(input, &real)| if input == id { &rounded[..] } else { real };
@@ -166,10 +201,11 @@ fn try_all(
                 if node.clamp != Clamp::NONE {
                     noisy.iter_mut().for_each(|x| *x = x.max(node.clamp.min).min(node.clamp.max));
                 }
-                let errors = noisy.iter().zip(result).map(|(a, b)| f64::from(a - b).powi(2));
-                power.noise.push(errors.sum());
-            }
-            powers[index].push(power);
+                noisy.iter().zip(result).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>()
+            };
+            let quants = tried[index].quants.iter();
+            let noise = quants.map(|quant| quant.as_ref().map_or(0.0, noise)).collect();
+            powers[index].push(Power { signal: squares, noise });
         }
     };
     evaluate_nodes(graph, &inputs, |_, _| {}, observe);
