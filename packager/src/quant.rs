@@ -66,11 +66,14 @@ impl Quant {
 
     /// Rounds each number to the nearest that an int8 value stands for.
     pub fn round(&self, values: &mut [f32]) {
+        // Beside this number, f32 has no fractions: its own rounding of a sum is the one that is wanted, and
+        // compilers make vectors of it where a processor has no instruction for that.
+        const INTEGERS: f32 = 12_582_912.0;
         let inverse = 1.0 / self.scale;
-        let zero_point = self.zero_point as f32;
+        let [least, most] = [-128, 127].map(|q| (q - self.zero_point) as f32);
         for x in values {
-            let q = ((*x * inverse).round_ties_even() + zero_point).clamp(-128.0, 127.0);
-            *x = (q - zero_point) * self.scale;
+            let q = (*x * inverse).clamp(least, most);
+            *x = ((q + INTEGERS) - INTEGERS) * self.scale;
         }
     }
 
