@@ -20,8 +20,15 @@ use crate::graph::{BinaryKind, Graph, Node, Op, Precision, Tensor, ValueId};
 
 /// How far channels are brought to each other: 0 not at all, 1 until all are as large as the largest.
 const EXPONENTS: [f64; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
-/// No channel grows by more: what is nearly always zero would by any factor, and saturate where it is not.
-const MOST: f64 = 1024.0;
+/// A channel's largest value is taken for the root of the mean square of what it is in each sample, and so many standard
+/// deviations of that more: other samples have larger values than the few that were seen, and a channel that is scaled
+/// until its own largest fills the range has no room for them. Chosen on halves of the calibration sets, packed by one
+/// and judged on the other: over the largest value of all samples ResNet8 gains 7.5 dB, DS-CNN 4.6, and MobileNetV1
+/// nothing; 2 gains less, and 8 costs MobileNetV1 1 dB.
+const DEVIATIONS: f64 = 4.0;
+/// Every channel's largest value is counted larger by so much of the tensor's: what is nearly always zero would grow by
+/// any factor, and saturate where it is not.
+const HEADROOM: f64 = 1.0 / 1024.0;
 /// What an error of a weight counts beside an error of an activation of the same size: it is the same at every
 /// position of every sample, and no mean over them lessens it. Chosen on the models of the test suite; 2 is
 /// as good, 0.5 costs ResNet8 3 dB.
@@ -44,7 +51,10 @@ struct Stream {
 /// What was seen of the channels of a value.
 #[derive(Clone, Debug, Default)]
 struct Channels {
+    /// Of one sample; of several what [`Channels::estimated`] makes of the next two.
     largest: Vec<f64>,
+    /// Over samples: sums of the largest values, and of their squares.
+    maxima: [Vec<f64>; 2],
     squares: Vec<f64>,
     count: f64,
     is_signed: bool,
@@ -89,6 +99,8 @@ pub fn equalize(graph: &mut Graph, samples: Samples<'_>, mut progress: impl FnMu
             progress();
         }
     }
+    let seen: Vec<Option<Channels>> =
+        seen.into_iter().map(|channels| Some(channels?.estimated(samples.count))).collect();
     let mut scaled = 0;
     for stream in &streams {
         let Some(factors) = factors(graph, stream, &seen) else { continue };
@@ -108,6 +120,7 @@ impl Channels {
         let inner: usize = dims[axis + 1..].iter().product();
         let mut channels = Self {
             largest: vec![0.0; dims[axis]],
+            maxima: Default::default(),
             squares: vec![0.0; dims[axis]],
             count: (values.len() / dims[axis].max(1)) as f64,
             is_signed: values.iter().any(|&x| x < 0.0),
@@ -118,11 +131,27 @@ impl Channels {
             channels.largest[channel] = channels.largest[channel].max(f64::from(largest));
             channels.squares[channel] += f64::from(run.iter().map(|x| x * x).sum::<f32>());
         }
+        channels.maxima = [1, 2].map(|power| channels.largest.iter().map(|x| x.powi(power)).collect());
         channels
     }
 
+    /// With the largest value of each channel that samples beside these may have.
+    fn estimated(mut self, samples: usize) -> Self {
+        let [sums, squares] = &self.maxima;
+        let estimate = |(sum, squares): (&f64, &f64)| {
+            let [mean, square] = [sum, squares].map(|sum| sum / samples.max(1) as f64);
+            square.sqrt() + DEVIATIONS * (square - mean.powi(2)).max(0.0).sqrt()
+        };
+        self.largest = sums.iter().zip(squares).map(estimate).collect();
+        let most = self.largest.iter().fold(0.0_f64, |a, &b| a.max(b));
+        self.largest.iter_mut().for_each(|channel| *channel += HEADROOM * most);
+        self
+    }
+
     fn add(&mut self, other: &Self) {
-        self.largest.iter_mut().zip(&other.largest).for_each(|(a, b)| *a = a.max(*b));
+        for (sums, more) in self.maxima.iter_mut().zip(&other.maxima) {
+            sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+        }
         self.squares.iter_mut().zip(&other.squares).for_each(|(a, b)| *a += b);
         self.count += other.count;
         self.is_signed |= other.is_signed;
@@ -180,17 +209,7 @@ fn factors(graph: &Graph, stream: &Stream, seen: &[Option<Channels>]) -> Option<
     let count = members[0].0.largest.len();
     // Of the share of its tensor's range that a channel takes, the largest.
     let share = |c: usize| members.iter().map(|(m, all)| m.largest[c] / all).fold(0.0, f64::max);
-    // A channel that was never alive counts as the smallest that was: left as it is, weights that multiply it would
-    // take the range of the others.
-    let smallest = (0..count).map(share).filter(|&share| share > 0.0).fold(1.0, f64::min);
-    let of = |exponent: f64| -> Vec<f64> {
-        (0..count)
-            .map(|c| match share(c) {
-                0.0 => smallest.powf(-exponent).min(MOST),
-                share => share.powf(-exponent).min(MOST),
-            })
-            .collect()
-    };
+    let of = |exponent: f64| -> Vec<f64> { (0..count).map(|c| share(c).powf(-exponent)).collect() };
     let noises = EXPONENTS.map(|exponent| {
         let factors = of(exponent);
         (noise(graph, stream, seen, &members, &factors), factors)
