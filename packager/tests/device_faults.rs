@@ -184,7 +184,7 @@ fn device_of_another_architecture_is_refused_before_and_after_the_agent_is_sent(
         field.server.command(&deploy).env(agent_variable(), field.server.path("foreign")).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        error.contains(&format!("is for {other}, the device is")) && error.contains("cargo build"),
+        error.contains(&format!("is for {other}, the device is")) && error.contains("edgepack build"),
         "{error}"
     );
     assert_eq!(output.status.code(), Some(2));
