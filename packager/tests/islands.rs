@@ -13,14 +13,14 @@ use edgepack_packager::import::import_with_islands;
 use edgepack_packager::islands::Islands;
 use tract_onnx::pb;
 
-/// `x -> Conv -> Relu -> Trilu -> GlobalAveragePool -> Flatten -> Gemm -> y`, of which nothing but tract has Trilu,
+/// `x -> Conv -> Relu -> Swish -> GlobalAveragePool -> Flatten -> Gemm -> y`, of which nothing but tract has Swish,
 /// and `Relu -> GlobalMaxPool -> z`, which does not depend on it.
 fn mixed() -> pb::ModelProto {
     let mut model = model();
     let graph = model.graph.as_mut().unwrap();
     model.opset_import[0].version = 14;
-    graph.node[2].input[0] = "trilu.y".into();
-    graph.node.insert(2, node("trilu", "Trilu", &["relu.y"], "trilu.y", &[]));
+    graph.node[2].input[0] = "swish.y".into();
+    graph.node.insert(2, node("swish", "Swish", &["relu.y"], "swish.y", &[]));
     graph.node.push(node("max", "GlobalMaxPool", &["relu.y"], "z", &[]));
     graph.output.push(value_info("z", &[Ok(1), Ok(4), Ok(1), Ok(1)]));
     model
@@ -58,7 +58,7 @@ fn sqnr(exact: &[f32], got: &[f32]) -> f64 {
 fn an_island_between_int8_steps_runs_and_is_named_everywhere() {
     let bench = bench(&mixed());
     let report = pack(&bench, "a.epk", "auto");
-    assert!(report.contains("tract runs 1 of 7 nodes") && report.contains("island trilu: "), "{report}");
+    assert!(report.contains("tract runs 1 of 7 nodes") && report.contains("island swish: "), "{report}");
     let nodes = bench.ok(&["inspect", "a.epk", "--nodes"]);
     assert!(nodes.contains("island") && nodes.contains("tract"), "{nodes}");
     let model = Model::open(bench.path("a.epk")).unwrap();
@@ -94,9 +94,9 @@ fn islands_are_refused_unless_they_are_asked_for() {
     let output = bench.run(&["pack", "model.onnx", "-o", "a.epk", "--calibration", "samples.npy"]);
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2));
-    assert!(error.contains("`trilu`: Trilu") && error.contains("--islands auto"), "{error}");
+    assert!(error.contains("`swish`: Swish") && error.contains("--islands auto"), "{error}");
     let check = String::from_utf8(bench.run(&["check", "model.onnx"]).stdout).unwrap();
-    assert!(check.contains("note[island]: node `trilu`") && check.contains("exact: false"), "{check}");
+    assert!(check.contains("note[island]: node `swish`") && check.contains("exact: false"), "{check}");
 }
 
 #[test]
@@ -128,10 +128,10 @@ fn the_whole_model_as_one_island_is_the_baseline() {
 fn islands_are_parted_where_a_path_leads_through_other_steps() {
     let mut model = mixed();
     let graph = model.graph.as_mut().unwrap();
-    // trilu.y is read by the second island at once, and through a convolution.
+    // swish.y is read by the second island at once, and through a convolution.
     graph.node.truncate(3);
-    graph.node.push(node("conv2", "Conv", &["trilu.y", "w2"], "conv2.y", &[("kernel_shape", vec![1, 1])]));
-    graph.node.push(node("sum", "Einsum", &["trilu.y", "conv2.y", "trilu.y"], "y", &[]));
+    graph.node.push(node("conv2", "Conv", &["swish.y", "w2"], "conv2.y", &[("kernel_shape", vec![1, 1])]));
+    graph.node.push(node("sum", "Einsum", &["swish.y", "conv2.y", "swish.y"], "y", &[]));
     let equation = pb::AttributeProto {
         name: "equation".into(),
         r#type: pb::attribute_proto::AttributeType::String as i32,
