@@ -41,7 +41,7 @@
 //! **Architecture invariant:** no `std`, no `alloc`, no panic on what a sensor, a package or a pin does: each of
 //! their errors is returned, after the pin was brought to its idle level.
 //!
-//! [embedded-hal]: https://docs.rs/embedded-hal/1.0.0
+//! [embedded-hal]: embedded_hal
 #![no_std]
 #![forbid(unsafe_code)]
 
