@@ -143,8 +143,8 @@ fn int16_is_finer_than_int8_and_weights_of_int16_finer_still() {
         (largest_error(&report.package), report.package_bytes)
     };
     let [int8, int16, both] = [Precision::Int8, Precision::Int16, Precision::Int16x16].map(in_precision);
-    // Of int16 with int8 weights, these are nearly all of the error.
-    assert!(int16.0 < int8.0 && both.0 < int8.0 / 10.0, "{int8:?} {int16:?} {both:?}");
+    // 0.0170, 0.0074, 0.0004: of int16 with int8 weights, these are nearly all of the error.
+    assert!(int16.0 < int8.0 / 2.0 && both.0 < int16.0 / 10.0, "{int8:?} {int16:?} {both:?}");
     assert!(both.1 > int16.1);
     let keep_int16 = vec!["block2/expand/conv".into()];
     let kept = PrecisionOptions { keep_int16, ..PrecisionOptions::default() };
