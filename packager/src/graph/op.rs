@@ -205,7 +205,7 @@ pub enum Op {
         /// Which of its outputs.
         output: usize,
     },
-    /// The same values, for nodes that compute with another [`Precision`] than the one that made them;
+    /// The same values, for nodes that compute with another [`super::Precision`] than the one that made them;
     /// the cast's own precision is theirs.
     Cast,
 }
