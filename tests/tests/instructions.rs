@@ -11,7 +11,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use edgepack_harness::device::{COUNTED_RUNS, counting_plugin, instructions_per_run};
+use edgepack_harness::device::{COUNTED_RUNS, counted_arguments, counting_plugin, instructions_per_run};
 use edgepack_targets::Board;
 use edgepack_tests::{digits, root, skip, synthetic};
 
@@ -21,8 +21,9 @@ type Counts = BTreeMap<String, BTreeMap<String, u64>>;
 /// The processors: Cortex-A53, A76, everything of ARMv8.6, Cortex-A7.
 const BOARDS: [&str; 4] = ["rpi3", "rpi5", "armv8-i8mm", "rpi2"];
 
-/// How much more than the record fails, and how much less is worth a new one, in percent.
-const TOLERANCE: f64 = 2.0;
+/// How much more than the record fails, and how much less is worth a new one, in percent. Counts of one agent lie
+/// within 0.03 % of each other; the rest is room for what another release of the compiler does.
+const TOLERANCE: f64 = 1.0;
 
 fn record() -> PathBuf {
     root().join("benches/record/arm-instructions.json")
@@ -89,13 +90,13 @@ fn the_comparison_tells_worse_from_better_and_new() {
         pairs.iter().map(|&(name, count)| (name.into(), [("board".into(), count)].into())).collect()
     };
     let record = counts(&[("a", 1000), ("b", 1000), ("c", 1000), ("d", 1000)]);
-    let now = counts(&[("a", 1021), ("b", 1019), ("c", 979), ("d", 981), ("e", 1)]);
+    let now = counts(&[("a", 1011), ("b", 1009), ("c", 989), ("d", 991), ("e", 1)]);
     let (worse, better) = compare(&now, &record);
     assert!(
-        worse.len() == 2 && worse[0].contains("a on board: 1021") && worse[1].contains("nothing in"),
+        worse.len() == 2 && worse[0].contains("a on board: 1011") && worse[1].contains("nothing in"),
         "{worse:?}"
     );
-    assert!(better.len() == 1 && better[0].contains("c on board: 979 instructions, -2.1 %"), "{better:?}");
+    assert!(better.len() == 1 && better[0].contains("c on board: 989 instructions, -1.1 %"), "{better:?}");
 }
 
 /// Counts on one board.
@@ -133,7 +134,7 @@ impl Counter {
         let mut command = Command::new(&self.qemu);
         let plugin = format!("{},out={}", self.plugin.display(), self.out.display());
         command.args(["-cpu", &self.cpu, "-plugin", &plugin]).arg(&self.agent);
-        command.arg("bench").arg(package).args(["--warmup", "0", "--runs", &runs.to_string()]);
+        command.arg("bench").arg(package).args(counted_arguments(runs));
         let output = command.output().unwrap();
         assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
         std::fs::read_to_string(&self.out).unwrap().trim().parse().unwrap()

@@ -14,11 +14,17 @@ const SOURCE: &str = include_str!("../../record/count_instructions.c");
 /// Versions of QEMU's plugin interface that it can be built for.
 const VERSIONS: std::ops::RangeInclusive<u32> = 1..=6;
 
-/// Two numbers of runs, far apart: loading and what else happens once is the same for both, but for some thousand
-/// instructions, with the digits of the times that are printed.
-pub const COUNTED_RUNS: [u64; 2] = [2, 34];
+/// Two numbers of warm-up runs, far apart. Loading, the one measured run and its statistics are the same for both,
+/// but for some thousand instructions, with the digits of the times that are printed. Runs of warm-up are counted and
+/// not measured ones, because nothing happens between them: no clock is read and no statistics are kept.
+pub const COUNTED_RUNS: [u64; 2] = [0, 64];
 
-/// Instructions of one run, of those of all runs.
+/// The agent's arguments for so many counted runs.
+pub fn counted_arguments(runs: u64) -> [String; 4] {
+    ["--warmup".into(), runs.to_string(), "--runs".into(), "1".into()]
+}
+
+/// Instructions of one run, of those of [`COUNTED_RUNS`].
 pub fn instructions_per_run([few, many]: [u64; 2]) -> u64 {
     many.saturating_sub(few) / (COUNTED_RUNS[1] - COUNTED_RUNS[0])
 }
@@ -77,7 +83,7 @@ mod tests {
 
     #[test]
     fn what_happens_once_is_not_counted() {
-        assert_eq!(instructions_per_run([1_000_000, 1_000_000 + 32 * 5000]), 5000);
+        assert_eq!(instructions_per_run([1_000_000, 1_000_000 + 64 * 5000]), 5000);
         assert_eq!(instructions_per_run([5, 1]), 0);
     }
 

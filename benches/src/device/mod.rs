@@ -20,7 +20,7 @@ pub use connection::{Connection, Reached, reach};
 pub use deploy::{Deployed, deploy, roll_back};
 pub use doctor::{Checkup, Finding, Needs, PackageNeeds, Severity, examine};
 pub use facts::DeviceFacts;
-pub use instructions::{COUNTED_RUNS, counting_plugin, instructions_per_run};
+pub use instructions::{COUNTED_RUNS, counted_arguments, counting_plugin, instructions_per_run};
 pub use local::Local;
 pub use remote::Remote;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use edgepack_targets::Board;
 
 use super::connection::{Connection, Reached, run_limit};
-use super::instructions::{COUNTED_RUNS, counting_plugin, instructions_per_run};
+use super::instructions::{COUNTED_RUNS, counted_arguments, counting_plugin, instructions_per_run};
 use super::{Device, DeviceInfo, Outcome, OutputInfo, Selftest};
 use crate::package::Form;
 use crate::{Bench, BenchOptions, Error, PackageFacts, Pairs, Sample, Until, Warmup};
@@ -62,8 +62,7 @@ impl Remote {
     /// Counts the instructions of a run of an emulated device: its times say nothing.
     fn count(&self, input: &[String]) -> Result<Bench, Error> {
         let arguments = |runs: u64| -> Vec<String> {
-            let own = ["--warmup".into(), "0".into(), "--runs".into(), runs.to_string()];
-            own.into_iter().chain(input.iter().cloned()).collect()
+            counted_arguments(runs).into_iter().chain(input.iter().cloned()).collect()
         };
         let plugin = match counting_plugin(self.connection.emulator(), Path::new(self.connection.folder())) {
             Ok(plugin) => plugin,
