@@ -24,6 +24,7 @@ const EXTENSIONS: &[Extension] = &[
     Extension { name: "neon32", bit: 1 << 5, implies: 0 },
     Extension { name: "avx512vbmi", bit: 1 << 6, implies: (1 << 1) | (1 << 0) },
     Extension { name: "avxvnni", bit: 1 << 7, implies: 1 << 0 },
+    Extension { name: "dsp", bit: 1 << 8, implies: 0 },
 ];
 
 impl IsaSet {
@@ -45,6 +46,9 @@ impl IsaSet {
     pub const I8MM: Self = Self((1 << 4) | (1 << 3) | (1 << 2));
     /// ARMv7 NEON (Advanced SIMD on AArch32).
     pub const NEON32: Self = Self(1 << 5);
+    /// The DSP extension of Cortex-M (ARMv7E-M, ARMv8-M): `smlad`, `sxtb16`. Processors with NEON on AArch32 have these
+    /// instructions too, but no use for them.
+    pub const DSP: Self = Self(1 << 8);
 
     /// Whether every extension of `other` is in this set.
     pub const fn contains(self, other: Self) -> bool {
@@ -117,6 +121,13 @@ impl IsaToken {
         Self(IsaSet::SCALAR)
     }
 
+    /// The token that every processor deserves which runs this build: what its target promises. It needs no
+    /// detection, which bare metal mostly has no way for: `thumbv7em` has the DSP extension, and so has `thumbv8m.main`
+    /// where it is compiled with `-C target-cpu=cortex-m33` or `-C target-feature=+dsp`.
+    pub const fn of_build() -> Self {
+        Self(if cfg!(edgepack_dsp) { IsaSet::DSP } else { IsaSet::SCALAR })
+    }
+
     /// A token for extensions that the caller has detected.
     ///
     /// # Safety
@@ -144,11 +155,18 @@ mod tests {
 
     #[test]
     fn parse_of_display_gives_the_set_back() {
-        for set in [IsaSet::SCALAR, IsaSet::AVX512_VNNI, IsaSet::AVX512_VBMI, IsaSet::I8MM, IsaSet::NEON32] {
+        for set in [IsaSet::SCALAR, IsaSet::AVX512_VNNI, IsaSet::AVX512_VBMI, IsaSet::I8MM, IsaSet::DSP] {
             assert_eq!(IsaSet::parse(&set.to_string()), Ok(set));
         }
         assert_eq!(IsaSet::parse("dotprod"), Ok(IsaSet::DOTPROD));
         assert_eq!(IsaSet::parse("neon, sse9"), Err("sse9"));
+    }
+
+    #[test]
+    fn every_extension_has_a_bit_of_its_own() {
+        let bits = EXTENSIONS.iter().fold(0, |bits, extension| bits ^ extension.bit);
+        assert_eq!(bits.count_ones() as usize, EXTENSIONS.len());
+        assert!(EXTENSIONS.iter().all(|extension| extension.bit.is_power_of_two()));
     }
 
     #[test]

@@ -1,0 +1,27 @@
+//! Tells the crate whether its target promises the DSP extension of ARMv7E-M and ARMv8-M, since stable Rust does not
+//! (`cfg(target_feature = "dsp")` is unstable).
+
+/// Processors on which it is optional in the architecture, and there.
+const PROCESSORS: [&str; 5] = ["cortex-m33", "cortex-m35p", "cortex-m52", "cortex-m55", "cortex-m85"];
+
+fn main() {
+    println!("cargo::rustc-check-cfg=cfg(edgepack_dsp)");
+    println!("cargo::rerun-if-changed=build.rs");
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let target = variable("TARGET");
+    // Of ARMv8-M the build says by `-C target-cpu=cortex-m33` or `-C target-feature=+dsp` what it is for.
+    let flags = variable("CARGO_ENCODED_RUSTFLAGS");
+    let promises = |flag: &str| {
+        let flag = flag.trim_start_matches("-C").trim_start();
+        match flag.split_once('=') {
+            Some(("target-cpu", name)) => PROCESSORS.contains(&name),
+            Some(("target-feature", list)) => list.split(',').any(|feature| feature == "+dsp"),
+            _ => false,
+        }
+    };
+    let has_dsp = target.starts_with("thumbv7em-")
+        || (target.starts_with("thumbv8m.main-") && flags.split('\x1f').any(promises));
+    if has_dsp {
+        println!("cargo::rustc-cfg=edgepack_dsp");
+    }
+}
