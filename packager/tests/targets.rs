@@ -20,6 +20,11 @@ fn fails(bench: &Bench, code: i32, args: &[&str]) -> String {
 fn every_board_has_instruction_sets_of_its_architecture_and_kernels_for_them() {
     for board in Board::all() {
         let isa = IsaSet::parse(&board.isa).unwrap_or_else(|word| panic!("{}: isa `{word}`", board.name));
+        if board.microcontroller().is_some() {
+            let rest = [IsaSet::NEON, IsaSet::NEON32, IsaSet::AVX2];
+            assert!(!rest.iter().any(|&other| isa.contains(other)), "{}: {isa}", board.name);
+            continue;
+        }
         let own = match board.arch.as_str() {
             "aarch64" => "neon",
             "armv7" => "neon32",
@@ -47,6 +52,34 @@ fn targets_shows_one_board_whole() {
     assert_eq!((&board["name"], &board["ram_mib"]), (&"rpi5".into(), &1024.into()));
     let all: Value = serde_json::from_str(&bench.ok(&["targets", "--format", "json"])).unwrap();
     assert_eq!(all.as_array().unwrap().len(), Board::all().len());
+}
+
+#[test]
+fn targets_shows_a_microcontroller_with_its_memory_and_linker_script() {
+    let bench = Bench::new();
+    let text = bench.ok(&["targets", "nucleo-l4r5zi"]);
+    for part in [
+        "cortex-m4, 120 MHz",
+        "2048 KiB from 0x08000000 on, 1984 of them for a package",
+        "640 KiB from 0x20000000 on, 624 of them for its arena",
+        "FLASH : ORIGIN = 0x08000000, LENGTH = 2048K",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let board: Value =
+        serde_json::from_str(&bench.ok(&["targets", "mps2-an386", "--format", "json"])).unwrap();
+    assert_eq!(
+        (&board["kind"], &board["qemu"]["machine"]),
+        (&"microcontroller".into(), &"mps2-an386".into())
+    );
+    std::fs::write(bench.path("own.toml"), bench.ok(&["targets", "--new", "own", "--microcontroller"]))
+        .unwrap();
+    assert!(bench.ok(&["targets", "./own.toml"]).contains("128 KiB from 0x20000000"));
+    let error = fails(&bench, 2, &["doctor", "--device", "qemu:nucleo-l4r5zi"]);
+    assert!(error.contains("nucleo-l4r5zi"), "{error}");
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let error = fails(&bench, 2, &["build", "--target", "stm32f4-discovery", "--workspace", root]);
+    assert!(error.contains("no operating system") && error.contains("cargo build --target"), "{error}");
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! What the types of a board's fields do not say.
 
+use std::ops::RangeInclusive;
+
 use toml::de::DeTable;
 
 use crate::triple::{TRIPLES, Triple};
-use crate::{Board, LibcFamily};
+use crate::{Board, LibcFamily, Linux, Microcontroller, Region, System};
 
 /// A field that holds what it must not, and what to write.
 pub(crate) struct Complaint {
@@ -15,7 +17,6 @@ pub(crate) struct Complaint {
 
 /// The first field that is wrong.
 pub(crate) fn check(board: &Board) -> Result<(), Complaint> {
-    let fail = |field, what| Err(Complaint { field, what });
     if board.description.trim().is_empty() {
         return fail(&["description"], "it is empty; say what the board is".into());
     }
@@ -29,18 +30,56 @@ pub(crate) fn check(board: &Board) -> Result<(), Complaint> {
             format!("`{}` is not built for; write one of {}", board.triple, known.join(", ")),
         );
     };
+    match (&board.system, triple.libc) {
+        (System::Linux(_), None) => {
+            let what = format!("{} has no operating system; write kind = \"microcontroller\"", triple.name);
+            return fail(&["triple"], what);
+        }
+        (System::Microcontroller(_), Some(_)) => {
+            let what = format!(
+                "{} has an operating system; write one without (`*-none-*`), or another kind",
+                triple.name
+            );
+            return fail(&["triple"], what);
+        }
+        _ => {}
+    }
     if board.arch != triple.arch {
         return fail(
             &["arch"],
             format!("`{}` is not that of the triple {}; write `{}`", board.arch, triple.name, triple.arch),
         );
     }
-    if board.libc.family != triple.libc {
-        let what = format!("programs of {} use {}; write that", triple.name, triple.libc.name());
+    in_range(&["clock_mhz"], board.clock_mhz, 10..=10_000)?;
+    match &board.system {
+        System::Linux(linux) => check_linux(linux, triple),
+        System::Microcontroller(microcontroller) => check_microcontroller(microcontroller, triple),
+    }
+}
+
+type Field = &'static [&'static str];
+
+fn fail(field: Field, what: String) -> Result<(), Complaint> {
+    Err(Complaint { field, what })
+}
+
+fn in_range(field: Field, value: Option<u32>, range: RangeInclusive<u32>) -> Result<(), Complaint> {
+    match value.filter(|value| !range.contains(value)) {
+        None => Ok(()),
+        Some(value) => {
+            let of = if field == ["ram_budget_mib"] { ", which is ram_mib" } else { "" };
+            fail(field, format!("{value} is not from {} to {}{of}", range.start(), range.end()))
+        }
+    }
+}
+
+fn check_linux(linux: &Linux, triple: &Triple) -> Result<(), Complaint> {
+    if let Some(libc) = triple.libc.filter(|&libc| linux.libc.family != libc) {
+        let what = format!("programs of {} use {}; write that", triple.name, libc.name());
         return fail(&["libc", "family"], what);
     }
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    match (board.libc.family, board.libc.oldest.as_deref()) {
+    match (linux.libc.family, linux.libc.oldest.as_deref()) {
         (LibcFamily::Glibc, Some(version))
             if version.split_once('.').is_some_and(|(major, minor)| digits(major) && digits(minor)) => {}
         (LibcFamily::Bionic, Some(level)) if digits(level) => {}
@@ -63,32 +102,62 @@ pub(crate) fn check(board: &Board) -> Result<(), Complaint> {
             return fail(&["libc", "oldest"], what.into());
         }
     }
-    let ranges: [(&'static [&'static str], Option<u32>, std::ops::RangeInclusive<u32>); 7] = [
-        (&["cores"], Some(board.cores), 1..=1024),
-        (&["clock_mhz"], board.clock_mhz, 10..=10_000),
-        (&["l1d_kib"], board.l1d_kib, 1..=1024),
-        (&["l2_kib"], board.l2_kib, 1..=65_536),
-        (&["l3_kib"], board.l3_kib, 1..=4_194_304),
-        (&["ram_mib"], Some(board.ram_mib), 1..=16_777_216),
-        (&["ram_budget_mib"], Some(board.ram_budget_mib), 1..=board.ram_mib.max(1)),
+    in_range(&["cores"], Some(linux.cores), 1..=1024)?;
+    in_range(&["l1d_kib"], linux.l1d_kib, 1..=1024)?;
+    in_range(&["l2_kib"], linux.l2_kib, 1..=65_536)?;
+    in_range(&["l3_kib"], linux.l3_kib, 1..=4_194_304)?;
+    in_range(&["ram_mib"], Some(linux.ram_mib), 1..=16_777_216)?;
+    in_range(&["ram_budget_mib"], Some(linux.ram_budget_mib), 1..=linux.ram_mib.max(1))?;
+    match &linux.qemu {
+        Some(qemu) => check_qemu(&qemu.program, &qemu.cpu, triple),
+        None => Ok(()),
+    }
+}
+
+fn check_microcontroller(board: &Microcontroller, triple: &Triple) -> Result<(), Complaint> {
+    let regions: [(Field, Field, Region); 2] = [
+        (&["flash", "origin"], &["flash", "kib"], board.flash),
+        (&["ram", "origin"], &["ram", "kib"], board.ram),
     ];
-    for (field, value, range) in ranges {
-        if let Some(value) = value.filter(|value| !range.contains(value)) {
-            let of = if field == ["ram_budget_mib"] { ", which is ram_mib" } else { "" };
-            let what = format!("{value} is not from {} to {}{of}", range.start(), range.end());
-            return fail(field, what);
+    for (origin, kib, region) in regions {
+        in_range(kib, Some(region.kib), 1..=4_194_304)?;
+        if !region.origin.is_multiple_of(REGION_ALIGN) {
+            return fail(origin, format!("{:#x} is not a multiple of {REGION_ALIGN}", region.origin));
+        }
+        if region.end() > 1 << 32 {
+            return fail(
+                origin,
+                "it ends beyond the address space; write a smaller one, or a smaller kib".into(),
+            );
         }
     }
-    match (&board.qemu, triple.qemu) {
-        (Some(qemu), Some(program)) if qemu.program != program => fail(
+    let (flash, ram) = (board.flash, board.ram);
+    if u64::from(flash.origin) < ram.end() && u64::from(ram.origin) < flash.end() {
+        let what = "it overlaps the flash; where a program is loaded into RAM, write which part is for which";
+        return fail(&["ram", "origin"], what.into());
+    }
+    in_range(&["reserve", "flash_kib"], Some(board.reserve.flash_kib), 0..=flash.kib - 1)?;
+    in_range(&["reserve", "ram_kib"], Some(board.reserve.ram_kib), 0..=ram.kib - 1)?;
+    let Some(qemu) = &board.qemu else { return Ok(()) };
+    if qemu.machine.trim().is_empty() {
+        let what = format!("it is empty; `{} -M help` lists what there is", qemu.program);
+        return fail(&["qemu", "machine"], what);
+    }
+    check_qemu(&qemu.program, &qemu.cpu, triple)
+}
+
+/// Regions start at multiples of this many bytes, as arenas and packages must.
+const REGION_ALIGN: u32 = 64;
+
+fn check_qemu(program: &str, cpu: &str, triple: &Triple) -> Result<(), Complaint> {
+    match triple.qemu {
+        Some(expected) if program != expected => fail(
             &["qemu", "program"],
-            format!("`{}` does not run programs of {}; write `{program}`", qemu.program, triple.name),
+            format!("`{program}` does not run programs of {}; write `{expected}`", triple.name),
         ),
-        (Some(_), None) => {
-            fail(&["qemu"], format!("programs of {} are not emulated; remove the table", triple.name))
-        }
-        (Some(qemu), _) if qemu.cpu.trim().is_empty() => {
-            fail(&["qemu", "cpu"], format!("it is empty; `{} -cpu help` lists what there is", qemu.program))
+        None => fail(&["qemu"], format!("programs of {} are not emulated; remove the table", triple.name)),
+        _ if cpu.trim().is_empty() => {
+            fail(&["qemu", "cpu"], format!("it is empty; `{program} -cpu help` lists what there is"))
         }
         _ => Ok(()),
     }

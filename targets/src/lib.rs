@@ -6,102 +6,14 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
+mod board;
 pub mod build;
 mod check;
+mod file;
 pub mod transport;
 pub mod triple;
 
-/// A board, or any other machine that packages run on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Board {
-    /// Its name: that of its file.
-    #[serde(default)]
-    pub name: String,
-    /// What it is, for people.
-    pub description: String,
-    /// Architecture: `aarch64`, `armv7` or `x86_64`.
-    pub arch: String,
-    /// Rust's target triple of the agent.
-    pub triple: String,
-    /// The processor, as compilers name it.
-    pub cpu: String,
-    /// Processors of this kind.
-    pub cores: u32,
-    /// Its typical clock, in MHz; without it, the description is of more than one processor.
-    pub clock_mhz: Option<u32>,
-    /// Instruction sets that kernels may use, by commas: `neon`, `dotprod`, `i8mm`, `neon32`, …
-    pub isa: String,
-    /// First-level data cache of a core, in KiB.
-    pub l1d_kib: Option<u32>,
-    /// Second-level cache that one core can fill, in KiB.
-    pub l2_kib: Option<u32>,
-    /// Third-level cache that one core can fill, in KiB.
-    pub l3_kib: Option<u32>,
-    /// Memory of the smallest variant, in MiB.
-    pub ram_mib: u32,
-    /// What a package may take of it, in MiB: half of it in the boards that come with edgepack, since the system and
-    /// the application want the rest.
-    pub ram_budget_mib: u32,
-    /// The C library of its systems.
-    pub libc: Libc,
-    /// The container image that `cross` builds for it in, by name and tag among cross's own, or the whole name where
-    /// Cross.toml has another; without it, `cross` does not.
-    pub cross_image: Option<String>,
-    /// What else to know of it.
-    #[serde(default)]
-    pub notes: String,
-    /// Where these figures are from.
-    #[serde(default)]
-    pub sources: Vec<String>,
-    /// How to emulate it; without it, it is not emulated.
-    pub qemu: Option<Qemu>,
-}
-
-/// A C library.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Libc {
-    /// Which one.
-    pub family: LibcFamily,
-    /// The oldest version that programs for the board must run with: of glibc such as `2.31`, of bionic the API level.
-    pub oldest: Option<String>,
-}
-
-/// Whose C library.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LibcFamily {
-    /// GNU's.
-    Glibc,
-    /// The one for static programs.
-    Musl,
-    /// Android's.
-    Bionic,
-}
-
-impl LibcFamily {
-    /// Its name, as board files have it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Glibc => "glibc",
-            Self::Musl => "musl",
-            Self::Bionic => "bionic",
-        }
-    }
-}
-
-/// QEMU's user mode for a board.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Qemu {
-    /// The program, such as `qemu-aarch64`.
-    pub program: String,
-    /// The argument of its `-cpu`.
-    pub cpu: String,
-}
+pub use board::{Board, Libc, LibcFamily, Linux, Machine, Microcontroller, Qemu, Region, Reserve, System};
 
 /// Why a board is not there.
 #[derive(Debug, thiserror::Error)]
@@ -176,6 +88,17 @@ const BOARDS: &[(&str, &str)] = boards![
     "x86-64-v3",
     "n100",
     "x86-64-v4",
+    "stm32f4-discovery",
+    "stm32f746-discovery",
+    "nucleo-l4r5zi",
+    "rp2040",
+    "rp2350",
+    "nrf52840",
+    "esp32-c3",
+    "mps2-an385",
+    "mps2-an386",
+    "mps2-an500",
+    "qemu-riscv32",
 ];
 
 impl Board {
@@ -210,9 +133,14 @@ impl Board {
         include_str!("template.toml").replace("NAME", name)
     }
 
+    /// The same for a microcontroller.
+    pub fn microcontroller_template(name: &str) -> String {
+        include_str!("microcontroller.toml").replace("NAME", name)
+    }
+
     fn parse(name: &str, text: &str, path: &Path) -> Result<Board, Error> {
-        let mut board: Board = toml::from_str(text)
-            .map_err(|source| Error::Toml { path: path.into(), source: Box::new(source) })?;
+        let mut board =
+            file::read(text).map_err(|source| Error::Toml { path: path.into(), source: Box::new(source) })?;
         if board.name.is_empty() {
             board.name = name.into();
         }
@@ -223,16 +151,6 @@ impl Board {
             what: complaint.what,
         })?;
         Ok(board)
-    }
-
-    /// The environment variable that names the agent's binary for this board's architecture.
-    pub fn agent_variable(&self) -> String {
-        format!("EDGEPACK_AGENT_{}", self.arch.to_uppercase())
-    }
-
-    /// Where cargo puts the agent for this board, below the workspace's `target`.
-    pub fn agent_path(&self) -> PathBuf {
-        Path::new("target").join(&self.triple).join("device").join("edgepack-agent")
     }
 }
 
@@ -258,7 +176,9 @@ mod tests {
         for (name, _) in BOARDS {
             let board = Board::find(name).unwrap();
             assert_eq!(board.name, *name);
-            assert_eq!(board.ram_budget_mib, board.ram_mib / 2, "{name}");
+            if let Some(linux) = board.linux() {
+                assert_eq!(linux.ram_budget_mib, linux.ram_mib / 2, "{name}");
+            }
             assert!(
                 !board.notes.is_empty() && !board.sources.is_empty(),
                 "{name} does not say where it is from"
@@ -345,9 +265,48 @@ mod tests {
     fn template_is_a_board_with_every_field_but_one() {
         let text = Board::template("kitchen");
         let board = Board::parse("kitchen", &text, Path::new("kitchen.toml")).unwrap();
-        assert_eq!((board.description.as_str(), board.l3_kib), ("kitchen", None));
+        assert_eq!((board.description.as_str(), board.linux().unwrap().l3_kib), ("kitchen", None));
         let all = Board::parse("k", &text.replace("# l3_kib", "l3_kib"), Path::new("k.toml")).unwrap();
         assert!(!format!("{all:?}").contains("None"), "{all:?}");
+    }
+
+    #[test]
+    fn template_of_a_microcontroller_is_one_with_every_field() {
+        let text = Board::microcontroller_template("kitchen");
+        let board = Board::parse("kitchen", &text, Path::new("kitchen.toml")).unwrap();
+        assert!(board.microcontroller().is_some() && !format!("{board:?}").contains("None"), "{board:?}");
+        let memory = "MEMORY\n{\n  FLASH : ORIGIN = 0x08000000, LENGTH = 1024K\n  \
+                      RAM : ORIGIN = 0x20000000, LENGTH = 128K\n}\n";
+        assert_eq!(board.microcontroller().unwrap().memory_x(), memory);
+    }
+
+    const STM32F4: &str = include_str!("../boards/stm32f4-discovery.toml");
+
+    /// A field of a microcontroller that is changed, and what the refusal says.
+    #[test]
+    fn field_of_a_microcontroller_out_of_range_is_refused() {
+        for (from, to, expected) in [
+            ("kind = \"microcontroller\"", "kind = \"fridge\"", "expected `linux` or `microcontroller`"),
+            ("kind = \"microcontroller\"", "kind = \"linux\"", "unknown field `flash`"),
+            ("cpu = ", "cores = 4\ncpu = ", "unknown field `cores`"),
+            ("thumbv7em-none-eabihf\"", "aarch64-unknown-linux-gnu\"", "has an operating system"),
+            ("kib = 128", "kib = 0", "ram.kib: 0 is not from 1 to 4194304"),
+            ("0x2000_0000", "0x2000_0002", "ram.origin: 0x20000002 is not a multiple of 64"),
+            ("0x2000_0000", "0xffff_0000", "ram.origin: it ends beyond the address space"),
+            ("0x2000_0000", "0x0800_1000", "ram.origin: it overlaps the flash"),
+            ("qemu-system-arm", "qemu-arm", "qemu.program: `qemu-arm` does not run programs of"),
+        ] {
+            let text = STM32F4.replace(from, to);
+            assert_ne!(text, STM32F4, "{from}");
+            let error = Board::parse("b", &text, Path::new("b.toml")).unwrap_err().to_string();
+            assert!(error.contains(expected), "{expected}: {error}");
+        }
+        let text = STM32F4.replace("[qemu]", "[reserve]\nflash_kib = 1024\nram_kib = 1\n\n[qemu]");
+        let error = Board::parse("b", &text, Path::new("b.toml")).unwrap_err().to_string();
+        assert!(error.contains("reserve.flash_kib: 1024 is not from 0 to 1023"), "{error}");
+        let linux = RPI4.replace("aarch64-unknown-linux-gnu\"\ncpu", "thumbv7em-none-eabihf\"\ncpu");
+        let error = Board::parse("b", &linux, Path::new("b.toml")).unwrap_err().to_string();
+        assert!(error.contains("kind = \"microcontroller\""), "{error}");
     }
 
     #[test]
@@ -364,14 +323,15 @@ mod tests {
         let cross: toml::Table = toml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
         let sections = cross["target"].as_table().unwrap();
         let boards = Board::all();
-        let crossed: Vec<&Board> = boards.iter().filter(|board| board.cross_image.is_some()).collect();
+        let image_of = |board: &Board| board.linux()?.cross_image.clone();
+        let crossed: Vec<&Board> = boards.iter().filter(|board| image_of(board).is_some()).collect();
         for board in &crossed {
             let section =
                 sections.get(&board.triple).unwrap_or_else(|| panic!("no [target.{}]", board.triple));
             // Where Cross.toml names none, cross 0.2.5 takes the one that is named for the triple.
             let default = format!("{}:0.2.5", board.triple);
             let image = section.get("image").map_or(default.as_str(), |image| image.as_str().unwrap());
-            assert_eq!(board.cross_image.as_deref(), Some(image), "{}", board.name);
+            assert_eq!(image_of(board).as_deref(), Some(image), "{}", board.name);
         }
         for triple in sections.keys() {
             assert!(

@@ -24,7 +24,7 @@ fn chroot() -> Option<Vec<&'static str>> {
 
 /// Brings the board's QEMU into a root, with the libraries that it names; gives the words that start it there.
 fn bring_emulator(board: &Board, to: &Path) -> Option<Vec<String>> {
-    let qemu = board.qemu.as_ref()?;
+    let qemu = board.linux()?.qemu.as_ref()?;
     let path = std::env::split_paths(&std::env::var_os("PATH")?)
         .map(|folder| folder.join(&qemu.program))
         .find(|path| path.is_file())?;
@@ -78,7 +78,7 @@ fn agent_runs_a_package_in_an_empty_root() {
             continue;
         }
         let empty = tempfile::tempdir().unwrap();
-        let launcher = match &board.qemu {
+        let launcher = match &board.linux().unwrap().qemu {
             Some(qemu) => {
                 let Some(words) = bring_emulator(&board, empty.path()) else {
                     skip(&format!("empty root, {name}"), &format!("there is no {}", qemu.program));

@@ -118,7 +118,7 @@ impl Counter {
         if !agent.is_file() {
             return Err(format!("there is no agent at {}", agent.display()));
         }
-        let qemu = board.qemu.unwrap();
+        let qemu = board.linux().unwrap().qemu.clone().unwrap();
         let plugin = counting_plugin(&qemu.program, folder).map_err(|error| error.to_string())?;
         let out = folder.join("count");
         Ok(Self { qemu: qemu.program, cpu: qemu.cpu, agent, plugin, out })

@@ -133,7 +133,13 @@ fn findings(facts: &DeviceFacts, needs: &Needs) -> Vec<Finding> {
     let mut add = |severity, what: String, remedy: String| found.push(Finding { severity, what, remedy });
     let set = |text: &str| IsaSet::parse(text).unwrap_or_default();
     if let Some(board) = &needs.board {
-        if board.arch != facts.arch {
+        if board.microcontroller().is_some() {
+            add(
+                Severity::Error,
+                format!("the device is {} with a system, {} is a microcontroller", facts.arch, board.name),
+                "pack for this one with --target; its package is a part of firmware there".into(),
+            );
+        } else if board.arch != facts.arch {
             add(
                 Severity::Error,
                 format!("the device is {}, {} is {}", facts.arch, board.name, board.arch),
@@ -235,11 +241,12 @@ const MEMORY_EIGHTHS: u64 = 6;
 
 /// Whether the device has the memory that its description says, by which packages were planned.
 fn add_board_memory(board: &Board, facts: &DeviceFacts, add: &mut impl FnMut(Severity, String, String)) {
-    let promised_kib = u64::from(board.ram_mib) * 1024;
+    let Some(linux) = board.linux() else { return };
+    let promised_kib = u64::from(linux.ram_mib) * 1024;
     if let Some(kib) = facts.memory_total_kib.filter(|&kib| kib < promised_kib / 8 * MEMORY_EIGHTHS) {
         add(
             Severity::Warning,
-            format!("the device has {} MiB of memory, {} has {}", kib / 1024, board.name, board.ram_mib),
+            format!("the device has {} MiB of memory, {} has {}", kib / 1024, board.name, linux.ram_mib),
             "describe it in a .toml of its own (edgepack targets --new) and pack for that".into(),
         );
     }
@@ -249,8 +256,9 @@ fn add_board_memory(board: &Board, facts: &DeviceFacts, add: &mut impl FnMut(Sev
 fn add_board_libc(board: &Board, facts: &DeviceFacts, add: &mut impl FnMut(Severity, String, String)) {
     let version =
         |text: &str| -> Option<Vec<u32>> { text.split('.').map(|part| part.parse().ok()).collect() };
-    let LibcFamily::Glibc = board.libc.family else { return };
-    let (Some(oldest), Some(libc)) = (&board.libc.oldest, &facts.libc) else { return };
+    let Some(expected) = board.linux().map(|linux| &linux.libc) else { return };
+    let LibcFamily::Glibc = expected.family else { return };
+    let (Some(oldest), Some(libc)) = (&expected.oldest, &facts.libc) else { return };
     // `glibc 2.31`, or `ldd (Debian GLIBC 2.31-13) 2.31`; other C libraries have a path here.
     let there = libc.split_whitespace().next_back().and_then(version);
     if there.is_none_or(|there| version(oldest).is_some_and(|oldest| there < oldest)) {
@@ -308,6 +316,7 @@ mod tests {
         let pi5 = DeviceFacts { isa: Some("neon,dotprod".into()), ..pi4() };
         only(&pi5, &needs("rpi4"), Severity::Warning, "the device has neon,dotprod, rpi4 has only neon");
         only(&pi4(), &needs("rpi2"), Severity::Error, "the device is aarch64, rpi2 is armv7");
+        only(&pi4(), &needs("rp2040"), Severity::Error, "with a system, rp2040 is a microcontroller");
         let memory = DeviceFacts { memory_available_kib: Some(12_000), ..pi4() };
         only(&memory, &needs("rpi4"), Severity::Error, "needs 13312 KiB, 12000 KiB are free there");
         let limit = DeviceFacts { memory_limit_kib: Some(9_000), ..pi4() };

@@ -15,7 +15,7 @@ use edgepack_packager::pack::{
 };
 use edgepack_packager::precision::PrecisionOptions;
 use edgepack_packager::quantize::{Method, Methods};
-use edgepack_targets::Board;
+use edgepack_targets::{Board, Linux, Microcontroller, System};
 
 use super::nodes::{RequireArgs, percent};
 use super::options::{Format, PreprocessingArgs, human_bytes, parse_shape, short, table};
@@ -161,7 +161,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
         islands: args.islands,
         target,
         prepack,
-        l2_kib: args.l2_kib.or(board.as_ref().and_then(|board| board.l2_kib)).unwrap_or(L2_KIB),
+        l2_kib: args.l2_kib.unwrap_or_else(|| board.as_ref().map_or(L2_KIB, cache_of)),
     };
     let mut report = match pack(&options, &mut Shown::new(context)) {
         // The question was whether it can be met: no is an answer.
@@ -202,6 +202,13 @@ enum Room {
 
 impl Room {
     fn of(board: &Board, package: PackageNeeds) -> Room {
+        match &board.system {
+            System::Linux(linux) => Room::of_linux(board, linux, package),
+            System::Microcontroller(own) => Room::of_microcontroller(board, own, package),
+        }
+    }
+
+    fn of_linux(board: &Board, linux: &Linux, package: PackageNeeds) -> Room {
         let needed = package.memory_bytes();
         let mib = |mib: u32| u64::from(mib) << 20;
         let says = |limit: u32, is: &str| {
@@ -213,13 +220,40 @@ impl Room {
                 board.name,
             )
         };
-        if needed > mib(board.ram_mib) {
-            Room::None(says(board.ram_mib, "has"))
-        } else if needed > mib(board.ram_budget_mib) {
-            Room::OverBudget(says(board.ram_budget_mib, "leaves a package"))
+        if needed > mib(linux.ram_mib) {
+            Room::None(says(linux.ram_mib, "has"))
+        } else if needed > mib(linux.ram_budget_mib) {
+            Room::OverBudget(says(linux.ram_budget_mib, "leaves a package"))
         } else {
             Room::Enough
         }
+    }
+
+    fn of_microcontroller(board: &Board, own: &Microcontroller, package: PackageNeeds) -> Room {
+        let says = |what: &str, needed: u64, limit: u32, of: &str| {
+            format!(
+                "the {what} needs {}, and {} leaves it {} of its {of}; take a smaller model or input (--shape), fewer \
+                 channels (--prune-channels), or give the path of a description with what yours leaves",
+                human_bytes(needed),
+                board.name,
+                human_bytes(limit.into())
+            )
+        };
+        if package.file_bytes > own.package_bytes().into() {
+            Room::None(says("package", package.file_bytes, own.package_bytes(), "flash"))
+        } else if package.arena_bytes > own.arena_bytes().into() {
+            Room::None(says("arena", package.arena_bytes, own.arena_bytes(), "RAM"))
+        } else {
+            Room::Enough
+        }
+    }
+}
+
+/// The second-level cache of a board's core, in KiB; a microcontroller has none that a plan could be cut for.
+fn cache_of(board: &Board) -> u32 {
+    match &board.system {
+        System::Linux(linux) => linux.l2_kib.unwrap_or(L2_KIB),
+        System::Microcontroller(_) => 0,
     }
 }
 

@@ -18,7 +18,7 @@ use std::process::{Command, Stdio};
 use serde::Serialize;
 
 use crate::triple::Triple;
-use crate::{Board, LibcFamily};
+use crate::{Board, LibcFamily, Linux};
 
 pub use elf::{Program, machines_of_archive};
 pub use error::Error;
@@ -189,10 +189,20 @@ pub fn build(request: &Request, progress: &mut dyn FnMut(&str)) -> Result<Built,
 /// The plan with the tool that was asked for, or with the first that lacks nothing.
 fn choose<'a>(request: &Request, workspace: &'a Path) -> Result<Plan<'a>, Error> {
     let Request { board, product, .. } = *request;
-    let libc = request.libc.unwrap_or(board.libc.family);
+    let Some(linux) = board.linux() else {
+        let what =
+            format!("{} is not built for {}, which has no operating system", product.name(), board.name);
+        let remedy = format!(
+            "firmware for it is a crate of yours with edgepack-firmware: rustup target add {0}, cargo build --target {0}; \
+             the package is a part of it, and its linker script is of `edgepack targets {1}`",
+            board.triple, board.name
+        );
+        return Err(Error::Unsupported { what, remedy });
+    };
+    let libc = request.libc.unwrap_or(linux.libc.family);
     let tools = product.tools(libc);
     let triple =
-        crate::triple::TRIPLES.iter().find(|triple| triple.arch == board.arch && triple.libc == libc);
+        crate::triple::TRIPLES.iter().find(|triple| triple.arch == board.arch && triple.libc == Some(libc));
     let unsupported = |tool: &str, remedy: String| {
         let what = format!("{} is not built for {} with {}{tool}", product.name(), board.arch, libc.name());
         Err(Error::Unsupported { what, remedy })
@@ -214,7 +224,7 @@ fn choose<'a>(request: &Request, workspace: &'a Path) -> Result<Plan<'a>, Error>
     };
     let mut lacking = Vec::new();
     for tool in tools.iter().copied() {
-        let plan = Plan { product, tool, triple, linkage: linkage(board, product, tool, libc), workspace };
+        let plan = Plan { product, tool, triple, linkage: linkage(linux, product, tool, libc), workspace };
         let missing = needs::missing(&plan);
         if missing.is_empty() {
             return Ok(plan);
@@ -225,8 +235,8 @@ fn choose<'a>(request: &Request, workspace: &'a Path) -> Result<Plan<'a>, Error>
 }
 
 /// What the product may ask of the board's system.
-fn linkage(board: &Board, product: Product, tool: Tool, libc: LibcFamily) -> Linkage {
-    let oldest = board.libc.oldest.as_deref().filter(|_| board.libc.family == libc);
+fn linkage(linux: &Linux, product: Product, tool: Tool, libc: LibcFamily) -> Linkage {
+    let oldest = linux.libc.oldest.as_deref().filter(|_| linux.libc.family == libc);
     match (libc, product, tool) {
         (LibcFamily::Musl, ..) | (LibcFamily::Glibc, Product::Agent, Tool::Cargo | Tool::Cross) => {
             Linkage::Static
@@ -255,7 +265,8 @@ impl Plan<'_> {
 
     /// A static agent runs on every board of its architecture, whose agent the harness looks for in one place.
     fn agent_folder(&self, board: &Board) -> PathBuf {
-        let common = |triple: &&Triple| triple.arch == self.triple.arch && triple.libc == LibcFamily::Glibc;
+        let common =
+            |triple: &&Triple| triple.arch == self.triple.arch && triple.libc == Some(LibcFamily::Glibc);
         match crate::triple::TRIPLES.iter().find(common) {
             Some(triple) if self.linkage == Linkage::Static => {
                 self.workspace.join("target").join(triple.name).join(self.product.profile())

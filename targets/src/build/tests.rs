@@ -3,10 +3,12 @@ use crate::triple::TRIPLES;
 
 fn plan(board: &str, product: Product, tool: Tool, libc: Option<LibcFamily>) -> Plan<'static> {
     let board = Board::find(board).unwrap();
-    let libc = libc.unwrap_or(board.libc.family);
-    let triple = TRIPLES.iter().find(|triple| triple.arch == board.arch && triple.libc == libc).unwrap();
+    let linux = board.linux().unwrap();
+    let libc = libc.unwrap_or(linux.libc.family);
+    let triple =
+        TRIPLES.iter().find(|triple| triple.arch == board.arch && triple.libc == Some(libc)).unwrap();
     assert!(product.tools(libc).contains(&tool));
-    let linkage = linkage(&board, product, tool, libc);
+    let linkage = linkage(linux, product, tool, libc);
     Plan { product, tool, triple, linkage, workspace: Path::new("/clone") }
 }
 
@@ -22,10 +24,11 @@ fn folder_outside_a_clone_says_how_to_get_one() {
 #[test]
 fn every_board_has_a_tool_for_both_products() {
     for board in Board::all() {
-        assert!(!Product::Agent.tools(board.libc.family).is_empty(), "{}", board.name);
-        assert!(!Product::Library.tools(board.libc.family).is_empty(), "{}", board.name);
+        let Some(linux) = board.linux() else { continue };
+        assert!(!Product::Agent.tools(linux.libc.family).is_empty(), "{}", board.name);
+        assert!(!Product::Library.tools(linux.libc.family).is_empty(), "{}", board.name);
         for libc in [LibcFamily::Glibc, LibcFamily::Musl] {
-            let triple = TRIPLES.iter().find(|triple| triple.arch == board.arch && triple.libc == libc);
+            let triple = TRIPLES.iter().find(|triple| triple.arch == board.arch && triple.libc == Some(libc));
             assert!(triple.is_some(), "{} with {}", board.name, libc.name());
         }
     }
@@ -158,6 +161,11 @@ fn what_no_tool_builds_is_refused_with_what_does() {
     let found =
         error(&Request { product: Product::Library, tool: None, libc: Some(LibcFamily::Musl), ..request });
     assert!(found.contains("the C library is not built for aarch64 with musl; give another"), "{found}");
+    let board = Board::find("stm32f4-discovery").unwrap();
+    let found = error(&Request { board: &board, tool: None, libc: None, ..request });
+    for part in ["no operating system", "rustup target add thumbv7em-none-eabihf", "edgepack-firmware"] {
+        assert!(found.contains(part), "{part}: {found}");
+    }
 }
 
 #[test]

@@ -26,10 +26,15 @@ impl Host {
     /// The board is not emulated, or QEMU is not installed.
     pub fn emulating(board: &Board) -> Result<Host, Error> {
         let name = format!("qemu:{}", board.name);
-        let Some(qemu) = &board.qemu else {
-            let reason =
-                format!("{} is not emulated; `edgepack targets` lists the boards that are", board.name);
-            return Err(Error::Name { device: name, reason });
+        let fail = |reason: String| Err(Error::Name { device: name.clone(), reason });
+        let Some(linux) = board.linux() else {
+            return fail(format!("{} has no operating system that an agent could run on", board.name));
+        };
+        let Some(qemu) = &linux.qemu else {
+            return fail(format!(
+                "{} is not emulated; `edgepack targets` lists the boards that are",
+                board.name
+            ));
         };
         let found = process::run(Command::new(&qemu.program).arg("--version"), &[], super::SHORT);
         found.map_err(|failure| failure.of(&name, &qemu.program, "apt install qemu-user", super::SHORT))?;
