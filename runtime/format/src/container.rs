@@ -1,8 +1,11 @@
 //! Header, section table and sections: what every package has, whatever is in it.
 
+use core::marker::PhantomData;
+
 use crate::error::{Error, Place};
 use crate::golden::{self, Golden};
 use crate::island::Island;
+use crate::operations::{All, Operations};
 use crate::plan::{Head, Input, Output, Span, Step};
 use crate::validate;
 
@@ -74,15 +77,16 @@ pub struct Section<'a> {
     pub hash: Hash,
 }
 
-/// A validated package.
+/// A validated package, whose steps are of the set `O`.
 #[derive(Clone, Copy, Debug)]
-pub struct Package<'a> {
+pub struct Package<'a, O = All> {
     bytes: &'a [u8],
     head: Head,
     plan: &'a [u8],
     weights: &'a [u8],
     golden: Option<&'a [u8]>,
     provenance: &'a str,
+    operations: PhantomData<O>,
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
@@ -117,6 +121,38 @@ impl<'a> Package<'a> {
     /// # Errors
     /// The first thing that is wrong.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
+        Self::parse_for(bytes)
+    }
+
+    /// The package in bytes that [`Package::parse`] has accepted before: for an owner of the bytes who
+    /// cannot keep what borrows from them. Nothing is hashed or validated again; of other bytes it gives
+    /// an empty package, or one whose steps fail.
+    pub fn reopen(bytes: &'a [u8]) -> Self {
+        let empty = Self::EMPTY;
+        let mut package = Self { bytes, ..empty };
+        match package.find_sections(u32_at(bytes, 24).unwrap_or(0)) {
+            Ok(()) => Self { head: validate::head(package.plan), ..package },
+            Err(_) => empty,
+        }
+    }
+}
+
+impl<'a, O: Operations> Package<'a, O> {
+    const EMPTY: Self = Self {
+        bytes: &[],
+        head: Head::EMPTY,
+        plan: &[],
+        weights: &[],
+        golden: None,
+        provenance: "",
+        operations: PhantomData,
+    };
+
+    /// As [`Package::parse`], by a program that has no operations but these.
+    ///
+    /// # Errors
+    /// As there; [`Error::Operation`] where a step is outside the set.
+    pub fn parse_for(bytes: &'a [u8]) -> Result<Self, Error> {
         if bytes.get(..8) != Some(&MAGIC[..]) {
             return Err(Error::NotAPackage);
         }
@@ -146,8 +182,7 @@ impl<'a> Package<'a> {
         if hash_header(table) != hash {
             return Err(Error::Damaged(Place::Header));
         }
-        let mut package =
-            Self { bytes, head: Head::EMPTY, plan: &[], weights: &[], golden: None, provenance: "" };
+        let mut package = Self { bytes, ..Self::EMPTY };
         package.check_sections(sections, table_end)?;
         package.find_sections(sections)?;
         package.head = validate::plan(&package)?;
@@ -155,19 +190,6 @@ impl<'a> Package<'a> {
             golden::validate(section, &package)?;
         }
         Ok(package)
-    }
-
-    /// The package in bytes that [`Package::parse`] has accepted before: for an owner of the bytes who
-    /// cannot keep what borrows from them. Nothing is hashed or validated again; of other bytes it gives
-    /// an empty package, or one whose steps fail.
-    pub fn reopen(bytes: &'a [u8]) -> Self {
-        let empty =
-            Self { bytes: &[], head: Head::EMPTY, plan: &[], weights: &[], golden: None, provenance: "" };
-        let mut package = Self { bytes, ..empty };
-        match package.find_sections(u32_at(bytes, 24).unwrap_or(0)) {
-            Ok(()) => Self { head: validate::head(package.plan), ..package },
-            Err(_) => empty,
-        }
     }
 
     /// Checks where sections lie, what is between them, and their hashes.
@@ -276,23 +298,23 @@ impl<'a> Package<'a> {
     }
 
     /// The inputs.
-    pub fn inputs(&self) -> impl Iterator<Item = Input<'a>> + use<'a> {
+    pub fn inputs(&self) -> impl Iterator<Item = Input<'a>> + use<'a, O> {
         validate::Stream::after_head(self.plan).take(self.head.inputs)
     }
 
     /// The outputs.
-    pub fn outputs(&self) -> impl Iterator<Item = Output<'a>> + use<'a> {
+    pub fn outputs(&self) -> impl Iterator<Item = Output<'a>> + use<'a, O> {
         let mut stream = validate::Stream::after_head(self.plan);
         stream.skip::<Input<'a>>(self.head.inputs);
         stream.take(self.head.outputs)
     }
 
     /// The steps.
-    pub fn steps(&self) -> impl Iterator<Item = Step<'a>> + use<'a> {
+    pub fn steps(&self) -> impl Iterator<Item = Step<'a>> + use<'a, O> {
         let mut stream = validate::Stream::after_head(self.plan);
         stream.skip::<Input<'a>>(self.head.inputs);
         stream.skip::<Output<'a>>(self.head.outputs);
-        stream.take(self.head.steps)
+        stream.take_steps::<O>(self.head.steps)
     }
 
     /// The weights section.
@@ -322,7 +344,7 @@ impl<'a> Package<'a> {
     }
 
     /// The golden samples.
-    pub fn golden(&self) -> impl Iterator<Item = Golden<'a>> + use<'a> {
+    pub fn golden(&self) -> impl Iterator<Item = Golden<'a>> + use<'a, O> {
         golden::read(self.golden.unwrap_or(&[]))
     }
 

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::FORMAT_VERSION;
+use crate::{FORMAT_VERSION, Operation};
 
 /// Where in a package something is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +71,13 @@ pub enum Error {
         /// Its name.
         section: &'static str,
     },
+    /// A step does what this program was built without.
+    Operation {
+        /// The step.
+        step: u32,
+        /// What it does.
+        operation: Operation,
+    },
 }
 
 impl Error {
@@ -84,6 +91,7 @@ impl Error {
             Self::Damaged(_) => 5,
             Self::Malformed { .. } => 6,
             Self::Missing { .. } => 7,
+            Self::Operation { .. } => 8,
         }
     }
 }
@@ -115,6 +123,11 @@ impl fmt::Display for Error {
                     "{place}: {field} is not possible: this is not what edgepack writes, pack the model again"
                 )
             }
+            Self::Operation { step, operation } => write!(
+                f,
+                "step {step} is {operation}, which this program was built without: build it again with the set of \
+                 operations that was written with the package"
+            ),
             Self::Missing { section } => write!(f, "the section {section} is missing: pack the model again"),
         }
     }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::container::{Hash, Package};
 use crate::error::{Error, Place};
+use crate::operations::Operations;
 use crate::plan::Span;
 
 /// One entry of the golden section, as it is encoded.
@@ -93,7 +94,7 @@ pub(crate) fn read(section: &[u8]) -> impl Iterator<Item = Golden<'_>> {
     })
 }
 
-pub(crate) fn validate(section: &[u8], package: &Package<'_>) -> Result<(), Error> {
+pub(crate) fn validate<O: Operations>(section: &[u8], package: &Package<'_, O>) -> Result<(), Error> {
     let wrong = |index| Error::Malformed { place: Place::Golden(index), field: "its entry or size" };
     let (count, _) = postcard::take_from_bytes::<u32>(section).map_err(|_| wrong(0))?;
     let input_bytes: u64 = package.inputs().map(|input| input.buffer.bytes as u64).sum();

@@ -15,6 +15,7 @@ mod container;
 mod error;
 mod golden;
 mod island;
+mod operations;
 pub mod plan;
 #[cfg(test)]
 mod tests;
@@ -28,3 +29,4 @@ pub use container::{
 pub use error::{Error, Place};
 pub use golden::{Golden, GoldenInput, SeededBytes};
 pub use island::{ISLAND_ALIGN, Island};
+pub use operations::{All, Operation, OperationSet, Operations};

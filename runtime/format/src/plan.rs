@@ -148,8 +148,8 @@ pub struct Output<'a> {
     pub exact: bool,
 }
 
-/// One step.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// One step. It is read by hand, so that a program reads no operation that it has not ([`crate::Operations`]).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Step<'a> {
     /// The node of the user's model that the step computes (the last one, where it is several).
     pub name: &'a str,
@@ -160,7 +160,7 @@ pub struct Step<'a> {
 }
 
 /// What a step does.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub enum Op {
     /// Convolution, depthwise convolution, fully connected.
     Conv(Conv),

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use crate::container::Package;
 use crate::error::{Error, Place};
+use crate::operations::{Operation, Operations, with_operations};
 use crate::plan::{Conv, Dims, ElemType, Head, Input, Island, MAX_RANK, Op, Output, Quant, Span, Step};
 
 /// Postcard values after each other.
@@ -26,7 +27,7 @@ impl<'a> Stream<'a> {
         stream
     }
 
-    // A step's decoder is 10 KB of code, which wants to be in a program once, and not wherever steps are
+    // The decoders of steps are 10 KB of code, which want to be in a program once, and not wherever steps are
     // looked at.
     #[inline(never)]
     fn next<T: Deserialize<'a>>(&mut self) -> Option<T> {
@@ -41,6 +42,29 @@ impl<'a> Stream<'a> {
 
     pub fn take<T: Deserialize<'a>>(self, count: u32) -> Taken<'a, T> {
         Taken { stream: self, left: count, values: PhantomData }
+    }
+
+    /// A step, of which the variant of the operation is read first: nothing reads those outside of the set. `Err`
+    /// has the operation that is not in it.
+    #[inline(never)]
+    fn step<O: Operations>(&mut self) -> Option<Result<Step<'a>, Operation>> {
+        let (name, scratch) = (self.next()?, self.next()?);
+        let operation = Operation::new(self.next()?)?;
+        macro_rules! read {
+            ($($name:ident,)*) => {
+                match operation {
+                    $(Operation::$name if O::SET.contains(Operation::$name) => Op::$name(self.next()?),)*
+                    _ => return Some(Err(operation)),
+                }
+            };
+        }
+        let op = with_operations!(read);
+        Some(Ok(Step { name, scratch, op }))
+    }
+
+    /// Steps of a plan that was validated with the same operations.
+    pub fn take_steps<O: Operations>(mut self, count: u32) -> impl Iterator<Item = Step<'a>> {
+        (0..count).map_while(move |_| self.step::<O>()?.ok())
     }
 }
 
@@ -71,7 +95,7 @@ struct Bounds<'a> {
 type Check = Result<(), &'static str>;
 
 /// Checks the whole plan; gives its head.
-pub(crate) fn plan(package: &Package<'_>) -> Result<Head, Error> {
+pub(crate) fn plan<O: Operations>(package: &Package<'_, O>) -> Result<Head, Error> {
     let mut stream = Stream(package.plan());
     let malformed = |place, field| Error::Malformed { place, field };
     let head: Head = stream.next().ok_or(malformed(Place::Head, "its head"))?;
@@ -91,9 +115,12 @@ pub(crate) fn plan(package: &Package<'_>) -> Result<Head, Error> {
     }
     for index in 0..head.steps {
         let place = Place::Step(index);
-        let value: Step<'_> = stream.next().ok_or(malformed(place, "its encoding"))?;
-        ops::step(&value, &bounds).map_err(|field| malformed(place, field))?;
-        if let Op::Island(op) = &value.op {
+        let value = stream.step::<O>().ok_or(malformed(place, "its encoding"))?;
+        let value = value.map_err(|operation| Error::Operation { step: index, operation })?;
+        ops::step::<O>(&value, &bounds).map_err(|field| malformed(place, field))?;
+        if O::SET.contains(Operation::Island)
+            && let Op::Island(op) = &value.op
+        {
             island(op, package, &bounds).map_err(|field| malformed(place, field))?;
         }
         if let Op::Conv(Conv { same_weights_as: Some(earlier), .. }) = value.op
@@ -207,7 +234,7 @@ fn output(output: &Output<'_>, bounds: &Bounds<'_>) -> Check {
 }
 
 /// An island reads and gives what its section says; what is in its graph, tract has to see.
-fn island(op: &Island, package: &Package<'_>, bounds: &Bounds<'_>) -> Check {
+fn island<O: Operations>(op: &Island, package: &Package<'_, O>, bounds: &Bounds<'_>) -> Check {
     let section = package.island(op.section).ok_or("section")?;
     bounds.arena(op.input, Some(section.input_bytes()), 1, "input")?;
     bounds.arena(op.output, Some(section.output_bytes()), 1, "output")?;

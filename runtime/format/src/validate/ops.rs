@@ -2,6 +2,7 @@
 
 use super::geometry::{self, Ends, OVERLAPS_INPUT};
 use super::{Bounds, Check, end, extent, float, int16, integers, overlap, product, require};
+use crate::operations::{Operation, Operations};
 use crate::plan::{
     Binary, BinaryOp, Conv, Copy, LayerNorm, Lookup, MatMul, Op, Operand, Pool, PoolOp, Range, Recurrent,
     Softmax, SoftmaxInput, SoftmaxOutput, Span, Step,
@@ -18,30 +19,32 @@ pub(super) fn aligned(bytes: Option<u32>) -> Option<u32> {
 /// within 32 bits.
 const MAX_DOT: u32 = i32::MAX as u32 / (128 * 127);
 
-pub(super) fn step(step: &Step<'_>, bounds: &Bounds<'_>) -> Check {
+pub(super) fn step<O: Operations>(step: &Step<'_>, bounds: &Bounds<'_>) -> Check {
     let scratch = step.scratch;
     require(end(scratch).is_some_and(|end| end <= bounds.arena_bytes), "scratch")?;
     require(scratch.bytes == 0 || scratch.offset.is_multiple_of(64), "scratch")?;
     let apart = |span: Span| require(!overlap(scratch, span), "scratch, which overlaps a tensor");
     match &step.op {
-        Op::Conv(op) => {
+        Op::Conv(op) if O::SET.contains(Operation::Conv) => {
             conv(op, bounds)?;
             apart(op.input)?;
             op.residual.map_or(Ok(()), |residual| apart(residual.span))?;
             apart(op.output)
         }
-        Op::Binary(op) => binary(op, bounds),
-        Op::Lookup(op) => lookup(op, bounds),
-        Op::Pool(op) => pool(op, bounds),
-        Op::Softmax(op) => softmax(op, bounds),
-        Op::Fill(op) => bounds.arena(op.output, product(&[op.output.bytes]), 1, "output"),
-        Op::Copy(op) => copy(op, bounds),
-        Op::MatMul(op) => {
+        Op::Binary(op) if O::SET.contains(Operation::Binary) => binary(op, bounds),
+        Op::Lookup(op) if O::SET.contains(Operation::Lookup) => lookup(op, bounds),
+        Op::Pool(op) if O::SET.contains(Operation::Pool) => pool(op, bounds),
+        Op::Softmax(op) if O::SET.contains(Operation::Softmax) => softmax(op, bounds),
+        Op::Fill(op) if O::SET.contains(Operation::Fill) => {
+            bounds.arena(op.output, product(&[op.output.bytes]), 1, "output")
+        }
+        Op::Copy(op) if O::SET.contains(Operation::Copy) => copy(op, bounds),
+        Op::MatMul(op) if O::SET.contains(Operation::MatMul) => {
             mat_mul(op, bounds)?;
             [op.lhs, op.rhs, op.output].into_iter().try_for_each(apart)
         }
-        Op::LayerNorm(op) => layer_norm(op, bounds),
-        Op::Recurrent(op) => {
+        Op::LayerNorm(op) if O::SET.contains(Operation::LayerNorm) => layer_norm(op, bounds),
+        Op::Recurrent(op) if O::SET.contains(Operation::Recurrent) => {
             recurrent(op, bounds)?;
             apart(op.input)?;
             apart(op.output)?;
@@ -50,35 +53,36 @@ pub(super) fn step(step: &Step<'_>, bounds: &Bounds<'_>) -> Check {
             let needed = aligned(product(&[op.batch, op.cell.gates(), op.hidden, 4]));
             require(needed.is_some_and(|needed| needed <= scratch.bytes), TOO_LITTLE_SCRATCH)
         }
-        Op::Elementwise(op) => float::elementwise(op, bounds),
-        Op::ConvF32(op) => {
+        Op::Elementwise(op) if O::SET.contains(Operation::Elementwise) => float::elementwise(op, bounds),
+        Op::ConvF32(op) if O::SET.contains(Operation::ConvF32) => {
             float::conv(op, bounds, scratch)?;
             [op.input, op.output].into_iter().try_for_each(apart)
         }
-        Op::PoolF32(op) => float::pool(op, 4, bounds),
-        Op::MatMulF32(op) => {
+        Op::PoolF32(op) if O::SET.contains(Operation::PoolF32) => float::pool(op, 4, bounds),
+        Op::MatMulF32(op) if O::SET.contains(Operation::MatMulF32) => {
             float::mat_mul(op, bounds, scratch)?;
             [op.lhs, op.rhs, op.output].into_iter().try_for_each(apart)
         }
-        Op::LayerNormF32(op) => float::layer_norm(op, bounds),
-        Op::Convert(op) => integers::convert(op, bounds),
-        Op::Gather(op) => integers::gather(op, bounds),
-        Op::Scatter(op) => integers::scatter(op, bounds),
-        Op::TopK(op) => integers::top_k(op, bounds),
-        Op::NonMaxSuppression(op) => {
+        Op::LayerNormF32(op) if O::SET.contains(Operation::LayerNormF32) => float::layer_norm(op, bounds),
+        Op::Convert(op) if O::SET.contains(Operation::Convert) => integers::convert(op, bounds),
+        Op::Gather(op) if O::SET.contains(Operation::Gather) => integers::gather(op, bounds),
+        Op::Scatter(op) if O::SET.contains(Operation::Scatter) => integers::scatter(op, bounds),
+        Op::TopK(op) if O::SET.contains(Operation::TopK) => integers::top_k(op, bounds),
+        Op::NonMaxSuppression(op) if O::SET.contains(Operation::NonMaxSuppression) => {
             integers::non_max_suppression(op, bounds, scratch)?;
             [op.boxes, op.scores, op.output].into_iter().try_for_each(apart)
         }
-        Op::QuantizeRows(op) => float::quantize_rows(op, bounds),
-        Op::RescaleRows(op) => float::rescale_rows(op, bounds),
-        Op::RecurrentF32(op) => {
+        Op::QuantizeRows(op) if O::SET.contains(Operation::QuantizeRows) => float::quantize_rows(op, bounds),
+        Op::RescaleRows(op) if O::SET.contains(Operation::RescaleRows) => float::rescale_rows(op, bounds),
+        Op::RecurrentF32(op) if O::SET.contains(Operation::RecurrentF32) => {
             float::recurrent(op, bounds, scratch)?;
             [op.input, op.output, op.state].into_iter().try_for_each(apart)
         }
         // Its section is not at hand here.
-        Op::Island(_) => Ok(()),
-        Op::ConvI16(op) => int16::conv(op, bounds),
-        Op::PoolI16(op) => int16::pool(op, bounds),
+        Op::Island(_) if O::SET.contains(Operation::Island) => Ok(()),
+        Op::ConvI16(op) if O::SET.contains(Operation::ConvI16) => int16::conv(op, bounds),
+        Op::PoolI16(op) if O::SET.contains(Operation::PoolI16) => int16::pool(op, bounds),
+        _ => Err("operation, which is not in the set"),
     }
 }
 
