@@ -2,21 +2,21 @@
 //! weights packed.
 
 use bytemuck::try_cast_slice;
-use edgepack_format::Package;
 use edgepack_format::plan::{self, Op, Operand, Span};
+use edgepack_format::{Operation, Operations, Package};
 use edgepack_kernels::conv::matmul::{self, BoundMatMul, MatMulShape};
 use edgepack_kernels::conv::{BoundRow, ConvShape, Layout, Row, Weights, select};
 use edgepack_kernels::copy::{COPY_RANK, CopyArgs};
 use edgepack_kernels::elementwise::{BinaryArgs, BinaryOp};
 use edgepack_kernels::float;
-use edgepack_kernels::isa::IsaToken;
+use edgepack_kernels::isa::{IsaSet, IsaToken};
 use edgepack_kernels::layer_norm::LayerNormArgs;
 use edgepack_kernels::pool::{PoolArgs, PoolOp};
 use edgepack_kernels::recurrent::{BoundRecurrent, RecurrentShape};
 use edgepack_kernels::requantize::OutputRange;
 use edgepack_kernels::variants::BoundVariant;
 
-use crate::error::BindError;
+use crate::error::{BindError, RunError};
 use crate::float::FloatOp;
 use crate::int16::Int16Op;
 use crate::integers::Integers;
@@ -49,6 +49,16 @@ pub struct BoundStep<'p> {
     pub(crate) kernels: BoundVariant,
     pub(crate) float_kernels: float::BoundVariant,
     pub(crate) op: BoundOp<'p>,
+}
+
+impl BoundStep<'_> {
+    /// What it is that step `index` does not run.
+    pub(crate) fn failed(&self, index: usize) -> RunError {
+        match self.op {
+            BoundOp::Island(_) => RunError::Island { step: index },
+            _ => RunError::Step { step: index },
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -152,7 +162,7 @@ impl<'p> Sections<'p> {
     }
 
     /// Steps past a step in every section; gives its blob in the section of `layout`.
-    fn advance(&mut self, op: &Op, layout: Option<&'static Layout>) -> Option<&'p [u8]> {
+    pub fn advance(&mut self, op: &Op, layout: Option<&'static Layout>) -> Option<&'p [u8]> {
         let mut found = None;
         for section in self.0.iter_mut().flatten() {
             let bytes = packs_in(op, section.layout).unwrap_or(0);
@@ -167,7 +177,7 @@ impl<'p> Sections<'p> {
 }
 
 /// The bytes of a step in the prepacked section of a layout.
-fn packs_in(op: &Op, layout: &Layout) -> Option<usize> {
+pub(crate) fn packs_in(op: &Op, layout: &Layout) -> Option<usize> {
     let shape = product_shape(op).filter(|shape| !shape.is_depthwise() && same_weights_as(op).is_none())?;
     Some(layout.packed_bytes(&shape))
 }
@@ -242,26 +252,110 @@ pub fn bind_with_islands<'p>(
     }
     // A program runs every step that it finds: those of a package that was here before must go.
     unused.fill(None);
-    let sections = Sections::new(package);
-    let mut binder = Binder { package: *package, token, sections, packed, used: 0, islands };
-    let (kernels, float_kernels) = (BoundVariant::new(token), float::BoundVariant::new(token));
-    for (index, step) in package.steps().take(steps.len()).enumerate() {
-        let op = binder.op(index, &step, steps)?;
-        steps[index] = Some(BoundStep { scratch: step.scratch, kernels, float_kernels, op });
+    let places = Packing { sections: Sections::new(package), packed, used: 0, steps };
+    let mut binder = Binder { package: *package, token, places, islands };
+    for (index, step) in package.steps().enumerate() {
+        let bound = binder.step(index, &step)?;
+        if let Some(place) = binder.places.steps.get_mut(index) {
+            *place = Some(bound);
+        }
     }
     Ok(())
 }
 
-pub(crate) struct Binder<'p, 'm> {
-    pub package: Package<'p>,
-    pub token: IsaToken,
+/// Where the packed weights of steps lie, which are bound one after the other.
+pub(crate) trait Places<'p> {
+    /// Whether a step may have weights of a layout. Where it may not, it runs by a scalar row.
+    fn has(&self, layout: &'static Layout) -> bool;
+
+    /// The weights of the next step with such, in a layout, or as they are in the package.
+    fn next(
+        &mut self,
+        op: &Op,
+        layout: Option<&'static Layout>,
+        shape: &ConvShape,
+        canonical: Weights<'p>,
+    ) -> Result<BoundWeights<'p>, BindError>;
+
+    /// The packed weights of an earlier step, if they are as those of `shape`.
+    fn earlier(&self, step: usize, layout: &'static Layout, shape: &ConvShape) -> Option<BoundWeights<'p>>;
+}
+
+/// Weights of the package's sections, or else packed now.
+struct Packing<'p, 'm> {
     sections: Sections<'p>,
     packed: &'m mut [u8],
     used: usize,
-    islands: Option<&'p dyn Islands>,
+    /// Those that were bound before.
+    steps: &'m mut [Option<BoundStep<'p>>],
 }
 
-impl<'p> Binder<'p, '_> {
+impl<'p> Places<'p> for Packing<'p, '_> {
+    fn has(&self, _: &'static Layout) -> bool {
+        true
+    }
+
+    fn next(
+        &mut self,
+        op: &Op,
+        layout: Option<&'static Layout>,
+        shape: &ConvShape,
+        canonical: Weights<'p>,
+    ) -> Result<BoundWeights<'p>, BindError> {
+        let carried = self.sections.advance(op, layout);
+        Ok(match (layout, carried) {
+            (None, _) => BoundWeights::Canonical(canonical),
+            (Some(_), Some(blob)) => BoundWeights::Section(blob),
+            (Some(layout), None) => {
+                let bytes = layout.packed_bytes(shape);
+                let given = self.packed.len();
+                let room = self.packed.get_mut(self.used..self.used + bytes);
+                let needed = self.used + bytes;
+                layout.pack(shape, &canonical, room.ok_or(BindError::Packed { needed, given })?);
+                self.used += bytes;
+                BoundWeights::Packed(self.used - bytes, bytes)
+            }
+        })
+    }
+
+    fn earlier(&self, step: usize, layout: &'static Layout, shape: &ConvShape) -> Option<BoundWeights<'p>> {
+        match self.steps.get(step)? {
+            Some(BoundStep { op: BoundOp::Conv(other), .. })
+                if other.row.row().layout == Some(layout)
+                    && layout.packed_bytes(&other.shape) == layout.packed_bytes(shape) =>
+            {
+                Some(other.weights)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Binds the steps of a package, which are of the set `O`, one after the other.
+pub(crate) struct Binder<'p, O, P> {
+    pub package: Package<'p, O>,
+    pub token: IsaToken,
+    pub places: P,
+    pub islands: Option<&'p dyn Islands>,
+}
+
+impl<'p, O: Operations, P: Places<'p>> Binder<'p, O, P> {
+    /// The next step, which is `index`.
+    #[inline]
+    pub fn step(&mut self, index: usize, step: &plan::Step<'_>) -> Result<BoundStep<'p>, BindError> {
+        let (kernels, float_kernels) = (BoundVariant::new(self.token), float::BoundVariant::new(self.token));
+        let op = self.op(index, step)?;
+        Ok(BoundStep { scratch: step.scratch, kernels, float_kernels, op })
+    }
+
+    /// The row itself, or the scalar one where there are no weights in its layout.
+    pub fn row(&self, row: &'static Row, shape: &ConvShape) -> &'static Row {
+        match row.layout {
+            Some(layout) if !self.places.has(layout) => select(shape, IsaSet::SCALAR),
+            _ => row,
+        }
+    }
+
     /// Constants as values; the package was validated, so that their alignment is right.
     pub fn constants<T: bytemuck::AnyBitPattern>(&self, span: Span) -> &'p [T] {
         try_cast_slice(self.package.constant(span)).unwrap_or(&[])
@@ -271,16 +365,13 @@ impl<'p> Binder<'p, '_> {
         self.constants(span).try_into().map_err(|_| BindError::Scratch { step: index })
     }
 
-    /// `bound` has the steps before `index`.
-    fn op(
-        &mut self,
-        index: usize,
-        step: &plan::Step<'_>,
-        bound: &[Option<BoundStep<'p>>],
-    ) -> Result<BoundOp<'p>, BindError> {
+    #[inline]
+    fn op(&mut self, index: usize, step: &plan::Step<'_>) -> Result<BoundOp<'p>, BindError> {
         Ok(match step.op {
-            Op::Conv(conv) => BoundOp::Conv(self.conv(index, step, &conv, bound)?),
-            Op::Binary(binary) => BoundOp::Binary {
+            Op::Conv(conv) if O::SET.contains(Operation::Conv) => {
+                BoundOp::Conv(self.conv(index, step, &conv)?)
+            }
+            Op::Binary(binary) if O::SET.contains(Operation::Binary) => BoundOp::Binary {
                 args: BinaryArgs {
                     op: match binary.op {
                         plan::BinaryOp::Add { lhs_multiplier, rhs_multiplier } => {
@@ -299,17 +390,17 @@ impl<'p> Binder<'p, '_> {
                 rhs: self.operand(binary.rhs),
                 output: binary.output,
             },
-            Op::Lookup(lookup) if lookup.to_f32 => BoundOp::LookupF32 {
+            Op::Lookup(lookup) if O::SET.contains(Operation::Lookup) && lookup.to_f32 => BoundOp::LookupF32 {
                 input: lookup.input,
                 output: lookup.output,
                 table: self.table(index, lookup.table)?,
             },
-            Op::Lookup(lookup) => BoundOp::Lookup {
+            Op::Lookup(lookup) if O::SET.contains(Operation::Lookup) => BoundOp::Lookup {
                 input: lookup.input,
                 output: lookup.output,
                 table: self.table(index, lookup.table)?,
             },
-            Op::Pool(pool) => {
+            Op::Pool(pool) if O::SET.contains(Operation::Pool) => {
                 let op = match pool.op {
                     plan::PoolOp::Max => PoolOp::Max,
                     plan::PoolOp::Average {
@@ -327,15 +418,15 @@ impl<'p> Binder<'p, '_> {
                 let args = pool_args(op, &pool.window, pool.pad_after);
                 BoundOp::Pool { args, input: pool.input, output: pool.output }
             }
-            Op::Softmax(softmax) => {
+            Op::Softmax(softmax) if O::SET.contains(Operation::Softmax) => {
                 let table = match softmax.input {
                     plan::SoftmaxInput::I8 { table, .. } => Some(self.table(index, table)?),
                     plan::SoftmaxInput::F32(_) => None,
                 };
                 BoundOp::Softmax { softmax, table }
             }
-            Op::Fill(fill) => BoundOp::Fill(fill),
-            Op::Copy(copy) => BoundOp::Copy {
+            Op::Fill(fill) if O::SET.contains(Operation::Fill) => BoundOp::Fill(fill),
+            Op::Copy(copy) if O::SET.contains(Operation::Copy) => BoundOp::Copy {
                 args: CopyArgs {
                     dims: sizes(copy.dims),
                     input_start: copy.input_start as usize,
@@ -348,10 +439,16 @@ impl<'p> Binder<'p, '_> {
                 elem_bytes: copy.elem_bytes,
                 table: copy.table.map(|table| self.table(index, table)).transpose()?,
             },
-            Op::Recurrent(recurrent) => BoundOp::Recurrent(self.recurrent(index, step, &recurrent)?),
-            Op::RecurrentF32(ref op) => BoundOp::RecurrentF32(self.recurrent_f32(index, step, op)?),
-            Op::MatMul(product) => BoundOp::MatMul(self.product(index, step, &product)?),
-            Op::LayerNorm(norm) => BoundOp::LayerNorm {
+            Op::Recurrent(recurrent) if O::SET.contains(Operation::Recurrent) => {
+                BoundOp::Recurrent(self.recurrent(index, step, &recurrent)?)
+            }
+            Op::RecurrentF32(ref op) if O::SET.contains(Operation::RecurrentF32) => {
+                BoundOp::RecurrentF32(self.recurrent_f32(index, step, op)?)
+            }
+            Op::MatMul(product) if O::SET.contains(Operation::MatMul) => {
+                BoundOp::MatMul(self.product(index, step, &product)?)
+            }
+            Op::LayerNorm(norm) if O::SET.contains(Operation::LayerNorm) => BoundOp::LayerNorm {
                 args: LayerNormArgs {
                     gamma: self.constants(norm.gamma),
                     beta: self.constants(norm.beta),
@@ -367,24 +464,30 @@ impl<'p> Binder<'p, '_> {
             | Op::MatMulF32(_)
             | Op::LayerNormF32(_)
             | Op::QuantizeRows(_)
-            | Op::RescaleRows(_) => {
+            | Op::RescaleRows(_)
+                if O::SET.intersects(crate::float::OPERATIONS) =>
+            {
                 let package = self.package;
-                let bound = crate::float::bind(&step.op, |span| package.constant(span));
+                let bound = crate::float::bind::<O>(&step.op, |span| package.constant(span));
                 BoundOp::Float(bound.ok_or(BindError::Scratch { step: index })?)
             }
-            Op::Convert(_) | Op::Gather(_) | Op::Scatter(_) | Op::TopK(_) | Op::NonMaxSuppression(_) => {
+            Op::Convert(_) | Op::Gather(_) | Op::Scatter(_) | Op::TopK(_) | Op::NonMaxSuppression(_)
+                if O::SET.intersects(crate::integers::OPERATIONS) =>
+            {
                 let bound = Integers::new(&step.op, &self.package);
                 BoundOp::Integers(bound.ok_or(BindError::Scratch { step: index })?)
             }
-            Op::Island(island) => {
+            Op::Island(island) if O::SET.contains(Operation::Island) => {
                 let islands = self.islands.ok_or(BindError::Island { step: index })?;
                 BoundOp::Island(BoundIsland { islands, island })
             }
-            Op::ConvI16(_) | Op::PoolI16(_) => {
+            Op::ConvI16(_) | Op::PoolI16(_) if O::SET.intersects(crate::int16::OPERATIONS) => {
                 let package = self.package;
-                let bound = crate::int16::bind(&step.op, self.token, |span| package.constant(span));
+                let bound = crate::int16::bind::<O>(&step.op, self.token, |span| package.constant(span));
                 BoundOp::Int16(bound.ok_or(BindError::Scratch { step: index })?)
             }
+            // Validation has refused what is not in the set.
+            _ => return Err(BindError::Scratch { step: index }),
         })
     }
 
@@ -425,24 +528,18 @@ impl<'p> Binder<'p, '_> {
         index: usize,
         step: &plan::Step<'_>,
         conv: &plan::Conv,
-        steps: &[Option<BoundStep<'p>>],
     ) -> Result<BoundConv<'p>, BindError> {
         let shape = conv_shape(&conv.window, conv.groups);
-        let row = conv_row(conv, step.scratch.bytes, self.token.set());
+        let row = self.row(conv_row(conv, step.scratch.bytes, self.token.set()), &shape);
         // A row that was not compiled in cannot have been detected; the scalar one always is.
         let bound = BoundRow::new(row, self.token).ok_or(BindError::Scratch { step: index })?;
         let canonical = self.canonical(conv.weights, conv.bias, conv.multiplier);
         let weights = match (same_weights_as(&step.op), row.layout) {
-            (Some(earlier), Some(layout)) => match steps.get(earlier).and_then(Option::as_ref) {
-                Some(BoundStep { op: BoundOp::Conv(other), .. })
-                    if other.row.row().layout == row.layout
-                        && layout.packed_bytes(&other.shape) == layout.packed_bytes(&shape) =>
-                {
-                    other.weights
-                }
-                _ => return Err(BindError::SameWeights { step: index }),
-            },
-            _ => self.weights(&step.op, row, &shape, canonical)?,
+            (Some(earlier), Some(layout)) => {
+                let weights = self.places.earlier(earlier, layout, &shape);
+                weights.ok_or(BindError::SameWeights { step: index })?
+            }
+            _ => self.places.next(&step.op, row.layout, &shape, canonical)?,
         };
         Ok(BoundConv {
             row: bound.for_shape(&shape),
@@ -457,7 +554,7 @@ impl<'p> Binder<'p, '_> {
     }
 }
 
-impl<'p> Binder<'p, '_> {
+impl<'p, O: Operations, P: Places<'p>> Binder<'p, O, P> {
     fn recurrent(
         &mut self,
         index: usize,
@@ -465,7 +562,7 @@ impl<'p> Binder<'p, '_> {
         op: &plan::Recurrent,
     ) -> Result<Recurrent<'p>, BindError> {
         let shape = recurrent_shape(op);
-        let row = select(&shape.conv(), self.token.set());
+        let row = self.row(select(&shape.conv(), self.token.set()), &shape.conv());
         let bound = BoundRow::new(row, self.token).ok_or(BindError::Scratch { step: index })?;
         if shape.scratch_bytes(row) > step.scratch.bytes as usize {
             return Err(BindError::Scratch { step: index });
@@ -477,7 +574,7 @@ impl<'p> Binder<'p, '_> {
             input: op.input,
             output: op.output,
             state: op.state,
-            weights: self.weights(&step.op, row, &shape.conv(), canonical)?,
+            weights: self.places.next(&step.op, row.layout, &shape.conv(), canonical)?,
             initial_hidden: self.constants(op.initial_hidden),
             initial_state: self.constants(op.initial_state),
             hidden_multiplier: op.hidden_multiplier,
@@ -491,29 +588,5 @@ impl<'p> Binder<'p, '_> {
             bias: self.constants(bias),
             multiplier: self.constants(multiplier),
         }
-    }
-
-    /// The weights of a step as its row wants them: canonical, from the package, or packed here.
-    pub fn weights(
-        &mut self,
-        op: &Op,
-        row: &Row,
-        shape: &ConvShape,
-        canonical: Weights<'p>,
-    ) -> Result<BoundWeights<'p>, BindError> {
-        let carried = self.sections.advance(op, row.layout);
-        Ok(match (row.layout, carried) {
-            (None, _) => BoundWeights::Canonical(canonical),
-            (Some(_), Some(blob)) => BoundWeights::Section(blob),
-            (Some(layout), None) => {
-                let bytes = layout.packed_bytes(shape);
-                let given = self.packed.len();
-                let room = self.packed.get_mut(self.used..self.used + bytes);
-                let needed = self.used + bytes;
-                layout.pack(shape, &canonical, room.ok_or(BindError::Packed { needed, given })?);
-                self.used += bytes;
-                BoundWeights::Packed(self.used - bytes, bytes)
-            }
-        })
     }
 }

@@ -4,6 +4,7 @@ use core::ops::Range;
 
 use bytemuck::{cast_slice, try_cast_slice, try_cast_slice_mut};
 use edgepack_format::plan::{self, Op, Operand, Span, WeightFormat};
+use edgepack_format::{Operation, OperationSet, Operations};
 use edgepack_kernels::conv::ConvShape;
 use edgepack_kernels::conv::matmul::MatMulShape;
 use edgepack_kernels::float::elementwise::{ElementwiseArgs, OPERANDS, Sink, Source};
@@ -24,6 +25,17 @@ const _: () = assert!(OPERANDS == plan::F32_OPERANDS);
 const _: () = assert!(float::product::PANEL == plan::F32_PANEL as usize);
 const _: () = assert!(float::elementwise::REGISTERS == plan::F32_REGISTERS as usize);
 const _: () = assert!(float::elementwise::CONSTANT == plan::Instruction::VALUE);
+
+/// Those that [`bind`] binds.
+pub(crate) const OPERATIONS: OperationSet = OperationSet::of(&[
+    Operation::Elementwise,
+    Operation::ConvF32,
+    Operation::PoolF32,
+    Operation::MatMulF32,
+    Operation::LayerNormF32,
+    Operation::QuantizeRows,
+    Operation::RescaleRows,
+]);
 
 /// The kernel of a step in f32.
 pub(crate) fn kernel_name(op: &Op, isa: IsaSet) -> Option<&'static str> {
@@ -105,24 +117,26 @@ enum Place<'p> {
 }
 
 /// A step in f32, if it is one. `constant` has the bytes of a constant.
-pub(crate) fn bind<'p>(op: &Op, constant: impl Fn(Span) -> &'p [u8]) -> Option<FloatOp<'p>> {
+pub(crate) fn bind<'p, O: Operations>(op: &Op, constant: impl Fn(Span) -> &'p [u8]) -> Option<FloatOp<'p>> {
     let floats = |span: Span| -> &'p [f32] { try_cast_slice(constant(span)).unwrap_or(&[]) };
     Some(match *op {
-        Op::Elementwise(ref op) => FloatOp::Elementwise(BoundElementwise {
-            dims: op.dims.map(|dim| dim as usize),
-            sources: op.sources.map(|source| {
-                let plan::Source { operand, elems, strides } = source?;
-                let place = match operand {
-                    Operand::Arena(span) => Place::Arena(span),
-                    Operand::Constant(span) => Place::Constant(constant(span)),
-                };
-                Some(BoundSource { place, elems, strides: strides.map(|stride| stride as usize) })
-            }),
-            program: try_cast_slice(constant(op.program)).unwrap_or(&[]),
-            output: op.output,
-            stored: op.stored,
-        }),
-        Op::ConvF32(ref conv) => FloatOp::Conv {
+        Op::Elementwise(ref op) if O::SET.contains(Operation::Elementwise) => {
+            FloatOp::Elementwise(BoundElementwise {
+                dims: op.dims.map(|dim| dim as usize),
+                sources: op.sources.map(|source| {
+                    let plan::Source { operand, elems, strides } = source?;
+                    let place = match operand {
+                        Operand::Arena(span) => Place::Arena(span),
+                        Operand::Constant(span) => Place::Constant(constant(span)),
+                    };
+                    Some(BoundSource { place, elems, strides: strides.map(|stride| stride as usize) })
+                }),
+                program: try_cast_slice(constant(op.program)).unwrap_or(&[]),
+                output: op.output,
+                stored: op.stored,
+            })
+        }
+        Op::ConvF32(ref conv) if O::SET.contains(Operation::ConvF32) => FloatOp::Conv {
             shape: conv_shape(&conv.window, conv.groups),
             input: conv.input,
             output: conv.output,
@@ -130,20 +144,22 @@ pub(crate) fn bind<'p>(op: &Op, constant: impl Fn(Span) -> &'p [u8]) -> Option<F
             bias: floats(conv.bias),
             bounds: conv.bounds,
         },
-        Op::PoolF32(ref pool) => {
+        Op::PoolF32(ref pool) if O::SET.contains(Operation::PoolF32) => {
             FloatOp::Pool { args: pool_f32_args(pool), input: pool.input, output: pool.output }
         }
-        Op::MatMulF32(ref product) => {
+        Op::MatMulF32(ref product) if O::SET.contains(Operation::MatMulF32) => {
             let plan::MatMulF32 { lhs, rhs, output, .. } = *product;
             FloatOp::MatMul { shape: mat_mul_shape(&product.geometry), lhs, rhs, output }
         }
-        Op::LayerNormF32(ref norm) => {
+        Op::LayerNormF32(ref norm) if O::SET.contains(Operation::LayerNormF32) => {
             let (gamma, beta) = (floats(norm.gamma), floats(norm.beta));
             let args = LayerNormArgs { gamma, beta, epsilon: norm.epsilon };
             FloatOp::LayerNorm { args, input: norm.input, output: norm.output }
         }
-        Op::QuantizeRows(op) => FloatOp::QuantizeRows(op),
-        Op::RescaleRows(plan::RescaleRows { tensor, scales, bias, bounds }) => {
+        Op::QuantizeRows(op) if O::SET.contains(Operation::QuantizeRows) => FloatOp::QuantizeRows(op),
+        Op::RescaleRows(plan::RescaleRows { tensor, scales, bias, bounds })
+            if O::SET.contains(Operation::RescaleRows) =>
+        {
             FloatOp::RescaleRows { tensor, scales, bias: floats(bias), bounds }
         }
         _ => return None,
@@ -167,7 +183,7 @@ pub(crate) fn weights_of<'p>(
 }
 
 /// Runs a step; `None` where its spans do not fit the arena, which validation has excluded.
-pub(crate) fn run(
+pub(crate) fn run<O: Operations>(
     op: &FloatOp<'_>,
     kernels: &BoundVariant,
     scratch: Span,
@@ -175,8 +191,12 @@ pub(crate) fn run(
     team: &mut Team<'_, impl Parallel>,
 ) -> Option<()> {
     match *op {
-        FloatOp::Elementwise(ref op) => run_elementwise(op, kernels, arena, team)?,
-        FloatOp::Conv { shape, input, output, weights, bias, bounds } => {
+        FloatOp::Elementwise(ref op) if O::SET.contains(Operation::Elementwise) => {
+            run_elementwise(op, kernels, arena, team)?
+        }
+        FloatOp::Conv { shape, input, output, weights, bias, bounds }
+            if O::SET.contains(Operation::ConvF32) =>
+        {
             let ([input, _], output, scratch) =
                 crate::arena::apart_with_scratch(arena, [input; 2], output, scratch)?;
             let (input, output) = (try_cast_slice(input).ok()?, try_cast_slice_mut(output).ok()?);
@@ -189,11 +209,11 @@ pub(crate) fn run(
                 team.ranges(macs, shape.output_pixels(), output, run);
             });
         }
-        FloatOp::Pool { ref args, input, output } => {
+        FloatOp::Pool { ref args, input, output } if O::SET.contains(Operation::PoolF32) => {
             let (input, output) = pair(arena, input, output)?;
             kernels.pool(args, input, output);
         }
-        FloatOp::MatMul { shape, lhs, rhs, output } => {
+        FloatOp::MatMul { shape, lhs, rhs, output } if O::SET.contains(Operation::MatMulF32) => {
             let (reads, [output, scratch]) =
                 crate::arena::apart_from_two(arena, [lhs, rhs], [output, scratch])?;
             let [lhs, rhs] = reads.map(|bytes| try_cast_slice(bytes).ok());
@@ -205,18 +225,18 @@ pub(crate) fn run(
                 scratch: try_cast_slice_mut(scratch).ok()?,
             });
         }
-        FloatOp::LayerNorm { ref args, input, output } => {
+        FloatOp::LayerNorm { ref args, input, output } if O::SET.contains(Operation::LayerNormF32) => {
             let (input, output) = pair(arena, input, output)?;
             kernels.layer_norm(args, input, output);
         }
-        FloatOp::QuantizeRows(op) => {
+        FloatOp::QuantizeRows(op) if O::SET.contains(Operation::QuantizeRows) => {
             let [input, output, scales] =
                 arena.get_disjoint_mut([op.input, op.output, op.scales].map(bounds)).ok()?;
             let (input, scales) = (try_cast_slice(input).ok()?, try_cast_slice_mut(scales).ok()?);
             let output = bytemuck::cast_slice_mut(output);
             kernels.quantize_rows(op.channels as usize, op.zero_point, input, output, scales);
         }
-        FloatOp::RescaleRows { tensor, scales, bias, bounds } => {
+        FloatOp::RescaleRows { tensor, scales, bias, bounds } if O::SET.contains(Operation::RescaleRows) => {
             let (scales, tensor) = pair(arena, scales, tensor)?;
             let rows = tensor.len() / bias.len();
             let args = RescaleArgs { scales, rows_of_scale: rows / scales.len(), bias, bounds };
@@ -224,6 +244,7 @@ pub(crate) fn run(
             let run = |range, rows: &mut [f32]| kernels.rescale_rows(&args, range, rows);
             team.ranges(tensor.len() as u64 * 4, rows, tensor, run);
         }
+        _ => return None,
     }
     Some(())
 }

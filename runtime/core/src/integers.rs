@@ -1,14 +1,23 @@
 //! Integers: what an application gives and gets, and steps on them.
 
 use bytemuck::{cast_slice, try_cast_slice, try_cast_slice_mut};
-use edgepack_format::Package;
 use edgepack_format::plan::{ElemType, Input, Op, Operand, Span};
+use edgepack_format::{Operation, OperationSet, Operations, Package};
 use edgepack_kernels::integers::{Integer, TopKArgs, Values, from_f32, gather, scatter, to_f32, top_k};
 use edgepack_kernels::suppression::{Detections, SuppressionArgs, non_max_suppression};
 
 use crate::arena::{apart, apart_from_two, pair};
 use crate::error::RunError;
 use crate::io::InputData;
+
+/// Those that [`Integers`] has.
+pub(crate) const OPERATIONS: OperationSet = OperationSet::of(&[
+    Operation::Convert,
+    Operation::Gather,
+    Operation::Scatter,
+    Operation::TopK,
+    Operation::NonMaxSuppression,
+]);
 
 /// The type of integers, if it is one of those.
 pub(crate) fn integer(dtype: ElemType) -> Option<Integer> {
@@ -30,7 +39,7 @@ pub(crate) struct Integers<'p> {
 
 impl<'p> Integers<'p> {
     /// The step, if it is one of these.
-    pub fn new(op: &Op, package: &Package<'p>) -> Option<Self> {
+    pub fn new<O: Operations>(op: &Op, package: &Package<'p, O>) -> Option<Self> {
         let data = match op {
             Op::Gather(gather) => match gather.data {
                 Operand::Constant(span) => package.constant(span),
@@ -56,9 +65,9 @@ impl<'p> Integers<'p> {
 
     /// Runs the step; `None` where its spans do not fit the arena, which validation has excluded.
     #[inline(never)]
-    pub fn run(&self, scratch: Span, arena: &mut [u8]) -> Option<()> {
+    pub fn run<O: Operations>(&self, scratch: Span, arena: &mut [u8]) -> Option<()> {
         match self.op {
-            Op::Convert(op) => {
+            Op::Convert(op) if O::SET.contains(Operation::Convert) => {
                 let (input, output) = pair(arena, op.input, op.output)?;
                 match (integer(op.from), integer(op.to)) {
                     (Some(from), _) => to_f32(from, input, try_cast_slice_mut(output).ok()?),
@@ -66,7 +75,7 @@ impl<'p> Integers<'p> {
                     (None, None) => return None,
                 }
             }
-            Op::Gather(op) => {
+            Op::Gather(op) if O::SET.contains(Operation::Gather) => {
                 let data = match op.data {
                     Operand::Arena(span) => span,
                     Operand::Constant(_) => Span { bytes: 0, ..op.indices },
@@ -76,13 +85,13 @@ impl<'p> Integers<'p> {
                 let (rows, row_bytes) = (op.rows as usize, op.row_bytes as usize);
                 gather(data, rows, row_bytes, try_cast_slice(indices).ok()?, output);
             }
-            Op::Scatter(op) => {
+            Op::Scatter(op) if O::SET.contains(Operation::Scatter) => {
                 let (data, output) = pair(arena, op.data, op.output)?;
                 output.copy_from_slice(data);
                 let ([updates, indices], output) = apart(arena, [op.updates, op.indices], op.output)?;
                 scatter(updates, op.row_bytes as usize, try_cast_slice(indices).ok()?, output);
             }
-            Op::TopK(op) => {
+            Op::TopK(op) if O::SET.contains(Operation::TopK) => {
                 let (input, output) = pair(arena, op.input, op.output)?;
                 let (dims, k) = (op.dims.map(|dim| dim as usize), op.k as usize);
                 let args = TopKArgs { dims, k, largest: op.largest, last: op.last };
@@ -92,7 +101,7 @@ impl<'p> Integers<'p> {
                 };
                 top_k(&args, values, try_cast_slice_mut(output).ok()?);
             }
-            Op::NonMaxSuppression(op) => {
+            Op::NonMaxSuppression(op) if O::SET.contains(Operation::NonMaxSuppression) => {
                 let spans = ([op.boxes, op.scores], [op.output, scratch]);
                 let ([boxes, scores], [output, order]) = apart_from_two(arena, spans.0, spans.1)?;
                 let args = SuppressionArgs {

@@ -2,13 +2,15 @@
 
 use bytemuck::{cast_slice, cast_slice_mut, try_cast_slice, try_cast_slice_mut};
 use edgepack_format::plan::{self, ElemType};
+use edgepack_format::{Operation, Operations, Package};
 use edgepack_kernels::input::{InputArgs, copy_f32, lookup_u8_f32, quantize_f32, quantize_u8};
 use edgepack_kernels::requantize::OutputRange;
+use edgepack_kernels::variants::BoundVariant;
 
 use crate::arena::bounds;
 use crate::error::RunError;
 use crate::integers;
-use crate::run::Program;
+use crate::run::{Program, check_arena};
 
 /// One input of the model, in one of the forms that a package takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,6 +34,19 @@ pub enum InputData<'a> {
 }
 
 impl InputData<'_> {
+    /// The type of the elements.
+    fn dtype(&self) -> ElemType {
+        match self {
+            Self::F32(_) => ElemType::F32,
+            Self::Pixels(_) => ElemType::U8,
+            Self::Quantized(_) => ElemType::I8,
+            Self::I32(_) => ElemType::I32,
+            Self::I64(_) => ElemType::I64,
+            Self::Bool(_) => ElemType::Bool,
+            Self::Elements(dtype, _) => *dtype,
+        }
+    }
+
     /// Number of elements.
     fn elems(&self) -> usize {
         match self {
@@ -102,7 +117,11 @@ fn input_args(input: &plan::Input<'_>, strides: [u32; 4]) -> InputArgs {
 }
 
 /// Puts int8 values into an input's memory: as they are, or as what they stand for.
-pub(crate) fn fill(input: &plan::Input<'_>, values: impl Iterator<Item = i8>, buffer: &mut [u8]) {
+pub(crate) fn fill<O: Operations>(
+    input: &plan::Input<'_>,
+    values: impl Iterator<Item = i8>,
+    buffer: &mut [u8],
+) {
     match input.dtype {
         ElemType::I8 => cast_slice_mut(buffer).iter_mut().zip(values).for_each(|(to, value)| *to = value),
         ElemType::F32 => {
@@ -112,8 +131,9 @@ pub(crate) fn fill(input: &plan::Input<'_>, values: impl Iterator<Item = i8>, bu
             buffer.iter_mut().zip(values).for_each(|(to, value)| *to = real(value));
         }
         dtype => match integers::integer(dtype) {
-            Some(kind) => integers::fill(input, kind, values, buffer),
-            None => write(dtype, values.map(f32::from), buffer),
+            Some(kind) if has_integers::<O>() => integers::fill(input, kind, values, buffer),
+            None if has_raw::<O>() => write(dtype, values.map(f32::from), buffer),
+            _ => {}
         },
     }
 }
@@ -130,65 +150,8 @@ impl Program<'_, '_> {
     /// # Errors
     /// An index, form, length or value that the package does not take, or an arena that does not fit.
     pub fn set_input(&self, index: usize, data: InputData<'_>, arena: &mut [u8]) -> Result<(), RunError> {
-        self.check_arena(arena)?;
-        let count = self.package.head().inputs as usize;
-        let input = self.package.inputs().nth(index).ok_or(RunError::Index { index, count })?;
-        let is_f32 = input.dtype == ElemType::F32;
-        let needed = (input.buffer.bytes / input.dtype.bytes()) as usize;
-        let given = data.elems();
-        if given != needed {
-            return Err(RunError::Length { needed, given });
-        }
-        let buffer = arena.get_mut(bounds(input.buffer)).unwrap_or(&mut []);
-        if let Some(kind) = integers::integer(input.dtype) {
-            return integers::set(&input, kind, data, buffer);
-        }
-        match data {
-            InputData::Elements(given, bytes) if input.dtype.is_raw() && given == input.dtype => {
-                buffer.copy_from_slice(bytes);
-            }
-            InputData::Elements(given, _) => return Err(RunError::Type { needed: input.dtype, given }),
-            InputData::I32(_) | InputData::I64(_) | InputData::Bool(_) => return Err(RunError::NoIntegers),
-            InputData::F32(values) if input.dtype.is_raw() => {
-                write(input.dtype, values.iter().copied(), buffer);
-            }
-            InputData::Pixels(_) if input.dtype.is_raw() => return Err(RunError::NoPixels),
-            InputData::Quantized(values) if input.dtype == ElemType::I8 => {
-                buffer.copy_from_slice(cast_slice(values))
-            }
-            InputData::Quantized(values) => fill(&input, values.iter().copied(), buffer),
-            InputData::F32(values) if is_f32 => {
-                let buffer = try_cast_slice_mut(buffer).unwrap_or(&mut []);
-                copy_f32(&input_args(&input, input.strides), values, buffer);
-            }
-            InputData::Pixels(values) if is_f32 => {
-                let pixels = input.pixels.ok_or(RunError::NoPixels)?;
-                let tables = try_cast_slice(self.package.constant(pixels.tables)).unwrap_or(&[]);
-                let buffer = try_cast_slice_mut(buffer).unwrap_or(&mut []);
-                let args = input_args(&input, pixels.strides);
-                lookup_u8_f32(&args, values, tables, pixels.reverse_channels, buffer);
-            }
-            InputData::F32(values) => {
-                let range = OutputRange::full(input.quant.zero_point as i32);
-                let args = input_args(&input, input.strides);
-                let (inverse_scale, buffer) = (1.0 / input.quant.scale, cast_slice_mut(buffer));
-                match self.steps.iter().flatten().next() {
-                    Some(step) => step.kernels.quantize_f32(&args, values, inverse_scale, range, buffer),
-                    None => quantize_f32(&args, values, inverse_scale, range, buffer),
-                }
-            }
-            InputData::Pixels(values) => {
-                let pixels = input.pixels.ok_or(RunError::NoPixels)?;
-                let tables = cast_slice(self.package.constant(pixels.tables));
-                let args = input_args(&input, pixels.strides);
-                let (reverse, buffer) = (pixels.reverse_channels, cast_slice_mut(buffer));
-                match self.steps.iter().flatten().next() {
-                    Some(step) => step.kernels.quantize_u8(&args, values, tables, reverse, buffer),
-                    None => quantize_u8(&args, values, tables, reverse, buffer),
-                }
-            }
-        }
-        Ok(())
+        let kernels = self.steps.iter().flatten().next().map(|step| &step.kernels);
+        set_input(&self.package, kernels, index, data, arena)
     }
 
     /// An output in the arena, after a run.
@@ -196,17 +159,111 @@ impl Program<'_, '_> {
     /// # Errors
     /// An index that the package does not have, or an arena that does not fit.
     pub fn output<'a>(&self, index: usize, arena: &'a [u8]) -> Result<OutputData<'a>, RunError> {
-        self.check_arena(arena)?;
-        let count = self.package.head().outputs as usize;
-        let output = self.package.outputs().nth(index).ok_or(RunError::Index { index, count })?;
-        let bytes = arena.get(bounds(output.buffer)).unwrap_or(&[]);
-        Ok(match output.dtype {
-            ElemType::I8 => OutputData::I8(cast_slice(bytes)),
-            ElemType::F32 => OutputData::F32(try_cast_slice(bytes).unwrap_or(&[])),
-            ElemType::I32 => OutputData::I32(try_cast_slice(bytes).unwrap_or(&[])),
-            ElemType::I64 => OutputData::I64(try_cast_slice(bytes).unwrap_or(&[])),
-            ElemType::Bool => OutputData::Bool(bytes),
-            dtype => OutputData::Elements(dtype, bytes),
-        })
+        output(&self.package, index, arena)
     }
+}
+
+/// Whether a program with these operations can have to do with integers.
+const fn has_integers<O: Operations>() -> bool {
+    O::SET.intersects(integers::OPERATIONS) || O::SET.contains(Operation::Island)
+}
+
+/// Whether it can with the types that only islands read.
+const fn has_raw<O: Operations>() -> bool {
+    O::SET.contains(Operation::Island)
+}
+
+/// Puts an input into the arena. Without `kernels` it is the portable ones that convert it.
+pub(crate) fn set_input<O: Operations>(
+    package: &Package<'_, O>,
+    kernels: Option<&BoundVariant>,
+    index: usize,
+    data: InputData<'_>,
+    arena: &mut [u8],
+) -> Result<(), RunError> {
+    check_arena(package, arena)?;
+    let count = package.head().inputs as usize;
+    let input = package.inputs().nth(index).ok_or(RunError::Index { index, count })?;
+    let is_f32 = input.dtype == ElemType::F32;
+    let needed = (input.buffer.bytes / input.dtype.bytes()) as usize;
+    let given = data.elems();
+    if given != needed {
+        return Err(RunError::Length { needed, given });
+    }
+    let buffer = arena.get_mut(bounds(input.buffer)).unwrap_or(&mut []);
+    if let Some(kind) = integers::integer(input.dtype) {
+        return match has_integers::<O>() {
+            true => integers::set(&input, kind, data, buffer),
+            false => Err(RunError::NoIntegers),
+        };
+    }
+    if input.dtype.is_raw() && !has_raw::<O>() {
+        return Err(RunError::Type { needed: input.dtype, given: data.dtype() });
+    }
+    match data {
+        InputData::Elements(given, bytes) if input.dtype.is_raw() && given == input.dtype => {
+            buffer.copy_from_slice(bytes);
+        }
+        InputData::Elements(given, _) => return Err(RunError::Type { needed: input.dtype, given }),
+        InputData::I32(_) | InputData::I64(_) | InputData::Bool(_) => return Err(RunError::NoIntegers),
+        InputData::F32(values) if has_raw::<O>() && input.dtype.is_raw() => {
+            write(input.dtype, values.iter().copied(), buffer);
+        }
+        InputData::Pixels(_) if input.dtype.is_raw() => return Err(RunError::NoPixels),
+        InputData::Quantized(values) if input.dtype == ElemType::I8 => {
+            buffer.copy_from_slice(cast_slice(values))
+        }
+        InputData::Quantized(values) => fill::<O>(&input, values.iter().copied(), buffer),
+        InputData::F32(values) if is_f32 => {
+            let buffer = try_cast_slice_mut(buffer).unwrap_or(&mut []);
+            copy_f32(&input_args(&input, input.strides), values, buffer);
+        }
+        InputData::Pixels(values) if is_f32 => {
+            let pixels = input.pixels.ok_or(RunError::NoPixels)?;
+            let tables = try_cast_slice(package.constant(pixels.tables)).unwrap_or(&[]);
+            let buffer = try_cast_slice_mut(buffer).unwrap_or(&mut []);
+            let args = input_args(&input, pixels.strides);
+            lookup_u8_f32(&args, values, tables, pixels.reverse_channels, buffer);
+        }
+        InputData::F32(values) => {
+            let range = OutputRange::full(input.quant.zero_point as i32);
+            let args = input_args(&input, input.strides);
+            let (inverse_scale, buffer) = (1.0 / input.quant.scale, cast_slice_mut(buffer));
+            match kernels {
+                Some(kernels) => kernels.quantize_f32(&args, values, inverse_scale, range, buffer),
+                None => quantize_f32(&args, values, inverse_scale, range, buffer),
+            }
+        }
+        InputData::Pixels(values) => {
+            let pixels = input.pixels.ok_or(RunError::NoPixels)?;
+            let tables = cast_slice(package.constant(pixels.tables));
+            let args = input_args(&input, pixels.strides);
+            let (reverse, buffer) = (pixels.reverse_channels, cast_slice_mut(buffer));
+            match kernels {
+                Some(kernels) => kernels.quantize_u8(&args, values, tables, reverse, buffer),
+                None => quantize_u8(&args, values, tables, reverse, buffer),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// An output in the arena, after a run.
+pub(crate) fn output<'a, O: Operations>(
+    package: &Package<'_, O>,
+    index: usize,
+    arena: &'a [u8],
+) -> Result<OutputData<'a>, RunError> {
+    check_arena(package, arena)?;
+    let count = package.head().outputs as usize;
+    let output = package.outputs().nth(index).ok_or(RunError::Index { index, count })?;
+    let bytes = arena.get(bounds(output.buffer)).unwrap_or(&[]);
+    Ok(match output.dtype {
+        ElemType::I8 => OutputData::I8(cast_slice(bytes)),
+        ElemType::F32 => OutputData::F32(try_cast_slice(bytes).unwrap_or(&[])),
+        ElemType::I32 => OutputData::I32(try_cast_slice(bytes).unwrap_or(&[])),
+        ElemType::I64 => OutputData::I64(try_cast_slice(bytes).unwrap_or(&[])),
+        ElemType::Bool => OutputData::Bool(bytes),
+        dtype => OutputData::Elements(dtype, bytes),
+    })
 }

@@ -1,6 +1,7 @@
 //! Recurrent layers with hidden states of f32: bound, and run.
 
 use bytemuck::{cast_slice_mut, try_cast_slice, try_cast_slice_mut};
+use edgepack_format::Operations;
 use edgepack_format::plan::{self, RecurrentProduct, Span, WeightFormat};
 use edgepack_kernels::conv::{BoundRow, select};
 use edgepack_kernels::float;
@@ -9,7 +10,7 @@ use edgepack_kernels::float::weights::{Weights, scratch_elems};
 use edgepack_kernels::recurrent::{BoundGates, Cell, RecurrentShape};
 
 use crate::arena::bounds;
-use crate::bind::{Binder, BoundWeights};
+use crate::bind::{Binder, BoundWeights, Places};
 use crate::error::BindError;
 use crate::float::{floats, weights_of};
 
@@ -66,7 +67,7 @@ enum BoundProduct<'p> {
     Dynamic(BoundRow, BoundWeights<'p>),
 }
 
-impl<'p> Binder<'p, '_> {
+impl<'p, O: Operations, P: Places<'p>> Binder<'p, O, P> {
     pub(crate) fn recurrent_f32(
         &mut self,
         index: usize,
@@ -80,14 +81,14 @@ impl<'p> Binder<'p, '_> {
                 BoundProduct::F32(weights_of(op.weights, format, |span| package.constant(span)))
             }
             RecurrentProduct::Dynamic { sums, multiplier } => {
-                let row = select(&shape.conv(), self.token.set());
+                let row = self.row(select(&shape.conv(), self.token.set()), &shape.conv());
                 let bound = BoundRow::new(row, self.token).ok_or(BindError::Scratch { step: index })?;
                 let needed = recurrent_f32_scratch_bytes(op, row.scratch_bytes(&shape.conv()));
                 if needed > step.scratch.bytes as usize {
                     return Err(BindError::Scratch { step: index });
                 }
                 let canonical = self.canonical(op.weights, sums, multiplier);
-                let weights = self.weights(&step.op, row, &shape.conv(), canonical)?;
+                let weights = self.places.next(&step.op, row.layout, &shape.conv(), canonical)?;
                 BoundProduct::Dynamic(bound.for_shape(&shape.conv()), weights)
             }
         };

@@ -2,7 +2,7 @@
 
 use bytemuck::{cast_slice, try_cast_slice, try_cast_slice_mut};
 use edgepack_format::plan::{SoftmaxInput, SoftmaxOutput, Span};
-use edgepack_format::{GoldenInput, Hash, Package, SeededBytes};
+use edgepack_format::{All, GoldenInput, Hash, Operation, Operations, Package, SeededBytes};
 use edgepack_kernels::conv::matmul::MatMulArgs;
 use edgepack_kernels::conv::{ConvArgs, Output, Residual, WeightSource};
 use edgepack_kernels::copy::copy;
@@ -65,26 +65,12 @@ impl Program<'_, '_> {
         observer: &mut impl Observer,
         team: &mut Team<'_, impl Parallel>,
     ) -> Result<(), RunError> {
-        self.check_arena(arena)?;
+        check_arena(&self.package, arena)?;
         for (index, step) in self.steps.iter().flatten().enumerate() {
             observer.before(index);
-            run_step(step, self.packed, arena, team).ok_or(match step.op {
-                BoundOp::Island(_) => RunError::Island { step: index },
-                _ => RunError::Step { step: index },
-            })?;
+            run_step::<All>(step, self.packed, arena, team).ok_or(step.failed(index))?;
             observer.after(index);
             observer.look(index, arena);
-        }
-        Ok(())
-    }
-
-    pub(crate) fn check_arena(&self, arena: &[u8]) -> Result<(), RunError> {
-        let needed = self.package.head().arena_bytes as usize;
-        if arena.len() < needed {
-            return Err(RunError::Arena { needed, given: arena.len() });
-        }
-        if !(arena.as_ptr() as usize).is_multiple_of(64) {
-            return Err(RunError::Alignment);
         }
         Ok(())
     }
@@ -107,42 +93,64 @@ impl Program<'_, '_> {
         arena: &mut [u8],
         team: &mut Team<'_, impl Parallel>,
     ) -> Result<Hash, RunError> {
-        self.check_arena(arena)?;
-        let mut seeded = match input {
-            GoldenInput::Seeded(seed) => SeededBytes::new(seed),
-            GoldenInput::Stored(_) => SeededBytes::new(0),
-        };
-        let mut start = 0;
-        for plan in self.package.inputs() {
-            let bytes = plan.buffer.bytes as usize;
-            match input {
-                GoldenInput::Stored(stored) => {
-                    let given = stored.get(start..start + bytes).unwrap_or(&[]);
-                    let buffer = arena.get_mut(bounds(plan.buffer)).unwrap_or(&mut []);
-                    if given.len() != buffer.len() {
-                        return Err(RunError::Length { needed: buffer.len(), given: given.len() });
-                    }
-                    buffer.copy_from_slice(given);
-                }
-                GoldenInput::Seeded(_) => {
-                    let buffer = arena.get_mut(bounds(plan.buffer)).unwrap_or(&mut []);
-                    let values = (&mut seeded).map(|byte| byte as i8);
-                    crate::io::fill(&plan, values, buffer);
-                }
-            }
-            start += bytes;
-        }
-        self.run_with(arena, &mut (), team)?;
-        let mut hasher = blake3::Hasher::new();
-        for output in self.package.outputs().filter(|output| output.exact) {
-            hasher.update(arena.get(bounds(output.buffer)).unwrap_or(&[]));
-        }
-        Ok(*hasher.finalize().as_bytes())
+        golden(&self.package, input, arena, |arena| self.run_with(arena, &mut (), team))
     }
 }
 
+/// Whether an arena is one for a package.
+pub(crate) fn check_arena<O: Operations>(package: &Package<'_, O>, arena: &[u8]) -> Result<(), RunError> {
+    let needed = package.head().arena_bytes as usize;
+    if arena.len() < needed {
+        return Err(RunError::Arena { needed, given: arena.len() });
+    }
+    if !arena.as_ptr().addr().is_multiple_of(64) {
+        return Err(RunError::Alignment);
+    }
+    Ok(())
+}
+
+/// Puts a golden sample into the arena, has the steps run, and hashes the outputs that are exact.
+pub(crate) fn golden<O: Operations>(
+    package: &Package<'_, O>,
+    input: GoldenInput<'_>,
+    arena: &mut [u8],
+    run: impl FnOnce(&mut [u8]) -> Result<(), RunError>,
+) -> Result<Hash, RunError> {
+    check_arena(package, arena)?;
+    let mut seeded = match input {
+        GoldenInput::Seeded(seed) => SeededBytes::new(seed),
+        GoldenInput::Stored(_) => SeededBytes::new(0),
+    };
+    let mut start = 0;
+    for plan in package.inputs() {
+        let bytes = plan.buffer.bytes as usize;
+        let buffer = arena.get_mut(bounds(plan.buffer)).unwrap_or(&mut []);
+        match input {
+            GoldenInput::Stored(stored) => {
+                let given = stored.get(start..start + bytes).unwrap_or(&[]);
+                if given.len() != buffer.len() {
+                    return Err(RunError::Length { needed: buffer.len(), given: given.len() });
+                }
+                buffer.copy_from_slice(given);
+            }
+            GoldenInput::Seeded(_) => {
+                let values = (&mut seeded).map(|byte| byte as i8);
+                crate::io::fill::<O>(&plan, values, buffer);
+            }
+        }
+        start += bytes;
+    }
+    run(arena)?;
+    let mut hasher = blake3::Hasher::new();
+    for output in package.outputs().filter(|output| output.exact) {
+        hasher.update(arena.get(bounds(output.buffer)).unwrap_or(&[]));
+    }
+    Ok(*hasher.finalize().as_bytes())
+}
+
 /// Runs one step; `None` where its spans do not fit the arena, which validation has excluded.
-fn run_step(
+#[inline]
+pub(crate) fn run_step<O: Operations>(
     step: &BoundStep<'_>,
     packed: &[u8],
     arena: &mut [u8],
@@ -150,8 +158,10 @@ fn run_step(
 ) -> Option<()> {
     let kernels = &step.kernels;
     match step.op {
-        BoundOp::Conv(ref conv) => run_conv(conv, step.scratch, packed, arena, team),
-        BoundOp::Binary { args, lhs, rhs, output } => {
+        BoundOp::Conv(ref conv) if O::SET.contains(Operation::Conv) => {
+            run_conv(conv, step.scratch, packed, arena, team)
+        }
+        BoundOp::Binary { args, lhs, rhs, output } if O::SET.contains(Operation::Binary) => {
             let constant = |operand: BoundOperand<'_>| match operand {
                 BoundOperand::Arena(span) => Err(span),
                 BoundOperand::Constant(_) => Ok(()),
@@ -191,31 +201,33 @@ fn run_step(
             }
             Some(())
         }
-        BoundOp::Lookup { input, output, table } if input == output => {
+        BoundOp::Lookup { input, output, table } if O::SET.contains(Operation::Lookup) && input == output => {
             team.lookup(kernels, None, table, cast_mut(arena.get_mut(bounds(output))?));
             Some(())
         }
-        BoundOp::Lookup { input, output, table } => {
+        BoundOp::Lookup { input, output, table } if O::SET.contains(Operation::Lookup) => {
             let (input, output) = pair(arena, input, output)?;
             team.lookup(kernels, Some(cast_slice(input)), table, cast_mut(output));
             Some(())
         }
-        BoundOp::LookupF32 { input, output, table } => {
+        BoundOp::LookupF32 { input, output, table } if O::SET.contains(Operation::Lookup) => {
             let (input, output) = pair(arena, input, output)?;
             lookup(cast_slice(input), table, try_cast_slice_mut(output).ok()?);
             Some(())
         }
-        BoundOp::Pool { ref args, input, output } => {
+        BoundOp::Pool { ref args, input, output } if O::SET.contains(Operation::Pool) => {
             let (input, output) = pair(arena, input, output)?;
             team.pool(kernels, args, cast_slice(input), cast_mut(output));
             Some(())
         }
-        BoundOp::Softmax { ref softmax, table } => run_softmax(kernels, softmax, table, arena, team),
-        BoundOp::Fill(fill) => {
+        BoundOp::Softmax { ref softmax, table } if O::SET.contains(Operation::Softmax) => {
+            run_softmax(kernels, softmax, table, arena, team)
+        }
+        BoundOp::Fill(fill) if O::SET.contains(Operation::Fill) => {
             arena.get_mut(bounds(fill.output))?.fill(fill.value as u8);
             Some(())
         }
-        BoundOp::Copy { ref args, input, output, elem_bytes, table } => {
+        BoundOp::Copy { ref args, input, output, elem_bytes, table } if O::SET.contains(Operation::Copy) => {
             let (input, output) = pair(arena, input, output)?;
             match table {
                 _ if elem_bytes == 4 => {
@@ -231,20 +243,34 @@ fn run_step(
             }
             Some(())
         }
-        BoundOp::MatMul(ref product) => run_product(product, step.scratch, arena, team),
-        BoundOp::LayerNorm { ref args, input, output } => {
+        BoundOp::MatMul(ref product) if O::SET.contains(Operation::MatMul) => {
+            run_product(product, step.scratch, arena, team)
+        }
+        BoundOp::LayerNorm { ref args, input, output } if O::SET.contains(Operation::LayerNorm) => {
             let (input, output) = pair(arena, input, output)?;
             let channels = args.gamma.len();
             let run = |input: &[i8], output: &mut [i8]| kernels.layer_norm(args, input, output);
             team.lines(channels, cast_slice(input), cast_mut(output), run);
             Some(())
         }
-        BoundOp::Recurrent(ref recurrent) => run_recurrent(recurrent, step.scratch, packed, arena),
-        BoundOp::Integers(ref op) => op.run(step.scratch, arena),
-        BoundOp::RecurrentF32(ref op) => op.run(&step.float_kernels, step.scratch, packed, arena),
-        BoundOp::Island(ref island) => island.run(arena),
-        BoundOp::Int16(ref op) => crate::int16::run(op, arena, team),
-        BoundOp::Float(ref op) => crate::float::run(op, &step.float_kernels, step.scratch, arena, team),
+        BoundOp::Recurrent(ref recurrent) if O::SET.contains(Operation::Recurrent) => {
+            run_recurrent(recurrent, step.scratch, packed, arena)
+        }
+        BoundOp::Integers(ref op) if O::SET.intersects(crate::integers::OPERATIONS) => {
+            op.run::<O>(step.scratch, arena)
+        }
+        BoundOp::RecurrentF32(ref op) if O::SET.contains(Operation::RecurrentF32) => {
+            op.run(&step.float_kernels, step.scratch, packed, arena)
+        }
+        BoundOp::Island(ref island) if O::SET.contains(Operation::Island) => island.run(arena),
+        BoundOp::Int16(ref op) if O::SET.intersects(crate::int16::OPERATIONS) => {
+            crate::int16::run::<O>(op, arena, team)
+        }
+        BoundOp::Float(ref op) if O::SET.intersects(crate::float::OPERATIONS) => {
+            crate::float::run::<O>(op, &step.float_kernels, step.scratch, arena, team)
+        }
+        // Validation has refused what is not in the set.
+        _ => None,
     }
 }
 

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The same code runs on a microcontroller and on Linux: sensors, delays and pins come in by the traits of
-//! [embedded-hal] 1.0, packages by [`Inference`], which [`Runner`] is where there is no operating system. The
+//! [embedded-hal] 1.0, packages by [`Inference`], which [`Session`] is where there is no operating system. The
 //! program `edgepack-camera` is this with the camera and the pins of Linux.
 //!
 //! ```
@@ -46,6 +46,7 @@
 #![forbid(unsafe_code)]
 
 mod decision;
+mod error;
 mod model;
 mod scores;
 mod signal;
@@ -54,7 +55,9 @@ mod watch;
 
 pub use decision::{Decision, DecisionError, Hysteresis, MAX_FRAMES, Votes};
 pub use edgepack_core;
-pub use model::{Aligned, Inference, LoadError, Memory, Runner};
+pub use edgepack_core::format::{Operations, operations};
+pub use error::{Code, ModelError};
+pub use model::{Aligned, Inference, Model, Session};
 pub use scores::{Class, TOP, Top};
 pub use signal::{Level, Signal};
 pub use source::{Element, Sensor, Source, Window, WindowError};

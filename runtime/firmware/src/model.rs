@@ -1,13 +1,12 @@
-//! Running a package.
+//! Running a package from where it lies.
 
-use core::fmt;
-
-use edgepack_core::format::{self, Package};
+use edgepack_core::format::{All, Hash, Operations, Package};
 use edgepack_core::kernels::isa::IsaToken;
-use edgepack_core::{BindError, BoundStep, InputData, OutputData, Program, Requirements, RunError, bind};
+use edgepack_core::{InputData, Interpreter, Observer, OutputData};
 
-/// What runs a sample through a package of one input: [`Runner`], or an engine's session where there is an operating
-/// system.
+use crate::error::{Code, ModelError};
+
+/// What runs a sample through a package of one input: [`Session`], or an engine's where there is an operating system.
 pub trait Inference {
     /// What goes wrong.
     type Error;
@@ -19,7 +18,7 @@ pub trait Inference {
     fn infer(&mut self, sample: InputData<'_>) -> Result<OutputData<'_>, Self::Error>;
 }
 
-/// Bytes at a multiple of 64, for statics: the package in flash (`Aligned(*include_bytes!("model.epk"))`), the arena.
+/// Bytes at a multiple of 64, for statics: the package in flash, the arena.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub struct Aligned<const N: usize>(pub [u8; N]);
@@ -27,122 +26,155 @@ pub struct Aligned<const N: usize>(pub [u8; N]);
 impl<const N: usize> Aligned<N> {
     /// Zeros.
     pub const ZEROED: Self = Self([0; N]);
+
+    /// A package that is built into the program, whose hash is this: of another the program does not compile.
+    pub const fn package(bytes: [u8; N], hash: &Hash) -> Self {
+        assert!(has_hash(&bytes, hash), "the package is not the one that this header was written with");
+        Self(bytes)
+    }
 }
 
-/// What a package runs in. [`Runner::requirements`] has the sizes.
-#[derive(Debug)]
-pub struct Memory<'m, 'a> {
-    /// A place for each step.
-    pub steps: &'a mut [Option<BoundStep<'m>>],
-    /// For packed weights, at a multiple of 64. Empty for scalar kernels.
-    pub packed: &'a mut [u8],
-    /// The arena, at a multiple of 64.
-    pub arena: &'a mut [u8],
+/// Where a package's hash lies in it, which covers all that it holds.
+const HASH_AT: usize = 32;
+
+/// Whether a package says that its hash is this. Whether it is, [`Model::from_flash`] finds out.
+const fn has_hash(package: &[u8], hash: &Hash) -> bool {
+    let mut index = 0;
+    while index < hash.len() {
+        if HASH_AT + index >= package.len() || package[HASH_AT + index] != hash[index] {
+            return false;
+        }
+        index += 1;
+    }
+    true
 }
 
-/// A package that runs in memory of its owner, without an operating system.
-#[derive(Debug)]
-pub struct Runner<'m, 'a> {
-    package: Package<'m>,
-    steps: &'a [Option<BoundStep<'m>>],
-    packed: &'a [u8],
-    arena: &'a mut [u8],
-}
+/// A package that was found to be in order, for a program with the operations of `O`. It is not copied, and itself
+/// is a few dozen bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Model<'p, O = All>(Interpreter<'p, O>);
 
-impl<'m, 'a> Runner<'m, 'a> {
-    /// What a package needs of memory.
+impl<'p, O: Operations> Model<'p, O> {
+    /// Validates a package, which starts at a multiple of 64: structure, hashes, and every step. This happens once;
+    /// it reads the package twice, and hashes it.
     ///
     /// # Errors
-    /// [`LoadError::Format`]: these bytes are no package.
-    pub fn requirements(package: &[u8], token: IsaToken) -> Result<Requirements, LoadError> {
-        let package = Package::parse(package).map_err(LoadError::Format)?;
-        Ok(edgepack_core::requirements(&package, token))
+    /// [`ModelError`] of a [`Code`] below 300.
+    pub fn from_flash(package: &'p [u8]) -> Result<Self, ModelError> {
+        Self::with_token(package, IsaToken::scalar())
     }
 
-    /// Validates a package, which starts at a multiple of 64, and binds it to kernels. It is not copied.
+    /// As [`Model::from_flash`], for a processor that `token` vouches for.
     ///
     /// # Errors
-    /// [`LoadError`]: what is wrong with the package, or too small of the memory.
-    pub fn load(package: &'m [u8], token: IsaToken, memory: Memory<'m, 'a>) -> Result<Self, LoadError> {
-        let package = Package::parse(package).map_err(LoadError::Format)?;
-        let Memory { steps, packed, arena } = memory;
-        bind(&package, token, steps, packed).map_err(LoadError::Bind)?;
-        let needed = package.head().arena_bytes as usize;
-        if arena.len() < needed {
-            return Err(LoadError::Run(RunError::Arena { needed, given: arena.len() }));
+    /// As there.
+    pub fn with_token(package: &'p [u8], token: IsaToken) -> Result<Self, ModelError> {
+        Ok(Self(Interpreter::new(Package::parse_for(package)?, token)?))
+    }
+
+    /// The same model, if its package is the one with this hash: for a package that is written to flash by
+    /// itself, which may be another than the program was built for.
+    ///
+    /// # Errors
+    /// [`Code::OtherPackage`].
+    pub fn expect(self, hash: &Hash) -> Result<Self, ModelError> {
+        match self.package().hash() == *hash {
+            true => Ok(self),
+            false => Err(ModelError::new(Code::OtherPackage, 0)),
         }
-        if !arena.as_ptr().addr().is_multiple_of(64) {
-            return Err(LoadError::Run(RunError::Alignment));
-        }
-        Ok(Self { package, steps, packed, arena })
     }
 
     /// The package.
-    pub fn package(&self) -> Package<'m> {
-        self.package
+    pub fn package(&self) -> Package<'p, O> {
+        self.0.package()
+    }
+
+    /// The model with an arena to run in, which starts at a multiple of 64 and has at least the
+    /// `arena_bytes` of the package's head.
+    ///
+    /// # Errors
+    /// [`Code::ArenaBytes`], [`Code::ArenaAlignment`].
+    pub fn session<'a>(&self, arena: &'a mut [u8]) -> Result<Session<'p, 'a, O>, ModelError> {
+        let needed = self.package().head().arena_bytes;
+        if arena.len() < needed as usize {
+            return Err(ModelError::new(Code::ArenaBytes, needed));
+        }
+        if !arena.as_ptr().addr().is_multiple_of(64) {
+            return Err(ModelError::new(Code::ArenaAlignment, 0));
+        }
+        Ok(Session { model: self.0, arena })
+    }
+}
+
+/// A model and its arena.
+#[derive(Debug)]
+pub struct Session<'p, 'a, O = All> {
+    model: Interpreter<'p, O>,
+    arena: &'a mut [u8],
+}
+
+impl<'p, O: Operations> Session<'p, '_, O> {
+    /// The package.
+    pub fn package(&self) -> Package<'p, O> {
+        self.model.package()
+    }
+
+    /// Sets an input. Every input is set before each run: a run uses its memory for other things.
+    ///
+    /// # Errors
+    /// [`Code::Index`], or what is wrong with the sample: [`Code::InputLength`], [`Code::NoPixels`],
+    /// [`Code::InputType`], [`Code::NoIntegers`], [`Code::Value`].
+    pub fn set_input(&mut self, index: usize, sample: InputData<'_>) -> Result<(), ModelError> {
+        Ok(self.model.set_input(index, sample, self.arena)?)
+    }
+
+    /// Runs every step.
+    ///
+    /// # Errors
+    /// None on a package that was validated, which every model's was.
+    pub fn run(&mut self) -> Result<(), ModelError> {
+        Ok(self.model.run(self.arena)?)
+    }
+
+    /// Runs every step and tells `observer` of each.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_with(&mut self, observer: &mut impl Observer) -> Result<(), ModelError> {
+        Ok(self.model.run_with(self.arena, observer)?)
+    }
+
+    /// An output, after a run.
+    ///
+    /// # Errors
+    /// [`Code::Index`].
+    pub fn output(&self, index: usize) -> Result<OutputData<'_>, ModelError> {
+        Ok(self.model.output(index, self.arena)?)
     }
 
     /// Runs the golden samples of the package: whether kernels and package are right on this processor, bit for bit.
     /// Gives their number.
     ///
     /// # Errors
-    /// [`LoadError::Golden`] where an output is another.
-    pub fn selftest(&mut self) -> Result<usize, LoadError> {
+    /// [`Code::Golden`] where an output is another.
+    pub fn selftest(&mut self) -> Result<u32, ModelError> {
         let mut samples = 0;
-        for (index, golden) in self.package.golden().enumerate() {
-            let hash = self.program().run_golden(golden.input, self.arena).map_err(LoadError::Run)?;
-            if hash != golden.output_hash {
-                return Err(LoadError::Golden { index });
+        for golden in self.package().golden() {
+            if self.model.run_golden(golden.input, self.arena)? != golden.output_hash {
+                return Err(ModelError::new(Code::Golden, samples));
             }
             samples += 1;
         }
         Ok(samples)
     }
+}
 
-    fn program(&self) -> Program<'m, 'a> {
-        Program { package: self.package, steps: self.steps, packed: self.packed }
+impl<O: Operations> Inference for Session<'_, '_, O> {
+    type Error = ModelError;
+
+    fn infer(&mut self, sample: InputData<'_>) -> Result<OutputData<'_>, ModelError> {
+        self.set_input(0, sample)?;
+        self.run()?;
+        self.output(0)
     }
 }
-
-impl Inference for Runner<'_, '_> {
-    type Error = RunError;
-
-    fn infer(&mut self, sample: InputData<'_>) -> Result<OutputData<'_>, RunError> {
-        let program = self.program();
-        program.set_input(0, sample, self.arena)?;
-        program.run(self.arena)?;
-        program.output(0, self.arena)
-    }
-}
-
-/// Why a package does not run here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LoadError {
-    /// It is no package.
-    Format(format::Error),
-    /// It does not fit the memory given, or is older than the kernels.
-    Bind(BindError),
-    /// The arena is too small or not at a multiple of 64.
-    Run(RunError),
-    /// A golden sample gave another output than on the workstation.
-    Golden {
-        /// Which.
-        index: usize,
-    },
-}
-
-impl fmt::Display for LoadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Format(error) => error.fmt(f),
-            Self::Bind(error) => error.fmt(f),
-            Self::Run(error) => error.fmt(f),
-            Self::Golden { index } => {
-                write!(f, "golden sample {index} has other outputs than on the workstation")
-            }
-        }
-    }
-}
-
-impl core::error::Error for LoadError {}

@@ -29,6 +29,7 @@ pub mod weights;
 
 use core::ops::Range;
 
+use crate::choice::Choice;
 use crate::conv::ConvShape;
 use crate::isa::{IsaSet, IsaToken};
 use elementwise::{ElementwiseArgs, Sink};
@@ -213,47 +214,52 @@ impl Variant {
 
 /// A variant that may be run, since a token has shown that the processor has what it needs.
 #[derive(Clone, Copy, Debug)]
-pub struct BoundVariant(Functions);
+pub struct BoundVariant(Choice<Functions>);
 
 impl BoundVariant {
     /// The best variant that `token` vouches for.
     pub fn new(token: IsaToken) -> Self {
-        Self(select(token.set()).functions.unwrap_or(PORTABLE))
+        Self(Choice::new(|| select(token.set()).functions.unwrap_or(PORTABLE)))
+    }
+
+    #[inline(always)]
+    fn functions(&self) -> &Functions {
+        self.0.get(&PORTABLE)
     }
 
     /// [`product::conv`].
     #[inline]
     pub fn conv(&self, args: &ConvArgs<'_>, range: Range<usize>, output: &mut [f32]) {
         // SAFETY: `new` saw a token for the extensions.
-        unsafe { (self.0.conv)(args, range, output) }
+        unsafe { (self.functions().conv)(args, range, output) }
     }
 
     /// [`product::mat_mul`].
     #[inline]
     pub fn mat_mul(&self, args: &mut MatMulArgs<'_>) {
         // SAFETY: `new` saw a token for the extensions.
-        unsafe { (self.0.mat_mul)(args) }
+        unsafe { (self.functions().mat_mul)(args) }
     }
 
     /// [`elementwise::elementwise`].
     #[inline]
     pub fn elementwise(&self, args: &ElementwiseArgs<'_>, range: Range<usize>, sink: Sink<'_>) {
         // SAFETY: `new` saw a token for the extensions.
-        unsafe { (self.0.elementwise)(args, range, sink) }
+        unsafe { (self.functions().elementwise)(args, range, sink) }
     }
 
     /// [`reduce::pool`].
     #[inline]
     pub fn pool(&self, args: &PoolArgs, input: &[f32], output: &mut [f32]) {
         // SAFETY: `new` saw a token for the extensions.
-        unsafe { (self.0.pool)(args, input, output) }
+        unsafe { (self.functions().pool)(args, input, output) }
     }
 
     /// [`reduce::layer_norm`].
     #[inline]
     pub fn layer_norm(&self, args: &LayerNormArgs<'_>, input: &[f32], output: &mut [f32]) {
         // SAFETY: `new` saw a token for the extensions.
-        unsafe { (self.0.layer_norm)(args, input, output) }
+        unsafe { (self.functions().layer_norm)(args, input, output) }
     }
 
     /// [`quantize::quantize_rows`].
@@ -267,14 +273,14 @@ impl BoundVariant {
         scales: &mut [f32],
     ) {
         // SAFETY: `new` saw a token for the extensions.
-        unsafe { (self.0.quantize_rows)(channels, zero_point, input, output, scales) }
+        unsafe { (self.functions().quantize_rows)(channels, zero_point, input, output, scales) }
     }
 
     /// [`quantize::rescale_rows`].
     #[inline]
     pub fn rescale_rows(&self, args: &RescaleArgs<'_>, range: Range<usize>, rows: &mut [f32]) {
         // SAFETY: `new` saw a token for the extensions.
-        unsafe { (self.0.rescale_rows)(args, range, rows) }
+        unsafe { (self.functions().rescale_rows)(args, range, rows) }
     }
 
     /// Calls `run` with panels of a product's weights, and these in f32: all at once, if they are that, else
@@ -288,6 +294,11 @@ impl BoundVariant {
         run: impl FnMut(Range<usize>, &[f32]),
     ) {
         // SAFETY: `new` saw a token for the extensions.
-        weights.each(shape, scratch, |weights, output| unsafe { (self.0.expand)(weights, output) }, run);
+        weights.each(
+            shape,
+            scratch,
+            |weights, output| unsafe { (self.functions().expand)(weights, output) },
+            run,
+        );
     }
 }

@@ -24,6 +24,7 @@ mod x86;
 
 use core::ops::Range;
 
+use crate::choice::Choice;
 use crate::conv::ConvShape;
 use crate::float::elementwise::Sink;
 use crate::float::math::canonical;
@@ -482,19 +483,19 @@ impl Variant {
 
 /// A variant that may be run, since a token has shown that the processor has what it needs.
 #[derive(Clone, Copy, Debug)]
-pub struct BoundVariant(Run);
+pub struct BoundVariant(Choice<Run>);
 
 impl BoundVariant {
     /// The best variant that `token` vouches for.
     pub fn new(token: IsaToken) -> Self {
         // What was not compiled in cannot have been detected.
-        Self(select(token.set()).run.unwrap_or(portable))
+        Self(Choice::new(|| select(token.set()).run.unwrap_or(portable)))
     }
 
     /// The output pixels of `range`, counted over the batch: `sink` has these.
     #[inline]
     pub fn conv(&self, args: &ConvArgs<'_>, range: Range<usize>, sink: Sink<'_>) {
         // SAFETY: `new` saw a token for the extensions.
-        unsafe { (self.0)(args, range, sink) }
+        unsafe { (self.0.get(&(portable as Run)))(args, range, sink) }
     }
 }

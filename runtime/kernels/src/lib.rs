@@ -35,6 +35,7 @@ extern crate std;
 mod aarch64_rounding;
 #[cfg(all(target_arch = "arm", target_os = "linux"))]
 mod armv7;
+mod choice;
 pub mod conv;
 pub mod copy;
 pub mod elementwise;

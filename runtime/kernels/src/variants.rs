@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod tests;
 
+use crate::choice::Choice;
 use crate::elementwise::{self, BinaryArgs, Operands};
 use crate::input::{self, InputArgs};
 use crate::isa::{IsaSet, IsaToken};
@@ -218,7 +219,7 @@ pub fn select(isa: IsaSet) -> &'static Variant {
 
 /// A variant that may be run, since a token has shown that the processor has what it needs.
 #[derive(Clone, Copy, Debug)]
-pub struct BoundVariant(Functions);
+pub struct BoundVariant(Choice<Functions>);
 
 impl Variant {
     /// Whether the variant was compiled for the architecture that this program runs on.
@@ -236,35 +237,40 @@ impl Variant {
 impl BoundVariant {
     /// The best variant that `token` vouches for.
     pub fn new(token: IsaToken) -> Self {
-        Self(select(token.set()).functions.unwrap_or(PORTABLE))
+        Self(Choice::new(|| select(token.set()).functions.unwrap_or(PORTABLE)))
+    }
+
+    #[inline(always)]
+    fn functions(&self) -> &Functions {
+        self.0.get(&PORTABLE)
     }
 
     /// [`elementwise::binary`].
     #[inline]
     pub fn binary(&self, args: &BinaryArgs, operands: Operands<'_>) {
         // SAFETY: `new` saw a token for the extensions.
-        unsafe { (self.0.binary)(args, operands) }
+        unsafe { (self.functions().binary)(args, operands) }
     }
 
     /// [`lookup::lookup`] of int8.
     #[inline]
     pub fn lookup(&self, input: &[i8], table: &[i8; 256], output: &mut [i8]) {
         // SAFETY: `new` saw a token for the extensions.
-        unsafe { (self.0.lookup)(input, table, output) }
+        unsafe { (self.functions().lookup)(input, table, output) }
     }
 
     /// [`lookup::lookup_in_place`].
     #[inline]
     pub fn lookup_in_place(&self, values: &mut [i8], table: &[i8; 256]) {
         // SAFETY: `new` saw a token for the extensions.
-        unsafe { (self.0.lookup_in_place)(values, table) }
+        unsafe { (self.functions().lookup_in_place)(values, table) }
     }
 
     /// [`pool::pool`].
     #[inline]
     pub fn pool(&self, args: &PoolArgs, input: &[i8], output: &mut [i8]) {
         // SAFETY: `new` saw a token for the extensions.
-        unsafe { (self.0.pool)(args, input, output) }
+        unsafe { (self.functions().pool)(args, input, output) }
     }
 
     /// [`input::quantize_f32`].
@@ -278,7 +284,7 @@ impl BoundVariant {
         output: &mut [i8],
     ) {
         // SAFETY: `new` saw a token for the extensions.
-        unsafe { (self.0.quantize_f32)(args, input, inverse_scale, range, output) }
+        unsafe { (self.functions().quantize_f32)(args, input, inverse_scale, range, output) }
     }
 
     /// [`input::quantize_u8`].
@@ -292,20 +298,20 @@ impl BoundVariant {
         output: &mut [i8],
     ) {
         // SAFETY: `new` saw a token for the extensions.
-        unsafe { (self.0.quantize_u8)(args, input, tables, reverse_channels, output) }
+        unsafe { (self.functions().quantize_u8)(args, input, tables, reverse_channels, output) }
     }
 
     /// [`softmax::softmax`].
     #[inline]
     pub fn softmax(&self, channels: usize, logits: Logits<'_>, probabilities: Probabilities<'_>) {
         // SAFETY: `new` saw a token for the extensions.
-        unsafe { (self.0.softmax)(channels, logits, probabilities) }
+        unsafe { (self.functions().softmax)(channels, logits, probabilities) }
     }
 
     /// [`layer_norm::layer_norm`].
     #[inline]
     pub fn layer_norm(&self, args: &LayerNormArgs<'_>, input: &[i8], output: &mut [i8]) {
         // SAFETY: `new` saw a token for the extensions.
-        unsafe { (self.0.layer_norm)(args, input, output) }
+        unsafe { (self.functions().layer_norm)(args, input, output) }
     }
 }

@@ -8,12 +8,12 @@ use edgepack_core::format::plan::{
     Dims, ElemType, Head, Input, Op, Output, Quant, Range, SoftmaxOutput, Span, Step, WeightFormat,
 };
 use edgepack_core::format::writer::{GoldenSample, PackageWriter, encode_golden, encode_plan};
-use edgepack_core::format::{Hash, Package, SectionKind, SeededBytes};
+use edgepack_core::format::{GoldenInput, Hash, Package, SectionKind, SeededBytes};
 use edgepack_core::kernels::conv::{matmul, rows};
 use edgepack_core::kernels::isa::{IsaSet, IsaToken};
 use edgepack_core::{
-    InputData, OutputData, Parallel, Program, Team, bind, conv_shape, mat_mul_shape, product_shape,
-    recurrent_f32_scratch_bytes, recurrent_f32_shape, recurrent_shape, requirements,
+    InputData, Interpreter, OutputData, Parallel, Program, Team, bind, conv_shape, mat_mul_shape,
+    product_shape, recurrent_f32_scratch_bytes, recurrent_f32_shape, recurrent_shape, requirements,
 };
 
 /// What guards memory on both sides.
@@ -429,5 +429,25 @@ pub fn with_program<R>(
     let program = Program { package, steps: &steps, packed: packed.get() };
     let result = run(&program, arena.get_mut());
     arena.assert_guards();
+    assert_interpreted(&program, token);
     result
+}
+
+/// Whether an interpreter writes what a program writes, of the processor's kernels and of the scalar ones.
+fn assert_interpreted(program: &Program<'_, '_>, token: IsaToken) {
+    let package = program.package;
+    let mut arenas = [(); 3].map(|_| Aligned::new(program.package.head().arena_bytes as usize));
+    let [bound, interpreted, scalar] = &mut arenas;
+    let input = GoldenInput::Seeded(9);
+    let hash = program.run_golden(input, bound.get_mut());
+    let run = |token, arena: &mut Aligned| {
+        let hash = Interpreter::new(package, token).unwrap().run_golden(input, arena.get_mut());
+        arena.assert_guards();
+        hash
+    };
+    assert_eq!(run(token, interpreted), hash);
+    // Tests put other weights into sections, to see that they are used.
+    if !package.sections().any(|section| section.kind == SectionKind::Prepacked) {
+        assert_eq!(run(IsaToken::scalar(), scalar), hash);
+    }
 }

@@ -2,6 +2,7 @@
 //! make wider vectors of. It consists of single IEEE operations, which the compiler may not contract.
 
 use super::{GatesArgs, gates};
+use crate::choice::Choice;
 use crate::isa::{IsaSet, IsaToken};
 
 /// # Safety
@@ -86,18 +87,18 @@ impl Variant {
 
 /// Gates that may be run, since a token has shown that the processor has what they need.
 #[derive(Clone, Copy, Debug)]
-pub struct BoundGates(Function);
+pub struct BoundGates(Choice<Function>);
 
 impl BoundGates {
     /// The best gates that `token` vouches for.
     pub fn new(token: IsaToken) -> Self {
-        Self(select(token.set()).function.unwrap_or(gates))
+        Self(Choice::new(|| select(token.set()).function.unwrap_or(gates)))
     }
 
     /// [`gates`].
     #[inline]
     pub fn run(&self, args: &mut GatesArgs<'_>) {
         // SAFETY: `new` saw a token for the extensions.
-        unsafe { (self.0)(args) }
+        unsafe { (self.0.get(&(gates as Function)))(args) }
     }
 }
