@@ -46,6 +46,7 @@ macro_rules! known {
         macro_rules! with_operations {
             ($macro:ident) => { $macro! { $($name,)* } };
         }
+        pub(crate) use with_operations;
     };
 }
 
@@ -55,8 +56,6 @@ known! {
     MatMulF32, LayerNormF32, Convert, Gather, Scatter, TopK, QuantizeRows, RecurrentF32, Island, ConvI16, PoolI16,
     RescaleRows, NonMaxSuppression,
 }
-
-pub(crate) use with_operations;
 
 impl Operation {
     /// The operation of a number in a package.
