@@ -58,6 +58,7 @@ fn is_light(op: &Op) -> bool {
     matches!(
         op,
         Op::Binary(_)
+            | Op::Select
             | Op::Unary(_)
             | Op::Concat { .. }
             | Op::Pad { .. }

@@ -159,6 +159,7 @@ fn of_node(graph: &Graph, node: &Node, intervals: &[Interval], largest: &mut f64
             let most = a.abs().max(b.abs());
             Some([-most, most])
         }
+        Op::Select => hull([read(1), read(2)].into_iter()),
         Op::Unary(function) => of_function(function, read(0), largest),
         Op::Embed { table } => hull(table.data.iter().map(|&x| Some([f64::from(x); 2]))),
         Op::TopK(of) => Some([0.0, graph.dims(node.inputs[0])[of.axis] as f64 - 1.0]),
@@ -237,6 +238,10 @@ fn of_function(function: &Unary, of: Interval, largest: &mut f64) -> Interval {
         }
         Unary::Chain(ref functions) => {
             functions.iter().fold(of, |interval, function| of_function(function, interval, largest))
+        }
+        Unary::Number(number) => Some([f64::from(number); 2]),
+        Unary::Select(ref functions) => {
+            hull(functions[1..].iter().map(|function| of_function(function, of, largest)))
         }
         Unary::Both(kind, ref functions) => {
             let mut part = |index: usize| of_function(&functions[index], of, largest);

@@ -96,7 +96,7 @@ fn has_weights(op: &Op) -> bool {
 pub fn has_int16_steps(op: &Op) -> bool {
     match op {
         Op::Conv(_) | Op::FullyConnected(_) | Op::Binary(_) | Op::Pool(..) | Op::ReduceMean { .. } => true,
-        Op::Pad { .. } | Op::Concat { .. } | Op::Slice { .. } | Op::Take { .. } => true,
+        Op::Pad { .. } | Op::Concat { .. } | Op::Slice { .. } | Op::Take { .. } | Op::Select => true,
         Op::Reshape | Op::Transpose { .. } | Op::ChannelAffine { .. } | Op::Cast => true,
         Op::Unary(_) => has_f32_steps(op),
         _ => false,

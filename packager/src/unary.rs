@@ -139,6 +139,10 @@ pub enum Unary {
     /// Sum, difference or product of two functions of the same number: SiLU, HardSwish and Gelu as
     /// exporters write them.
     Both(BinaryKind, Box<[Unary; 2]>),
+    /// The second function's value where the first's is not 0, else the third's.
+    Select(Box<[Unary; 3]>),
+    /// This number, whatever the argument is.
+    Number(f32),
     /// One after the other, first to last.
     Chain(Vec<Unary>),
 }
@@ -278,6 +282,11 @@ impl Unary {
                     BinaryKind::Div => left / right,
                 }
             }
+            Self::Select(ref functions) => {
+                let [condition, yes, no] = functions.each_ref();
+                if condition.apply_f64(x) != 0.0 { yes.apply_f64(x) } else { no.apply_f64(x) }
+            }
+            Self::Number(number) => number.into(),
             Self::Chain(ref functions) => functions.iter().fold(x, |x, function| function.apply_f64(x)),
         }
     }

@@ -143,17 +143,6 @@ fn an_operation_in_a_form_that_is_not_supported() {
         graph(model).node[1] = node("power", "Pow", &["conv.y", "conv.y"], "relu.y", &[]);
     };
     pack_refuses_model(power, &["power", "Pow", "exponent", "constant"]);
-    let infinite = |model: &mut pb::ModelProto| {
-        let bound = |name: &str, value: f32| pb::TensorProto {
-            dims: vec![],
-            raw_data: value.to_le_bytes().to_vec(),
-            ..tensor(name, &[1])
-        };
-        graph(model).initializer.extend([bound("zero", 0.0), bound("low", f32::NEG_INFINITY)]);
-        graph(model).node[1] = node("is", "Less", &["conv.y", "zero"], "is.y", &[]);
-        graph(model).node.insert(2, node("mask", "Where", &["is.y", "conv.y", "low"], "relu.y", &[]));
-    };
-    pack_refuses_model(infinite, &["mask", "Where", "-inf", "finite"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::initializers::directory;
 use super::{Finding, Severity, Subject};
 
 /// Operations to which an infinite operand is a bound or a mask, and no broken weight.
-const BOUNDS: [&str; 6] = ["Clip", "Max", "Min", "Where", "Pad", "ConstantOfShape"];
+const BOUNDS: [&str; 7] = ["Add", "Clip", "Max", "Min", "Where", "Pad", "ConstantOfShape"];
 
 /// Integers beyond this have no f32 of their own.
 const EXACT: i64 = 1 << 24;

@@ -21,7 +21,7 @@ pub fn has_gradient(graph: &Graph, node: &Node) -> bool {
     match node.op {
         // A division is one of integers.
         Op::Binary(kind) => kind != BinaryKind::Div,
-        Op::Conv(_) | Op::FullyConnected(_) | Op::ChannelAffine { .. } | Op::Unary(_) => true,
+        Op::Conv(_) | Op::FullyConnected(_) | Op::ChannelAffine { .. } | Op::Unary(_) | Op::Select => true,
         Op::Pool(..) | Op::ReduceMean { .. } | Op::Softmax { .. } | Op::Cast => true,
         Op::Reshape | Op::Transpose { .. } | Op::Slice { .. } | Op::Take { .. } | Op::Concat { .. } => {
             let elems = |id: &ValueId| graph.dims(*id).iter().product::<usize>();
@@ -86,6 +86,15 @@ pub fn backward(
                     };
                     results[0][a] += by_a;
                     results[1][b] += by_b;
+                }
+                results.into()
+            }
+            Op::Select => {
+                let steps = [0, 1, 2].map(|i| broadcast_strides(graph.dims(node.inputs[i]), output_dims));
+                let mut results = [0, 1, 2].map(|i| vec![0.0; operand(node.inputs[i]).len()]);
+                let [c, yes, no] = steps.each_ref().map(|steps| Strided::new(output_dims, steps));
+                for (((c, yes), no), d) in c.zip(yes).zip(no).zip(&by_output) {
+                    if x[c] != 0.0 { results[1][yes] += d } else { results[2][no] += d }
                 }
                 results.into()
             }

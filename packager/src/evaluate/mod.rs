@@ -98,6 +98,14 @@ pub fn evaluate_op(
             };
             Strided::new(output_dims, &left).zip(Strided::new(output_dims, &right)).map(apply).collect()
         }
+        Op::Select => {
+            let steps = [0, 1, 2].map(|i| broadcast_strides(graph.dims(inputs[i]), output_dims));
+            let [c, yes, no] = steps.each_ref().map(|steps| Strided::new(output_dims, steps));
+            let taken = |((c, yes), no): ((usize, usize), usize)| {
+                if operands[0][c] != 0.0 { operands[1][yes] } else { operands[2][no] }
+            };
+            c.zip(yes).zip(no).map(taken).collect()
+        }
         Op::Unary(function) => input.iter().map(|&x| function.apply(x)).collect(),
         Op::Pool(kind, w) => window::pool(*kind, w, input, dims, output_dims),
         Op::ReduceMean { first, count } => {

@@ -122,6 +122,9 @@ pub enum Op {
     },
     /// Element-wise, with numpy's broadcasting.
     Binary(BinaryKind),
+    /// Elements of the second input where those of the first are not 0, else of the third, with numpy's
+    /// broadcasting. What is not taken leaves no trace, whatever it is.
+    Select,
     /// A function of each element.
     Unary(Unary),
     /// Pooling over `[N, C, H, W]` or `[N, C, W]`.

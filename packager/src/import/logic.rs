@@ -2,9 +2,10 @@
 
 use tract_onnx::pb;
 
+use super::notes::Note;
 use super::{Context, Importer};
 use crate::error::{PackError, Result};
-use crate::graph::{BinaryKind, Tensor, ValueId};
+use crate::graph::{BinaryKind, Op, Tensor, ValueId};
 use crate::unary::{Comparison, Unary};
 
 pub(super) fn compare(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
@@ -51,17 +52,10 @@ pub(super) fn junction(importer: &mut Importer, context: &Context<'_>) -> Result
 pub(super) fn choose(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
     let [condition, yes, no] = [0, 1, 2].map(|index| importer.input(context, index));
     let result = chosen(importer, context, condition?, [yes?, no?])?;
-    let shape = importer.output_dims(context)?;
-    if importer.graph.dims(result) != shape {
-        return Err(context.unsupported(
-            "repeats its condition to a larger shape",
-            "edgepack chooses between tensors or constants of the shape of the result",
-        ));
-    }
     importer.result(context, 0, result)
 }
 
-/// `c * a + (1 - c) * b`: the factors are exactly 0 or 1.
+/// What the condition takes, and nothing of the other: that may be infinite, or no number.
 pub(super) fn chosen(
     importer: &mut Importer,
     context: &Context<'_>,
@@ -70,34 +64,75 @@ pub(super) fn chosen(
 ) -> Result<ValueId> {
     for id in [yes, no] {
         let constant = importer.graph.value(id).constant.as_ref();
-        if let Some(value) = constant.and_then(|constant| constant.data.iter().find(|x| !x.is_finite())) {
-            return Err(context.unsupported(
-                &format!("chooses {value}"),
-                "int8 has no infinity: use a large finite number, such as -1e4 for a mask before a Softmax",
-            ));
+        if let Some(value) = constant.and_then(|constant| constant.data.iter().find(|x| x.is_infinite())) {
+            let message = format!(
+                "chooses {value}, which int8 does not have: its last level stands for it, before a Softmax one that \
+                 gets nothing"
+            );
+            importer.notes.push(Note {
+                node: context.name.clone(),
+                op: context.node.op_type.clone(),
+                message,
+                remedy: "nothing is to be done for a mask before a Softmax; --keep-f32 NODE keeps infinity"
+                    .into(),
+            });
         }
     }
-    let result = if let (Some(yes), Some(no)) = (importer.number(yes), importer.number(no)) {
-        let function = Unary::Affine { scale: yes - no, shift: no };
-        importer.unary_part(context, "result", function, condition)
-    } else if importer.graph.value(condition).constant.is_some()
-        && [yes, no].iter().all(|id| importer.graph.value(*id).constant.is_some())
-    {
-        return Err(context.invalid("all of its operands are constants"));
-    } else {
-        let not = Unary::Affine { scale: -1.0, shift: 1.0 };
-        let otherwise = match importer.graph.value(condition).constant.clone() {
-            Some(Tensor { dims, data, .. }) => {
-                let data = data.iter().map(|&c| not.apply(c)).collect();
-                importer.constant_part(context, "otherwise", Tensor::new(dims, data))
-            }
-            None => importer.unary_part(context, "otherwise", not, condition),
+    let operands = [condition, yes, no];
+    let constants = operands.map(|id| importer.graph.value(id).constant.clone());
+    if let (None, Some(yes), Some(no)) = (&constants[0], importer.number(yes), importer.number(no)) {
+        // Where both come out exactly, a factor and a summand are the simpler function.
+        let (scale, shift) = (yes - no, no);
+        if scale + shift == yes {
+            return Ok(importer.unary_part(context, "result", Unary::Affine { scale, shift }, condition));
+        }
+    }
+    let dims = operands
+        .iter()
+        .try_fold(Vec::new(), |dims, &id| super::parts::broadcast(&dims, importer.graph.dims(id)));
+    let dims = dims.ok_or_else(|| context.invalid("its operands do not go together"))?;
+    if let [Some(condition), Some(yes), Some(no)] = &constants {
+        let at = |tensor: &Tensor| {
+            let strides = crate::evaluate::broadcast_strides(&tensor.dims, &dims);
+            crate::evaluate::Strided::new(&dims, &strides).map(|at| tensor.data[at]).collect::<Vec<f32>>()
         };
-        let of_yes = importer.product(context, "chosen", [condition, yes])?;
-        let of_no = importer.product(context, "not chosen", [otherwise, no])?;
-        importer.binary_part(context, "result", BinaryKind::Add, [of_yes, of_no])?
+        let sides = at(yes).into_iter().zip(at(no));
+        let data = at(condition).into_iter().zip(sides);
+        let data = data.map(|(condition, (yes, no))| if condition != 0.0 { yes } else { no }).collect();
+        return Ok(importer.constant_part(context, "result", Tensor::new(dims, data)));
+    }
+    Ok(importer.part(context, "result", Op::Select, operands.to_vec(), dims))
+}
+
+/// The least magnitude of what hides whatever it is added to: nothing of a model is as large.
+const HIDES: f32 = 1e30;
+
+/// A sum with a constant that hides some elements (a causal mask of `-inf`, or of the least number): a choice between
+/// these and the sum with the others, so that int8 has one scale for what is seen. `false` where it is no such.
+pub(super) fn mask(importer: &mut Importer, context: &Context<'_>, operands: [ValueId; 2]) -> Result<bool> {
+    let constants = operands.map(|id| importer.graph.value(id).constant.clone());
+    let (data, mask) = match constants {
+        [None, Some(mask)] => (operands[0], mask),
+        [Some(mask), None] => (operands[1], mask),
+        _ => return Ok(false),
     };
-    Ok(result)
+    let hides = |x: &f32| x.abs() >= HIDES;
+    if !mask.data.iter().any(hides) || mask.data.iter().any(|x| x.is_nan()) {
+        return Ok(false);
+    }
+    let of_each =
+        |of: fn(f32) -> f32| Tensor::new(mask.dims.clone(), mask.data.iter().map(|&x| of(x)).collect());
+    let seen = of_each(|x| f32::from(x.abs() < HIDES));
+    let rest = of_each(|x| if x.abs() < HIDES { x } else { 0.0 });
+    let mut sum = data;
+    if rest.data.iter().any(|&x| x != 0.0) {
+        let rest = importer.constant_part(context, "seen summand", rest);
+        sum = importer.binary_part(context, "sum", BinaryKind::Add, [data, rest])?;
+    }
+    let seen = importer.constant_part(context, "seen", seen);
+    let hidden = importer.constant_part(context, "mask", mask);
+    let result = chosen(importer, context, seen, [sum, hidden])?;
+    importer.result(context, 0, result).map(|()| true)
 }
 
 /// Sum, Mean, Max and Min of any number of tensors.
@@ -191,28 +226,6 @@ impl Importer {
             [value] if value.is_finite() => Some(value),
             _ => None,
         }
-    }
-
-    /// A product, of which both operands may be constants.
-    fn product(&mut self, context: &Context<'_>, what: &str, operands: [ValueId; 2]) -> Result<ValueId> {
-        let constants = operands.map(|id| self.graph.value(id).constant.clone());
-        if let [Some(left), Some(right)] = constants {
-            let dims = super::parts::broadcast(&left.dims, &right.dims)
-                .ok_or_else(|| context.invalid("its operands do not go together"))?;
-            let [a, b] = [&left, &right].map(|t| crate::evaluate::broadcast_strides(&t.dims, &dims));
-            let positions =
-                crate::evaluate::Strided::new(&dims, &a).zip(crate::evaluate::Strided::new(&dims, &b));
-            let data = positions.map(|(i, j)| left.data[i] * right.data[j]).collect();
-            return Ok(self.constant_part(context, what, Tensor::new(dims, data)));
-        }
-        if let [Some(factor), None] | [None, Some(factor)] = operands.map(|id| self.number(id)) {
-            let data = operands[usize::from(self.number(operands[0]).is_some())];
-            let of_all = self.graph.dims(operands[0]).len().max(self.graph.dims(operands[1]).len());
-            if self.graph.dims(data).len() == of_all {
-                return Ok(self.unary_part(context, what, Unary::Affine { scale: factor, shift: 0.0 }, data));
-            }
-        }
-        self.binary_part(context, what, BinaryKind::Mul, operands)
     }
 
     /// The greater or the smaller of two tensors: with a number it is a bound, else `a` and what the other

@@ -344,6 +344,9 @@ fn binary(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
             return importer.push(context, Op::Unary(function), vec![data]);
         }
     }
+    if kind == BinaryKind::Add && logic::mask(importer, context, operands)? {
+        return Ok(());
+    }
     importer.push(context, Op::Binary(kind), operands.to_vec())
 }
 

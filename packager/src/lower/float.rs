@@ -12,7 +12,7 @@ use super::program::{Program, binary_function};
 use super::{Lowering, Stored};
 use crate::error::{PackError, Result};
 use crate::evaluate::broadcast_strides;
-use crate::graph::{BinaryKind, Clamp, Node, Op, Precision, ValueId};
+use crate::graph::{Clamp, Node, Op, Precision, ValueId};
 use crate::quant::Quant;
 use crate::quantize::{FLOAT_INPUT, Quant16, Repr, product_constants};
 use crate::unary::Unary;
@@ -22,7 +22,11 @@ impl Lowering<'_> {
     pub(super) fn float_node(&mut self, node: &Node) -> Result<bool> {
         match &node.op {
             Op::Unary(function) => self.float_unary(node, function)?,
-            Op::Binary(kind) => self.float_binary(node, *kind)?,
+            Op::Binary(kind) => {
+                let mut program = Program::default();
+                program.load(0, 0).load(1, 1).apply(binary_function(*kind), 0, 0, 1);
+                self.program_of_all(node, program)?;
+            }
             Op::Recurrent(layer) => self.float_recurrent(node, layer)?,
             _ => return Ok(false),
         }
@@ -127,14 +131,22 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    fn float_binary(&mut self, node: &Node, kind: BinaryKind) -> Result<()> {
+    /// Of operands of any representation, each at its own scale: what is taken is rounded once, to that of the result.
+    pub(super) fn select(&mut self, node: &Node) -> Result<()> {
+        let mut program = Program::default();
+        program.load(0, 0).load(1, 1).load(2, 2).apply(Function::Select, 0, 1, 2);
+        self.program_of_all(node, program)
+    }
+
+    /// A program over what a node reads, broadcast to the shape of its output; the result is in register 0.
+    fn program_of_all(&mut self, node: &Node, mut program: Program) -> Result<()> {
         let output_dims = self.dims(node.output);
         let like = |id: &&ValueId| self.dims(**id) == output_dims && self.stored.contains_key(id);
         let order = match node.inputs.iter().find(like) {
             Some(&id) => self.any(id)?.order,
             None => Order::identity(output_dims.len()),
         };
-        let mut operands = Vec::with_capacity(2);
+        let mut operands = Vec::with_capacity(node.inputs.len());
         for &id in &node.inputs {
             operands.push(self.float_operand(id, output_dims)?);
         }
@@ -142,8 +154,8 @@ impl Lowering<'_> {
         let strides: Vec<_> = operands.iter().map(|(_, strides)| stored(strides)).collect();
         // The output is contiguous, and so must what is merged be in it.
         let own = stored(&order.strides(output_dims));
-        let (dims, strides) =
-            layout::collapse(&order.stored_dims(output_dims), &[own, strides[0].clone(), strides[1].clone()]);
+        let all: Vec<_> = [own].into_iter().chain(strides).collect();
+        let (dims, strides) = layout::collapse(&order.stored_dims(output_dims), &all);
         let too_large = || self.too_large(&node.name);
         let mut sources = [None; 3];
         for (index, (&(operand, _), source)) in operands.iter().zip(&mut sources).enumerate() {
@@ -153,8 +165,7 @@ impl Lowering<'_> {
             *source = Some(plan::Source { operand, elems, strides });
         }
         let dims = layout::right_aligned(&dims, 1).ok_or_else(too_large)?;
-        let mut program = Program::default();
-        program.load(0, 0).load(1, 1).apply(binary_function(kind), 0, 0, 1).clamp(0, node.clamp);
+        program.clamp(0, node.clamp);
         self.elementwise(node, sources, dims, &program, order)
     }
 

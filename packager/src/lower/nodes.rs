@@ -32,6 +32,7 @@ impl Lowering<'_> {
             // A pass has made convolutions of these; their meaning is that of one with two operands.
             Op::ChannelAffine { .. } => Err(self.too_large(&node.name)),
             Op::Binary(kind) => self.binary(node, *kind),
+            Op::Select => self.select(node),
             Op::Unary(_) if is_alias => {
                 // The same integers at another scale.
                 for Stored { buffer, order } in self.stored.get(&node.inputs[0]).cloned().unwrap_or_default()

@@ -261,6 +261,18 @@ impl Program {
                 }
                 self.apply(binary_function(kind), to, a, b);
             }
+            Unary::Select(ref functions) => {
+                let [condition, yes, no] = functions.each_ref();
+                // What is taken is there before the condition, which may replace the argument.
+                for (function, to) in [(yes, free), (no, free + 1)] {
+                    self.function(function, Registers { from, to, free: free + 2 });
+                }
+                self.function(condition, Registers { from, to, free: free + 2 });
+                self.apply(Function::Select, to, free, free + 1);
+            }
+            Unary::Number(number) => {
+                self.constant(to, number);
+            }
             Unary::Chain(ref functions) => {
                 self.function(functions.first().unwrap_or(&Unary::IDENTITY), registers);
                 for function in functions.iter().skip(1) {

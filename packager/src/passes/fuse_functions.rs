@@ -1,14 +1,16 @@
-//! Whatever is a function of one number is one table: functions after each other, and sums, differences
-//! and products of two functions of the same tensor. SiLU, HardSwish and Gelu as exporters write them are
+//! Whatever is a function of one number is one table: functions after each other, sums, differences and
+//! products of two functions of the same tensor, and selections between such. SiLU, HardSwish and Gelu as exporters write them are
 //! such.
 
-use crate::graph::{BinaryKind, Clamp, Graph, Op, ValueId};
+use crate::graph::{Clamp, Graph, Op, ValueId};
+use crate::lower::Program;
 use crate::unary::Unary;
 
 pub(super) fn fuse_functions(graph: &mut Graph) {
     // Nodes are in an order in which they can run: what a node reads is fused already.
     for index in 0..graph.nodes.len() {
         combine(graph, index);
+        combine_selection(graph, index);
         chain(graph, index);
     }
 }
@@ -28,12 +30,40 @@ fn combine(graph: &mut Graph, index: usize) {
     let dims = graph.dims(node.output);
     let of_one = |(left, right): &(Form, Form)| left.of == right.of && graph.dims(left.of) == dims;
     if let Some((left, right)) = pairs.into_iter().flatten().find(of_one) {
-        merge(graph, index, kind, left, right);
+        let makers = [left.maker, right.maker];
+        let function = Unary::Both(kind, Box::new([left.function, right.function]));
+        merge(graph, index, left.of, function, &makers);
     }
 }
 
-fn merge(graph: &mut Graph, index: usize, kind: BinaryKind, left: Form, right: Form) {
-    for maker in [left.maker, right.maker].into_iter().flatten() {
+/// Merges a selection with the functions that make its operands, if all are of one tensor, or numbers.
+fn combine_selection(graph: &mut Graph, index: usize) {
+    let node = &graph.nodes[index];
+    let (Op::Select, Clamp::NONE, &[condition, yes, no]) = (&node.op, node.clamp, &node.inputs[..]) else {
+        return;
+    };
+    let Some(condition) = Form::function(graph, condition, index) else { return };
+    let side =
+        |operand: ValueId| match graph.value(operand).constant.as_ref().map(|constant| &constant.data[..]) {
+            Some(&[number]) => Some(Form { of: condition.of, function: Unary::Number(number), maker: None }),
+            _ if operand == condition.of => Some(Form::plain(operand)),
+            _ => Form::function(graph, operand, index),
+        };
+    let (Some(yes), Some(no)) = (side(yes), side(no)) else { return };
+    let of = condition.of;
+    if yes.of != of || no.of != of || graph.dims(of) != graph.dims(node.output) {
+        return;
+    }
+    let makers = [condition.maker, yes.maker, no.maker];
+    let function = Unary::Select(Box::new([condition.function, yes.function, no.function]));
+    // Three functions beside each other may need more registers than there are.
+    if Program::default().unary(&function).is_some() {
+        merge(graph, index, of, function, &makers);
+    }
+}
+
+fn merge(graph: &mut Graph, index: usize, of: ValueId, function: Unary, makers: &[Option<usize>]) {
+    for maker in makers.iter().copied().flatten() {
         let maker = &mut graph.nodes[maker];
         let mut names = std::mem::take(&mut maker.merged);
         // A function that both operands are is here twice.
@@ -43,8 +73,8 @@ fn merge(graph: &mut Graph, index: usize, kind: BinaryKind, left: Form, right: F
         maker.inputs.clear();
         graph.nodes[index].merged.splice(0..0, names);
     }
-    graph.nodes[index].inputs = vec![left.of];
-    graph.nodes[index].op = Op::Unary(Unary::Both(kind, Box::new([left.function, right.function])));
+    graph.nodes[index].inputs = vec![of];
+    graph.nodes[index].op = Op::Unary(function);
 }
 
 /// A function of a tensor.

@@ -232,7 +232,7 @@ impl Units {
                 self.added(node, axes, index)
             }
             Op::ChannelAffine { .. } | Op::Unary(_) | Op::Cast => axes,
-            Op::Binary(_) => self.broadcast(graph, &node.inputs, dims, index),
+            Op::Binary(_) | Op::Select => self.broadcast(graph, &node.inputs, dims, index),
             Op::Pool(..) => {
                 for axis in axes.iter_mut().skip(2) {
                     self.fix(axis, Some(index));

@@ -50,6 +50,8 @@ pub fn insert_casts(graph: &Graph) -> Graph {
         for (index, input) in node.inputs.iter_mut().enumerate() {
             let id = *input;
             let wanted = match node.op {
+                // It takes each operand at its own scale.
+                Op::Select => made[id.0],
                 // It compares whatever there is of int8 and f32.
                 Op::TopK(_) if made[id.0] == Held::Int16 => Held::F32,
                 Op::TopK(_) => made[id.0],

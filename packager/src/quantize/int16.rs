@@ -79,8 +79,10 @@ pub(super) fn limits(graph: &Graph) -> Vec<i16> {
 /// What int16 steps make for nothing but a cast to int8 they write as int8 themselves.
 pub(super) fn store_as_read(graph: &Graph, quants: &mut [Option<Quant>], is_int16: &mut [bool]) {
     for node in &graph.nodes {
-        let stores_anything =
-            matches!(node.op, Op::Conv(_) | Op::FullyConnected(_) | Op::Binary(_) | Op::Unary(_));
+        let stores_anything = matches!(
+            node.op,
+            Op::Conv(_) | Op::FullyConnected(_) | Op::Binary(_) | Op::Select | Op::Unary(_)
+        );
         if !is_int16[node.output.0] || !stores_anything || keeps_values(node) {
             continue;
         }

@@ -367,7 +367,7 @@ fn wide_values(graph: &Graph) -> Vec<bool> {
         // be rounded (the square root of a sum of squares would lose what is small).
         let is_element_wise = |node: &Node| {
             node.precision.is_int16()
-                && matches!(node.op, Op::Unary(_) | Op::Binary(_))
+                && matches!(node.op, Op::Unary(_) | Op::Binary(_) | Op::Select)
                 && factor(node).is_none()
         };
         let goes_on = |i: &usize| is_element_wise(node) && is_element_wise(&graph.nodes[*i]);
@@ -412,7 +412,7 @@ fn can_make_wide(node: &Node) -> bool {
             node.clamp == Clamp::NONE && (is_int16 || node.inputs.len() == 1)
         }
         Op::Unary(_) => is_int16 || factor(node).is_none(),
-        Op::Binary(_) => is_int16,
+        Op::Binary(_) | Op::Select => is_int16,
         Op::Softmax { .. } | Op::FinalCell(_) => true,
         _ => false,
     }

@@ -191,7 +191,8 @@ fn try_all(
         let node = &graph.nodes[node];
         for (at, id) in node.inputs.iter().enumerate() {
             let Some(index) = index_of[id.0].filter(|_| !node.inputs[..at].contains(id)) else { continue };
-            let squares = result.iter().map(|&x| f64::from(x).powi(2)).sum();
+            // What is infinite, or no number, a selection drops, or the same is made of it whatever the range.
+            let squares = result.iter().filter(|x| x.is_finite()).map(|&x| f64::from(x).powi(2)).sum();
             let noise = |quant: &Quant| {
                 let mut rounded = operands[at].to_vec();
                 quant.round(&mut rounded);
@@ -201,7 +202,8 @@ fn try_all(
                 if node.clamp != Clamp::NONE {
                     noisy.iter_mut().for_each(|x| *x = x.max(node.clamp.min).min(node.clamp.max));
                 }
-                noisy.iter().zip(result).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>()
+                let errors = noisy.iter().zip(result).map(|(a, b)| a - b).filter(|error| error.is_finite());
+                errors.map(|error| f64::from(error).powi(2)).sum::<f64>()
             };
             let quants = tried[index].quants.iter();
             let noise = quants.map(|quant| quant.as_ref().map_or(0.0, noise)).collect();

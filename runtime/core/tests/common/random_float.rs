@@ -123,7 +123,7 @@ impl RandomPlan {
         let count = self.rng.pick(&[1, 2, 5, 9]);
         for index in 0..count {
             // The first ones load what the others read.
-            let code = if index < 2 { self.rng.between(0, 1) } else { self.rng.between(0, 22) } as u8;
+            let code = if index < 2 { self.rng.between(0, 1) } else { self.rng.between(0, 23) } as u8;
             let register = |plan: &mut Self| plan.rng.pick(&[0_u8, 0, 0, 0, 1, 7]);
             let (to, a) = (if index == 0 { 0 } else { register(self) }, register(self));
             let b = if self.rng.one_in(2) { Instruction::VALUE } else { register(self) };

@@ -75,7 +75,8 @@ pub struct Elementwise {
     pub program: Span,
 }
 
-/// One instruction: `register[to] = function(register[a], register[b])`.
+/// One instruction: `register[to] = function(register[a], register[b])`; of a function of three, `register[to]` is
+/// the first.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Instruction {
     /// What it does.
@@ -156,11 +157,13 @@ pub enum Function {
     Sin,
     /// Cosine
     Cos,
+    /// `a` where register `to` is not 0, else `b`; what is not taken leaves no trace
+    Select,
 }
 
 impl Function {
     /// Every function, by its code.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Load,
         Self::Constant,
         Self::Add,
@@ -183,12 +186,14 @@ impl Function {
         Self::Erf,
         Self::Sin,
         Self::Cos,
+        Self::Select,
     ];
 
     /// How many registers it reads.
     pub const fn arity(self) -> u32 {
         match self {
             Self::Load | Self::Constant => 0,
+            Self::Select => 3,
             _ if (self as u8) < Self::Abs as u8 => 2,
             _ => 1,
         }

@@ -69,6 +69,7 @@ fn program(op: &Elementwise, bounds: &Bounds<'_>) -> Check {
         let reads_well = match function.arity() {
             0 => function != Function::Load || op.sources.get(a as usize).is_some_and(Option::is_some),
             1 => is_written(a),
+            3 if !is_written(to) => false,
             _ => is_written(a) && (b == Instruction::VALUE || is_written(b)),
         };
         require(reads_well, FIELD)?;

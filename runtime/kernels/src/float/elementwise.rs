@@ -83,6 +83,8 @@ functions! {
     Sin,
     /// Cosine
     Cos,
+    /// `a` where the target register is not 0 (what is not a number is not), else `b`
+    Select,
 }
 
 /// One operand of a step.
@@ -218,6 +220,12 @@ fn block(
             Function::Erf => each(out, &x, math::erf),
             Function::Sin => each(out, &x, math::sin),
             Function::Cos => each(out, &x, math::cos),
+            Function::Select => {
+                let condition = *out;
+                for ((out, condition), (&x, &y)) in out.iter_mut().zip(condition).zip(x.iter().zip(&y)) {
+                    *out = if condition != 0.0 { x } else { y };
+                }
+            }
         }
     }
     last

@@ -198,7 +198,9 @@ fn programs_give_the_same_bits_in_every_variant_and_part() {
         instruction(Function::Load, 2, 2, 0, 0.0),
         instruction(Function::Constant, 3, 0, 0, 0.5),
     ];
+    // The last function reads its target, which is 0 in some places.
     for &function in &Function::ALL[2..] {
+        program.push(instruction(Function::Greater, 4, 1, CONSTANT, 0.0));
         program.push(instruction(function, 4, 2, CONSTANT, 1.25));
         program.push(instruction(Function::Min, 4, 4, CONSTANT, 9.0));
         program.push(instruction(Function::Mul, 3, 3, CONSTANT, 0.75));
@@ -220,6 +222,31 @@ fn programs_give_the_same_bits_in_every_variant_and_part() {
         let range = OutputRange { zero_point: 3, min: -100, max: 120 };
         variant.elementwise(&args, 0..wanted.len(), Sink::I8(&mut quantized, 8.0, range));
         assert!(quantized.iter().zip(&wanted).all(|(&q, &x)| q == range.quantize(x * 8.0)));
+    }
+}
+
+#[test]
+fn a_selection_has_the_bits_of_what_it_takes() {
+    let sides = [f32::INFINITY, -0.0, 1e-40, f32::MAX, f32::NEG_INFINITY, 3.5];
+    let conditions = [1.0, 0.0, f32::NAN, -0.0, f32::NEG_INFINITY, 1e-45];
+    let at = |i: usize| {
+        (conditions[i % 6], sides[i / 6 % 6], if i % 4 == 0 { f32::NAN } else { sides[i / 7 % 6] })
+    };
+    let each: Vec<_> = (0..252).map(at).collect();
+    let part = |of: fn(&(f32, f32, f32)) -> f32| each.iter().map(of).collect::<Vec<f32>>();
+    let (c, yes, no) = (part(|e| e.0), part(|e| e.1), part(|e| e.2));
+    let load = |register: u8| instruction(Function::Load, register, register, 0, 0.0);
+    let program = [load(0), load(1), load(2), instruction(Function::Select, 0, 1, 2, 0.0)];
+    let own = [0, 0, 0, 1];
+    let sources =
+        [Some((Source::F32(&c), own)), Some((Source::F32(&yes), own)), Some((Source::F32(&no), own))];
+    let args = ElementwiseArgs { dims: [1, 1, 1, 252], sources, program: &program };
+    let wanted = each.iter().map(|&(c, yes, no)| math::canonical(if c != 0.0 { yes } else { no }));
+    let wanted: Vec<f32> = wanted.collect();
+    for variant in bound() {
+        let mut output = vec![0.0; 252];
+        variant.elementwise(&args, 0..252, Sink::F32(&mut output));
+        assert_eq!(bits(&output), bits(&wanted));
     }
 }
 
