@@ -162,6 +162,9 @@ fn programs_that_lie_are_refused() {
         ("a right operand that is none", at(ELEMENTWISE), "program", |p| {
             rewrite(p, 2, instruction(Function::Mul, 0, 0, 200, 0.0));
         }),
+        ("a condition that was not written", at(ELEMENTWISE), "program", |p| {
+            rewrite(p, 2, instruction(Function::Select, 5, 0, 1, 0.0));
+        }),
         ("a value on the left", at(ELEMENTWISE), "program", |p| {
             rewrite(p, 2, instruction(Function::Mul, 0, Instruction::VALUE, 0, 0.0));
         }),

@@ -230,7 +230,7 @@ fn a_selection_has_the_bits_of_what_it_takes() {
     let sides = [f32::INFINITY, -0.0, 1e-40, f32::MAX, f32::NEG_INFINITY, 3.5];
     let conditions = [1.0, 0.0, f32::NAN, -0.0, f32::NEG_INFINITY, 1e-45];
     let at = |i: usize| {
-        (conditions[i % 6], sides[i / 6 % 6], if i % 4 == 0 { f32::NAN } else { sides[i / 7 % 6] })
+        (conditions[i % 6], sides[i / 6 % 6], if i.is_multiple_of(4) { f32::NAN } else { sides[i / 7 % 6] })
     };
     let each: Vec<_> = (0..252).map(at).collect();
     let part = |of: fn(&(f32, f32, f32)) -> f32| each.iter().map(of).collect::<Vec<f32>>();
