@@ -70,9 +70,10 @@ fn rows_beside_forbidden_pages_touch_nothing_else() {
 /// The extensions of the running processor, lowered by `EDGEPACK_ISA`.
 pub(crate) fn token() -> IsaToken {
     let detected = detect::detect();
+    let runnable = detected.union(detect::beside());
     let lowered = match env::var("EDGEPACK_ISA") {
-        Ok(text) => detected.intersection(IsaSet::parse(&text).expect("EDGEPACK_ISA names extensions")),
-        Err(_) => detected,
+        Ok(text) => runnable.intersection(IsaSet::parse(&text).expect("EDGEPACK_ISA names extensions")),
+        Err(_) => runnable,
     };
     println!("{}: detected {detected}, testing {lowered}", env::consts::ARCH);
     if let Ok(text) = env::var("EDGEPACK_EXPECT_ISA") {
@@ -575,6 +576,7 @@ fn select_over_shapes_and_processors_gives_these_rows() {
         ("dotprod", "conv_s8s8s32_4x24_dotprod", "depthwise_s8s8s32_1x16_dotprod"),
         ("i8mm", "conv_s8s8s32_4x24_i8mm", "depthwise_s8s8s32_1x16_dotprod"),
         ("neon32", "conv_s8s8s32_4x8_neon32", "depthwise_s8s8s32_4x8_neon32"),
+        ("dsp", "conv_s8s8s32_2x2_dsp", "depthwise_s8s8s32_scalar"),
     ];
     for (isa, conv_row, depthwise_row) in snapshot {
         let set = IsaSet::parse(isa).unwrap();

@@ -42,10 +42,13 @@ mod armv7_depthwise;
 mod armv7_neon;
 #[cfg(all(target_arch = "arm", target_os = "linux"))]
 mod armv7_winograd;
+mod columns;
 #[cfg(test)]
 pub(crate) mod conformance;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod depthwise;
+#[cfg(any(edgepack_dsp, all(test, target_arch = "arm")))]
+mod dsp;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 mod gemm;
 pub mod matmul;
@@ -56,6 +59,13 @@ mod plane;
 #[cfg(target_arch = "x86_64")]
 mod quad_depthwise;
 pub mod reference;
+#[cfg(any(
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    all(target_arch = "arm", target_os = "linux"),
+    edgepack_dsp
+))]
+mod results;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 mod rows;
 mod split;

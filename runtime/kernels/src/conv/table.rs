@@ -2,7 +2,7 @@
 //! documentation iterate it: a new ISA is one file and its rows.
 
 use super::pack::{self, Layout};
-use super::{ConvArgs, ConvShape, Weights, reference, winograd};
+use super::{ConvArgs, ConvShape, Weights, columns, reference, winograd};
 use crate::isa::IsaSet;
 
 /// A whole convolution.
@@ -26,6 +26,8 @@ pub struct Row {
     pub(super) winograd: Option<&'static winograd::Method>,
     /// How weights are packed; `None` where the row reads the canonical ones.
     pub layout: Option<&'static Layout>,
+    /// Bytes of scratch memory where the row reads the canonical weights and needs some.
+    pub(super) scratch: Option<fn(&ConvShape) -> usize>,
     /// Output pixels of one tile (1 where there are no tiles).
     pub tile_pixels: usize,
     /// The function, where this build is for the row's architecture.
@@ -54,7 +56,7 @@ impl Row {
         match (self.winograd, self.layout) {
             (Some(method), _) => (method.scratch_bytes)(shape),
             (None, Some(layout)) => layout.scratch_bytes(shape, self.tile_pixels),
-            (None, None) => 0,
+            (None, None) => self.scratch.map_or(0, |bytes| bytes(shape)),
         }
     }
 
@@ -93,6 +95,7 @@ static ROWS: &[Row] = &[
         depthwise: false,
         winograd: Some(&winograd::WIDE),
         layout: Some(&pack::NR16_KR4_XU8),
+        scratch: None,
         tile_pixels: 12,
         run: compiled!(target_arch = "x86_64", super::x86_avx512vnni_winograd::conv),
     },
@@ -102,6 +105,7 @@ static ROWS: &[Row] = &[
         depthwise: false,
         winograd: None,
         layout: Some(&pack::NR16_KR4_XU8),
+        scratch: None,
         tile_pixels: 12,
         run: compiled!(target_arch = "x86_64", super::x86_avx512vnni::conv),
     },
@@ -111,6 +115,7 @@ static ROWS: &[Row] = &[
         depthwise: false,
         winograd: None,
         layout: Some(&pack::NR16_KR4_XU8),
+        scratch: None,
         tile_pixels: 6,
         run: compiled!(target_arch = "x86_64", super::x86_avxvnni::conv),
     },
@@ -120,6 +125,7 @@ static ROWS: &[Row] = &[
         depthwise: false,
         winograd: None,
         layout: Some(&pack::NR16_KR2),
+        scratch: None,
         tile_pixels: 4,
         run: compiled!(target_arch = "x86_64", super::x86_avx2::conv),
     },
@@ -129,6 +135,7 @@ static ROWS: &[Row] = &[
         depthwise: false,
         winograd: None,
         layout: Some(&pack::NR8_KR8),
+        scratch: None,
         tile_pixels: 16,
         run: compiled!(target_arch = "aarch64", super::aarch64_i8mm::conv),
     },
@@ -138,6 +145,7 @@ static ROWS: &[Row] = &[
         depthwise: false,
         winograd: None,
         layout: Some(&pack::NR8_KR4),
+        scratch: None,
         tile_pixels: 16,
         run: compiled!(target_arch = "aarch64", super::aarch64_dotprod::conv),
     },
@@ -147,6 +155,7 @@ static ROWS: &[Row] = &[
         depthwise: false,
         winograd: Some(&winograd::NARROW),
         layout: Some(&pack::NR8_KR2),
+        scratch: None,
         tile_pixels: 16,
         run: compiled!(target_arch = "aarch64", super::aarch64_neon_winograd::conv),
     },
@@ -156,6 +165,7 @@ static ROWS: &[Row] = &[
         depthwise: false,
         winograd: None,
         layout: Some(&pack::NR8_KR2),
+        scratch: None,
         tile_pixels: 16,
         run: compiled!(target_arch = "aarch64", super::aarch64_neon::conv),
     },
@@ -165,6 +175,7 @@ static ROWS: &[Row] = &[
         depthwise: false,
         winograd: Some(&winograd::NARROW),
         layout: Some(&pack::NR8_KR2),
+        scratch: None,
         tile_pixels: 12,
         run: compiled!(all(target_arch = "arm", target_os = "linux"), super::armv7_winograd::conv),
     },
@@ -174,8 +185,19 @@ static ROWS: &[Row] = &[
         depthwise: false,
         winograd: None,
         layout: Some(&pack::NR8_KR2),
+        scratch: None,
         tile_pixels: 12,
         run: compiled!(all(target_arch = "arm", target_os = "linux"), super::armv7_neon::conv),
+    },
+    Row {
+        name: "conv_s8s8s32_2x2_dsp",
+        isa: IsaSet::DSP,
+        depthwise: false,
+        winograd: None,
+        layout: None,
+        scratch: Some(columns::scratch_bytes),
+        tile_pixels: 2,
+        run: compiled!(any(edgepack_dsp, all(test, target_arch = "arm")), super::dsp::conv),
     },
     Row {
         name: "conv_s8s8s32_scalar",
@@ -183,6 +205,7 @@ static ROWS: &[Row] = &[
         depthwise: false,
         winograd: None,
         layout: None,
+        scratch: None,
         tile_pixels: 1,
         run: Some(reference::conv_scalar),
     },
@@ -192,6 +215,7 @@ static ROWS: &[Row] = &[
         depthwise: true,
         winograd: None,
         layout: None,
+        scratch: None,
         tile_pixels: 1,
         run: compiled!(target_arch = "x86_64", super::x86_avx512vnni_depthwise::depthwise),
     },
@@ -201,6 +225,7 @@ static ROWS: &[Row] = &[
         depthwise: true,
         winograd: None,
         layout: None,
+        scratch: None,
         tile_pixels: 1,
         run: compiled!(target_arch = "x86_64", super::x86_avx2_depthwise::depthwise_vnni),
     },
@@ -210,6 +235,7 @@ static ROWS: &[Row] = &[
         depthwise: true,
         winograd: None,
         layout: None,
+        scratch: None,
         tile_pixels: 1,
         run: compiled!(target_arch = "x86_64", super::x86_avx2_depthwise::depthwise),
     },
@@ -219,6 +245,7 @@ static ROWS: &[Row] = &[
         depthwise: true,
         winograd: None,
         layout: None,
+        scratch: None,
         tile_pixels: 1,
         run: compiled!(target_arch = "aarch64", super::aarch64_dotprod_depthwise::depthwise),
     },
@@ -228,6 +255,7 @@ static ROWS: &[Row] = &[
         depthwise: true,
         winograd: None,
         layout: None,
+        scratch: None,
         tile_pixels: 1,
         run: compiled!(target_arch = "aarch64", super::aarch64_depthwise::depthwise),
     },
@@ -237,6 +265,7 @@ static ROWS: &[Row] = &[
         depthwise: true,
         winograd: None,
         layout: None,
+        scratch: None,
         tile_pixels: 1,
         run: compiled!(all(target_arch = "arm", target_os = "linux"), super::armv7_depthwise::depthwise),
     },
@@ -246,6 +275,7 @@ static ROWS: &[Row] = &[
         depthwise: true,
         winograd: None,
         layout: None,
+        scratch: None,
         tile_pixels: 1,
         run: Some(reference::depthwise_scalar),
     },

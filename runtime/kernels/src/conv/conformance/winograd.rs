@@ -9,6 +9,7 @@ static REFERENCE: Row = Row {
     depthwise: false,
     winograd: Some(&crate::conv::winograd::NARROW),
     layout: Some(&crate::conv::pack::NR8_KR2),
+    scratch: None,
     tile_pixels: 16,
     run: Some(crate::conv::winograd::reference),
 };

@@ -1,0 +1,588 @@
+//! Convolution by the DSP extension of Cortex-M: two pixels × two channels at a time, two products to an instruction.
+//!
+//! Four values of k take 15 instructions for 16 products: one `ldm` for both pixels' lanes (see [`columns`]), and for each
+//! channel `ldr`, two `sxtb16` and four `smlad`. All 14 registers are in use: 4 sums, 4 words of pixels, 2 of weights, the
+//! places of both, the distance of the channels and the count. A pixel that has no other beside it (a fully connected
+//! layer) is read as bytes, with four channels: 23 instructions for 16 products.
+//!
+//! Words may lie anywhere: `ldr` takes any address on ARMv7-M and later.
+
+use core::arch::{asm, naked_asm};
+
+use super::columns::{Columns, PIXELS, QUAD};
+use super::results::{TileOutput, TileResidual};
+use super::{ConvArgs, ConvShape, WeightSource, Weights, reference};
+
+/// Channels whose sums are on the stack at a time.
+const CHUNK: usize = 32;
+
+/// Channels of a single pixel that are computed together.
+const SINGLE: usize = 4;
+
+/// Channels of a pair of pixels that are computed together.
+const PAIR: usize = 2;
+
+/// What the assembly reads, and counts up as it goes.
+#[repr(C)]
+struct Sweep {
+    /// The first channel's weights.
+    weights: *const i8,
+    /// Bytes from a channel's weights to the next one's; 0 where one channel is computed alone.
+    pitch: usize,
+    /// Columns of a pair of pixels, or the bytes of a single one.
+    pixels: *const i8,
+    /// Quads of k by fours, and those that are left.
+    fours: usize,
+    quads: usize,
+    /// Bits of a word that are no values: 8, 16 or 24 where K leaves 3, 2 or 1; 0 where it leaves none.
+    beyond: usize,
+    bias: *const i32,
+    /// `[pixel][CHUNK]`.
+    sums: *mut i32,
+    /// Times that a tile of channels is computed.
+    tiles: usize,
+}
+
+/// Sums of both pixels, all channels of a chunk.
+type Sums = [[i32; CHUNK]; PIXELS];
+
+/// # Safety
+/// As the table's `RunFn`.
+pub(super) unsafe fn conv(args: &mut ConvArgs<'_>) {
+    let WeightSource::Canonical(weights) = args.weights else { return };
+    let shape = args.shape;
+    let columns = Columns::new(&shape);
+    if columns.values < QUAD {
+        return reference::conv(args, &weights);
+    }
+    let (out, residual) = TileOutput::of(&mut args.output, args.residual);
+    let [column_bytes, _] = columns.scratch;
+    let pixels = shape.output_pixels();
+    let layer = Layer {
+        shape: &shape,
+        weights: &weights,
+        columns,
+        input: args.input.as_ptr(),
+        zero_point: args.input_zero_point,
+        words: args.scratch.as_mut_ptr().cast(),
+        // Behind the columns, or where they would be.
+        bytes: args.scratch.as_mut_ptr().wrapping_add(if columns.whole { 0 } else { column_bytes }).cast(),
+        out,
+        residual,
+    };
+    let mut position = [0, 0, 0];
+    for first in (0..pixels).step_by(PIXELS) {
+        let positions = [position, layer.after(position)];
+        position = layer.after(positions[1]);
+        for group in 0..shape.groups {
+            // SAFETY: the pixels and the group exist; `args` are as documented.
+            unsafe {
+                if pixels - first < PIXELS {
+                    layer.single(group, first, positions[0]);
+                } else {
+                    layer.pair(group, first, positions);
+                }
+            }
+        }
+    }
+}
+
+/// A convolution.
+struct Layer<'a> {
+    shape: &'a ConvShape,
+    weights: &'a Weights<'a>,
+    columns: Columns,
+    input: *const i8,
+    zero_point: i8,
+    /// Room for the columns.
+    words: *mut u32,
+    /// Room for a row of bytes.
+    bytes: *mut i8,
+    out: TileOutput,
+    residual: Option<TileResidual>,
+}
+
+impl Layer<'_> {
+    /// Image, line and column of the pixel after one.
+    fn after(&self, [image, y, x]: [usize; 3]) -> [usize; 3] {
+        match (x + 1 < self.shape.out_w, y + 1 < self.shape.out_h) {
+            (true, _) => [image, y, x + 1],
+            (false, true) => [image, y + 1, 0],
+            (false, false) => [image + 1, 0, 0],
+        }
+    }
+
+    /// # Safety
+    /// The group and the pixels exist; the scratch memory is as [`Columns`] says.
+    unsafe fn pair(&self, group: usize, first: usize, positions: [[usize; 3]; PIXELS]) {
+        for (pixel, position) in positions.into_iter().enumerate() {
+            // SAFETY: the columns have room for both pixels; a row of bytes is there where taps are no words.
+            unsafe {
+                let to = self.words.add(pixel * 2);
+                if self.columns.whole {
+                    let mut lanes = Lanes { to };
+                    self.gather(group, position, &mut lanes);
+                } else {
+                    let mut bytes = Bytes { to: self.bytes };
+                    self.gather(group, position, &mut bytes);
+                    edgepack_dsp_unpack(self.bytes, self.columns.values.div_ceil(QUAD), to);
+                }
+            }
+        }
+        // SAFETY: the columns are those of both pixels.
+        unsafe { self.channels::<PAIR>(group, first, PIXELS, self.words.cast(), edgepack_dsp_pair) };
+    }
+
+    /// # Safety
+    /// As `pair`.
+    unsafe fn single(&self, group: usize, first: usize, position: [usize; 3]) {
+        // SAFETY: the pixel exists, and there is a row of bytes where it reads more than one stretch.
+        unsafe {
+            let from = if self.columns.pointwise {
+                self.tap(group, position, [0, 0]).unwrap_or(self.input)
+            } else {
+                self.gather(group, position, &mut Bytes { to: self.bytes });
+                self.bytes
+            };
+            self.channels::<SINGLE>(group, first, 1, from, edgepack_dsp_single);
+        }
+    }
+
+    /// The first channel of the group that a tap reads; `None` in the padding.
+    fn tap(&self, group: usize, [image, oy, ox]: [usize; 3], [ky, kx]: [usize; 2]) -> Option<*const i8> {
+        let shape = self.shape;
+        let (y, x) = (shape.input_row(oy, ky)?, shape.input_column(ox, kx)?);
+        let pixel = (image * shape.in_h + y) * shape.in_w + x;
+        Some(self.input.wrapping_add(pixel * shape.in_channels + group * shape.group_in_channels()))
+    }
+
+    /// Takes all that a pixel reads.
+    ///
+    /// # Safety
+    /// The pixel and the group exist; `sink` has room for K values.
+    #[inline(always)]
+    unsafe fn gather(&self, group: usize, position: [usize; 3], sink: &mut impl Sink) {
+        let shape = self.shape;
+        let channels = shape.group_in_channels();
+        let in_line = shape.dilation_w == 1 && shape.groups == 1;
+        for ky in 0..shape.kernel_h {
+            let mut kx = 0;
+            while kx < shape.kernel_w {
+                let Some(from) = self.tap(group, position, [ky, kx]) else {
+                    // SAFETY: `channels` values for each of the K / channels taps.
+                    unsafe { sink.pad(self.zero_point, channels) };
+                    kx += 1;
+                    continue;
+                };
+                // The taps beside it, up to the end of the line, lie beside it.
+                let taps = if in_line {
+                    let x = (position[2] * shape.stride_w + kx).wrapping_sub(shape.pad_left);
+                    (shape.kernel_w - kx).min(shape.in_w - x)
+                } else {
+                    1
+                };
+                // SAFETY: the taps are inside the image, and the sink has room for them.
+                unsafe { sink.copy(from, taps * channels) };
+                kx += taps;
+            }
+        }
+    }
+
+    /// Computes all channels of the group for `live` pixels from the first.
+    ///
+    /// # Safety
+    /// `pixels` is what `run` reads, `TILE` channels at a time.
+    unsafe fn channels<const TILE: usize>(
+        &self,
+        group: usize,
+        first: usize,
+        live: usize,
+        pixels: *const i8,
+        run: unsafe extern "C" fn(*mut Sweep),
+    ) {
+        let k = self.columns.values;
+        let quads = k / QUAD;
+        let count = self.shape.group_out_channels();
+        let mut sums: Sums = [[0; CHUNK]; PIXELS];
+        for start in (0..count).step_by(CHUNK) {
+            let channel = group * count + start;
+            let chunk = CHUNK.min(count - start);
+            let mut at = 0;
+            while at < chunk {
+                // The last tile begins early enough to be whole; where there are too few channels, each is one of
+                // its own, whose weights are all of the tile's.
+                let tiles = (chunk - at) / TILE;
+                let (from, tiles, pitch) = match tiles {
+                    0 if chunk >= TILE => (chunk - TILE, 1, k),
+                    0 => (at, 1, 0),
+                    _ => (at, tiles, k),
+                };
+                let mut bias = [0; SINGLE];
+                // SAFETY: `from + TILE` channels, or with a pitch of 0 the one at `from`, exist and have weights,
+                // bias and multiplier; their sums have room: a single one's tile is not beyond the chunk's array,
+                // since that has room for more than `TILE` and `from` is less than `TILE`.
+                unsafe {
+                    let biases = self.weights.bias.as_ptr().add(channel + from);
+                    if pitch == 0 {
+                        bias = [*biases; SINGLE];
+                    }
+                    run(&mut Sweep {
+                        weights: self.weights.weights.as_ptr().add((channel + from) * k),
+                        pitch,
+                        pixels,
+                        fours: quads / 4,
+                        quads: quads % 4,
+                        beyond: (k.wrapping_neg() % QUAD) * 8,
+                        bias: if pitch == 0 { bias.as_ptr() } else { biases },
+                        sums: sums.as_mut_ptr().cast::<i32>().add(from),
+                        tiles,
+                    });
+                }
+                at = from + if pitch == 0 { 1 } else { tiles * TILE };
+            }
+            for (pixel, sums) in sums.iter().enumerate().take(live) {
+                // SAFETY: the pixel and the channels exist.
+                unsafe {
+                    let out = self.out.add((first + pixel) * self.shape.out_channels + channel);
+                    self.store(channel, chunk, sums, out);
+                }
+            }
+        }
+    }
+
+    /// Stores the results of `count` channels of a pixel.
+    ///
+    /// # Safety
+    /// The channels exist, and `out` is the place of the first.
+    unsafe fn store(&self, channel: usize, count: usize, sums: &[i32; CHUNK], out: TileOutput) {
+        // SAFETY: the channels have multipliers, `count` is at most CHUNK.
+        let scaled = unsafe {
+            let multipliers =
+                core::slice::from_raw_parts(self.weights.multiplier.as_ptr().add(channel), count);
+            sums.iter().zip(multipliers)
+        };
+        // SAFETY: there is room for the channels' results, each is beside the one before, and so is what is added.
+        unsafe {
+            match (out, self.residual) {
+                (TileOutput::I8(out, range), None) => {
+                    let out = core::slice::from_raw_parts_mut(out, count);
+                    for (out, (&sum, &multiplier)) in out.iter_mut().zip(scaled) {
+                        *out = range.requantize(sum, multiplier);
+                    }
+                }
+                (TileOutput::I8(out, range), Some(residual)) => {
+                    let added = residual.of(out);
+                    for (at, (&sum, &multiplier)) in scaled.enumerate() {
+                        let added = *added.add(at);
+                        *out.add(at) = range.requantize_sum(sum, multiplier, added, residual.multiplier);
+                    }
+                }
+                (TileOutput::F32(out), _) => {
+                    for (at, (&sum, &multiplier)) in scaled.enumerate() {
+                        *out.add(at) = sum as f32 * multiplier;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What takes the values that a pixel reads, in their order.
+trait Sink {
+    /// # Safety
+    /// `from` has `count` values, and the sink has room for them.
+    unsafe fn copy(&mut self, from: *const i8, count: usize);
+
+    /// # Safety
+    /// The sink has room for `count` values.
+    unsafe fn pad(&mut self, value: i8, count: usize);
+}
+
+/// Words of 16-bit lanes, of which every other two belong to the pixel.
+struct Lanes {
+    to: *mut u32,
+}
+
+impl Sink for Lanes {
+    #[inline(always)]
+    unsafe fn copy(&mut self, from: *const i8, count: usize) {
+        // SAFETY: the caller's promise; taps are whole words.
+        unsafe {
+            edgepack_dsp_unpack(from, count / QUAD, self.to);
+            self.to = self.to.add(count);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn pad(&mut self, value: i8, count: usize) {
+        let lanes = u32::from(value as u16) * 0x0001_0001;
+        for _ in 0..count / QUAD {
+            // SAFETY: the caller's promise.
+            unsafe {
+                self.to.cast::<[u32; 2]>().write([lanes; 2]);
+                self.to = self.to.add(QUAD);
+            }
+        }
+    }
+}
+
+/// Bytes, one after the other.
+struct Bytes {
+    to: *mut i8,
+}
+
+impl Sink for Bytes {
+    #[inline(always)]
+    unsafe fn copy(&mut self, from: *const i8, count: usize) {
+        // SAFETY: the caller's promise; the scratch memory is not the input.
+        unsafe {
+            for at in 0..count {
+                *self.to.add(at) = *from.add(at);
+                // A call of memcpy costs more than the few bytes that come here.
+                asm!("", options(nostack, preserves_flags));
+            }
+            self.to = self.to.add(count);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn pad(&mut self, value: i8, count: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.to.write_bytes(value as u8, count);
+            self.to = self.to.add(count);
+        }
+    }
+}
+
+/// Sign-extends `quads` words of bytes, each to two words of lanes: 16 bytes from one's to the next one's.
+///
+/// # Safety
+/// The words can be read, and their lanes be written, which lie at a multiple of 8.
+#[unsafe(naked)]
+unsafe extern "C" fn edgepack_dsp_unpack(from: *const i8, quads: usize, to: *mut u32) {
+    naked_asm!(
+        "mov r12, r2",
+        "subs r1, r1, #2",
+        "blt 2f",
+        "1:",
+        "ldr r3, [r0], #4",
+        "sxtb16 r2, r3",
+        "sxtb16 r3, r3, ror #8",
+        "strd r2, r3, [r12], #16",
+        "ldr r3, [r0], #4",
+        "sxtb16 r2, r3",
+        "sxtb16 r3, r3, ror #8",
+        "strd r2, r3, [r12], #16",
+        "subs r1, r1, #2",
+        "bge 1b",
+        "2:",
+        "tst r1, #1",
+        "beq 3f",
+        "ldr r3, [r0]",
+        "sxtb16 r2, r3",
+        "sxtb16 r3, r3, ror #8",
+        "strd r2, r3, [r12]",
+        "3:",
+        "bx lr",
+    )
+}
+
+/// Two pixels × two channels of four values: r4, r5 are the sums of the first pixel, r6, r7 of the second; r8 to r11 the
+/// lanes of both; r0 and r1 the places of columns and weights, r12 the distance of the channels.
+macro_rules! pair_step {
+    () => {
+        "ldm r0!, {{r8-r11}}
+        ldr r3, [r1, r12]
+        sxtb16 r2, r3
+        sxtb16 r3, r3, ror #8
+        smlad r5, r2, r8, r5
+        smlad r7, r2, r10, r7
+        smlad r5, r3, r9, r5
+        smlad r7, r3, r11, r7
+        ldr r3, [r1], #4
+        sxtb16 r2, r3
+        sxtb16 r3, r3, ror #8
+        smlad r4, r2, r8, r4
+        smlad r6, r2, r10, r6
+        smlad r4, r3, r9, r4
+        smlad r6, r3, r11, r6"
+    };
+}
+
+/// Sums of two pixels, two channels to a tile.
+///
+/// # Safety
+/// As [`Sweep`] documents.
+#[unsafe(naked)]
+unsafe extern "C" fn edgepack_dsp_pair(sweep: *mut Sweep) {
+    naked_asm!(
+        "push {{r0, r4-r11, lr}}",
+        "1:",
+        "ldr r2, [sp]",
+        "ldr r3, [r2, #24]",
+        "ldr r4, [r3], #4",
+        "ldr r5, [r3], #4",
+        "str r3, [r2, #24]",
+        "mov r6, r4",
+        "mov r7, r5",
+        "ldr r1, [r2]",
+        "ldr r12, [r2, #4]",
+        "ldr r0, [r2, #8]",
+        "ldr lr, [r2, #12]",
+        "cmp lr, #0",
+        "beq 3f",
+        "2:",
+        pair_step!(),
+        pair_step!(),
+        pair_step!(),
+        pair_step!(),
+        "subs lr, lr, #1",
+        "bne 2b",
+        "3:",
+        "ldr lr, [sp]",
+        "ldr lr, [lr, #16]",
+        "cmp lr, #0",
+        "beq 5f",
+        "4:",
+        pair_step!(),
+        "subs lr, lr, #1",
+        "bne 4b",
+        "5:",
+        "ldr lr, [sp]",
+        "ldr lr, [lr, #20]",
+        "cmp lr, #0",
+        "beq 6f",
+        // The last word that ends with the channel's weights, without those that were there before.
+        "sub r1, r1, lr, lsr #3",
+        "ldm r0!, {{r8-r11}}",
+        "ldr r3, [r1, r12]",
+        "lsr r3, r3, lr",
+        "sxtb16 r2, r3",
+        "sxtb16 r3, r3, ror #8",
+        "smlad r5, r2, r8, r5",
+        "smlad r7, r2, r10, r7",
+        "smlad r5, r3, r9, r5",
+        "smlad r7, r3, r11, r7",
+        "ldr r3, [r1], #4",
+        "lsr r3, r3, lr",
+        "sxtb16 r2, r3",
+        "sxtb16 r3, r3, ror #8",
+        "smlad r4, r2, r8, r4",
+        "smlad r6, r2, r10, r6",
+        "smlad r4, r3, r9, r4",
+        "smlad r6, r3, r11, r6",
+        "6:",
+        "ldr r2, [sp]",
+        "add r1, r1, r12",
+        "str r1, [r2]",
+        "ldr r3, [r2, #28]",
+        "str r6, [r3, #{second}]",
+        "str r7, [r3, #{second} + 4]",
+        "str r4, [r3], #4",
+        "str r5, [r3], #4",
+        "str r3, [r2, #28]",
+        "ldr r3, [r2, #32]",
+        "subs r3, r3, #1",
+        "str r3, [r2, #32]",
+        "bne 1b",
+        "pop {{r0, r4-r11, pc}}",
+        second = const CHUNK * 4,
+    )
+}
+
+/// A channel of a single pixel's four values, whose lanes are in r8 and r9.
+macro_rules! single_channel {
+    ($sum:literal, $load:literal, $shift:literal) => {
+        concat!(
+            $load,
+            "\n",
+            $shift,
+            "\n",
+            "sxtb16 r3, r2
+            smlad ",
+            $sum,
+            ", r3, r8, ",
+            $sum,
+            "
+            sxtb16 r2, r2, ror #8
+            smlad ",
+            $sum,
+            ", r2, r9, ",
+            $sum
+        )
+    };
+}
+
+/// One pixel × four channels of four values: r4 to r7 are the sums, r12 the distance of the channels, r10 three times
+/// that.
+macro_rules! single_step {
+    ($shift_pixel:literal, $shift:literal) => {
+        concat!(
+            "ldr r9, [r0], #4\n",
+            $shift_pixel,
+            "
+            sxtb16 r8, r9
+            sxtb16 r9, r9, ror #8\n",
+            single_channel!("r5", "ldr r2, [r1, r12]", $shift),
+            "\n",
+            single_channel!("r6", "ldr r2, [r1, r12, lsl #1]", $shift),
+            "\n",
+            single_channel!("r7", "ldr r2, [r1, r10]", $shift),
+            "\n",
+            single_channel!("r4", "ldr r2, [r1], #4", $shift),
+        )
+    };
+}
+
+/// Sums of one pixel, four channels to a tile.
+///
+/// # Safety
+/// As [`Sweep`] documents.
+#[unsafe(naked)]
+unsafe extern "C" fn edgepack_dsp_single(sweep: *mut Sweep) {
+    naked_asm!(
+        "push {{r0, r4-r11, lr}}",
+        "1:",
+        "ldr r2, [sp]",
+        "ldr r3, [r2, #24]",
+        "ldr r4, [r3], #4",
+        "ldr r5, [r3], #4",
+        "ldr r6, [r3], #4",
+        "ldr r7, [r3], #4",
+        "str r3, [r2, #24]",
+        "ldr r1, [r2]",
+        "ldr r12, [r2, #4]",
+        "add r10, r12, r12, lsl #1",
+        "ldr r0, [r2, #8]",
+        "ldr r3, [r2, #16]",
+        "ldr lr, [r2, #12]",
+        "add lr, r3, lr, lsl #2",
+        "2:",
+        single_step!("", ""),
+        "subs lr, lr, #1",
+        "bne 2b",
+        "ldr lr, [sp]",
+        "ldr lr, [lr, #20]",
+        "cmp lr, #0",
+        "beq 3f",
+        "sub r0, r0, lr, lsr #3",
+        "sub r1, r1, lr, lsr #3",
+        single_step!("lsr r9, r9, lr", "lsr r2, r2, lr"),
+        "3:",
+        "ldr r2, [sp]",
+        "add r1, r1, r10",
+        "str r1, [r2]",
+        "ldr r3, [r2, #28]",
+        "str r4, [r3], #4",
+        "str r5, [r3], #4",
+        "str r6, [r3], #4",
+        "str r7, [r3], #4",
+        "str r3, [r2, #28]",
+        "ldr r3, [r2, #32]",
+        "subs r3, r3, #1",
+        "str r3, [r2, #32]",
+        "bne 1b",
+        "pop {{r0, r4-r11, pc}}",
+    )
+}
