@@ -12,6 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("edgepack-format", &[]),
     ("edgepack-targets", &[]),
     ("edgepack-core", &["edgepack-kernels", "edgepack-format"]),
+    ("edgepack-signal", &["edgepack-kernels"]),
     ("edgepack-engine", &["edgepack-core", "edgepack-kernels", "edgepack-format"]),
     ("edgepack-agent", &["edgepack-engine", "edgepack-core", "edgepack-kernels", "edgepack-format"]),
     ("edgepack-capi", &["edgepack-engine"]),
@@ -104,6 +105,7 @@ fn device_crates_reach_nothing_of_the_host() {
         "edgepack-mcu",
         "edgepack-engine",
         "edgepack-core",
+        "edgepack-signal",
         "edgepack-format",
         "edgepack-kernels",
     ] {
@@ -123,7 +125,7 @@ fn device_crates_reach_nothing_of_the_host() {
 
 #[test]
 fn device_crates_have_no_std_and_no_alloc() {
-    for krate in ["kernels", "format", "core", "firmware", "mcu"] {
+    for krate in ["kernels", "format", "core", "signal", "firmware", "mcu"] {
         let source = std::fs::read_to_string(root().join("runtime").join(krate).join("src/lib.rs")).unwrap();
         assert!(source.contains("#![no_std]"), "{krate} is not no_std");
     }
