@@ -40,11 +40,15 @@ pub enum SectionKind {
     Provenance = 5,
     /// A part of the model that tract runs: [`crate::Island`].
     Island = 6,
+    /// How samples of a sensor become the first input: parameters and tables, which the crate `edgepack-signal` reads
+    /// and validates.
+    Signal = 7,
 }
 
 impl SectionKind {
     fn new(kind: u32) -> Option<Self> {
-        [Self::Plan, Self::Weights, Self::Prepacked, Self::Golden, Self::Provenance, Self::Island]
+        use SectionKind::{Golden, Island, Plan, Prepacked, Provenance, Signal, Weights};
+        [Plan, Weights, Prepacked, Golden, Provenance, Island, Signal]
             .into_iter()
             .find(|known| *known as u32 == kind)
     }
@@ -58,6 +62,7 @@ impl SectionKind {
             Self::Golden => "golden",
             Self::Provenance => "provenance",
             Self::Island => "island",
+            Self::Signal => "signal",
         }
     }
 }
@@ -85,6 +90,7 @@ pub struct Package<'a, O = All> {
     plan: &'a [u8],
     weights: &'a [u8],
     golden: Option<&'a [u8]>,
+    signal: Option<&'a [u8]>,
     provenance: &'a str,
     operations: PhantomData<O>,
 }
@@ -144,6 +150,7 @@ impl<'a, O: Operations> Package<'a, O> {
         plan: &[],
         weights: &[],
         golden: None,
+        signal: None,
         provenance: "",
         operations: PhantomData,
     };
@@ -225,6 +232,7 @@ impl<'a, O: Operations> Package<'a, O> {
                 SectionKind::Plan => &mut plan,
                 SectionKind::Weights => &mut weights,
                 SectionKind::Golden => &mut self.golden,
+                SectionKind::Signal => &mut self.signal,
                 SectionKind::Prepacked | SectionKind::Island => continue,
                 SectionKind::Provenance => {
                     self.provenance =
@@ -346,6 +354,12 @@ impl<'a, O: Operations> Package<'a, O> {
     /// The golden samples.
     pub fn golden(&self) -> impl Iterator<Item = Golden<'a>> + use<'a, O> {
         golden::read(self.golden.unwrap_or(&[]))
+    }
+
+    /// The front-end for a sensor's samples, where the package has one, at a multiple of 64 in memory. It is validated
+    /// by who reads it (`edgepack_signal::FrontEnd::parse`): most devices do not.
+    pub fn signal(&self) -> Option<&'a [u8]> {
+        self.signal
     }
 
     /// JSON about where the package comes from; empty where there is none.

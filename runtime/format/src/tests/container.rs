@@ -155,7 +155,7 @@ fn headers_and_tables_that_lie_are_refused_though_their_hash_is_right() {
         ("one section too few", 24, u32s(4), section(0), "the space before it"),
         ("no section", 24, u32s(0), HEADER, "what follows the last section"),
         ("kind 0", first, u32s(0), section(0), "its entry"),
-        ("a kind of the future", last, u32s(7), section(4), "its entry"),
+        ("a kind of the future", last, u32s(8), section(4), "its entry"),
         ("reserved of an entry", first + 4, u32s(1), section(0), "its entry"),
         ("a second plan", second, u32s(1), section(1), "its kind, a second time"),
         ("second weights", last, u32s(2), section(4), "its kind, a second time"),
@@ -192,6 +192,24 @@ fn a_section_that_is_shorter_in_the_table_is_damaged() {
     put(&mut package, at, &(bytes - 1).to_le_bytes());
     seal(&mut package);
     assert_eq!(verdict(&package), Err(Error::Damaged(Place::Section(1))));
+}
+
+#[test]
+fn a_front_end_is_there_once_at_most_and_is_nobody_elses() {
+    let parts = Parts::everything();
+    let with = |sections: &[&[u8]]| {
+        let plan = PackageWriter::new().section(SectionKind::Plan, "", parts.plan());
+        let mut writer = plan.section(SectionKind::Weights, "", parts.weights.clone());
+        for section in sections {
+            writer = writer.section(SectionKind::Signal, "", section.to_vec());
+        }
+        writer.finish()
+    };
+    let found = |package: &[u8]| {
+        with_aligned(package, |bytes| Package::parse(bytes).unwrap().signal().map(<[u8]>::to_vec))
+    };
+    assert_eq!((found(&with(&[])), found(&with(&[b"abc"]))), (None, Some(b"abc".to_vec())));
+    assert_eq!(verdict(&with(&[b"abc", b"d"])), malformed(Place::Section(3), "its kind, a second time"));
 }
 
 #[test]
