@@ -576,7 +576,7 @@ fn select_over_shapes_and_processors_gives_these_rows() {
         ("dotprod", "conv_s8s8s32_4x24_dotprod", "depthwise_s8s8s32_1x16_dotprod"),
         ("i8mm", "conv_s8s8s32_4x24_i8mm", "depthwise_s8s8s32_1x16_dotprod"),
         ("neon32", "conv_s8s8s32_4x8_neon32", "depthwise_s8s8s32_4x8_neon32"),
-        ("dsp", "conv_s8s8s32_2x2_dsp", "depthwise_s8s8s32_scalar"),
+        ("dsp", "conv_s8s8s32_2x2_dsp", "depthwise_s8s8s32_2x4_dsp"),
     ];
     for (isa, conv_row, depthwise_row) in snapshot {
         let set = IsaSet::parse(isa).unwrap();

@@ -49,6 +49,8 @@ pub(crate) mod conformance;
 mod depthwise;
 #[cfg(any(edgepack_dsp, all(test, target_arch = "arm")))]
 mod dsp;
+#[cfg(any(edgepack_dsp, all(test, target_arch = "arm")))]
+mod dsp_depthwise;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 mod gemm;
 pub mod matmul;

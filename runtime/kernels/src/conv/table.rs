@@ -270,6 +270,16 @@ static ROWS: &[Row] = &[
         run: compiled!(all(target_arch = "arm", target_os = "linux"), super::armv7_depthwise::depthwise),
     },
     Row {
+        name: "depthwise_s8s8s32_2x4_dsp",
+        isa: IsaSet::DSP,
+        depthwise: true,
+        winograd: None,
+        layout: None,
+        scratch: None,
+        tile_pixels: 1,
+        run: compiled!(any(edgepack_dsp, all(test, target_arch = "arm")), super::dsp_depthwise::depthwise),
+    },
+    Row {
         name: "depthwise_s8s8s32_scalar",
         isa: IsaSet::SCALAR,
         depthwise: true,
