@@ -1,11 +1,12 @@
 //! Tells the crate whether its target promises the DSP extension of ARMv7E-M and ARMv8-M, since stable Rust does not
-//! (`cfg(target_feature = "dsp")` is unstable).
+//! (`cfg(target_feature = "dsp")` is unstable), and whether floats are rounded to integers by VFP's instruction for it.
 
 /// Processors on which it is optional in the architecture, and there.
 const PROCESSORS: [&str; 5] = ["cortex-m33", "cortex-m35p", "cortex-m52", "cortex-m55", "cortex-m85"];
 
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(edgepack_dsp)");
+    println!("cargo::rustc-check-cfg=cfg(edgepack_vcvtr)");
     println!("cargo::rerun-if-changed=build.rs");
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
     let target = variable("TARGET");
@@ -23,5 +24,9 @@ fn main() {
         || (target.starts_with("thumbv8m.main-") && flags.split('\x1f').any(promises));
     if has_dsp {
         println!("cargo::rustc-cfg=edgepack_dsp");
+    }
+    // Where there is NEON beside VFP, requantization is by NEON, and what it leaves is rare.
+    if target.starts_with("thumbv") && target.ends_with("-none-eabihf") {
+        println!("cargo::rustc-cfg=edgepack_vcvtr");
     }
 }

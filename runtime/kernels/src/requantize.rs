@@ -57,6 +57,41 @@ pub fn round_ties_even(value: f32) -> f32 {
     (value + ROUNDING_MAGIC) - ROUNDING_MAGIC
 }
 
+/// Rounding by VFP's own instruction, whose way is to nearest, ties to even, unless a program has changed it; beyond
+/// int32 it gives the nearest end, of what is no number 0 (Arm, "ARMv7-M Architecture Reference Manual", VCVTR).
+///
+/// Values come in core registers: the compiler knows no class of registers for units of single precision only.
+#[cfg(any(edgepack_vcvtr, all(test, target_arch = "arm")))]
+mod vcvtr {
+    use core::arch::asm;
+
+    /// `rne(value)`.
+    #[inline(always)]
+    pub fn round(value: f32) -> i32 {
+        let mut bits = value.to_bits();
+        // SAFETY: every VFP has these instructions, which write nothing but these registers.
+        unsafe {
+            asm!("vmov s0, {bits}", "vcvtr.s32.f32 s0, s0", "vmov {bits}, s0", bits = inout(reg) bits,
+                out("s0") _, options(pure, nomem, nostack, preserves_flags));
+        }
+        bits.cast_signed()
+    }
+
+    /// `rne(accumulator as f32 * multiplier)`.
+    #[inline(always)]
+    pub fn scale(accumulator: i32, multiplier: f32) -> i32 {
+        let mut bits = accumulator;
+        // SAFETY: as in `round`.
+        unsafe {
+            asm!("vmov s0, s1, {bits}, {multiplier}", "vcvt.f32.s32 s0, s0", "vmul.f32 s0, s0, s1",
+                "vcvtr.s32.f32 s0, s0", "vmov {bits}, s0", bits = inout(reg) bits,
+                multiplier = in(reg) multiplier.to_bits(), out("s0") _, out("s1") _,
+                options(pure, nomem, nostack, preserves_flags));
+        }
+        bits
+    }
+}
+
 impl OutputRange {
     /// Between two int16 values, around 0.
     pub const fn sixteen(min: i16, max: i16) -> Self {
@@ -81,6 +116,14 @@ impl OutputRange {
         self.rounded(value) as i16
     }
 
+    #[cfg(edgepack_vcvtr)]
+    #[inline(always)]
+    fn rounded(self, value: f32) -> i32 {
+        // What is no number would be 0.
+        if value.is_nan() { self.min } else { self.within(vcvtr::round(value)) }
+    }
+
+    #[cfg(not(edgepack_vcvtr))]
     #[inline(always)]
     fn rounded(self, value: f32) -> i32 {
         let low = (self.min - self.zero_point) as f32;
@@ -94,9 +137,25 @@ impl OutputRange {
         rounded + self.zero_point
     }
 
-    /// Requantizes an accumulator.
+    /// Whether results may be all of int8.
+    #[inline(always)]
+    pub const fn is_full(self) -> bool {
+        self.min == i8::MIN as i32 && self.max == i8::MAX as i32
+    }
+
+    /// An integer relative to the zero point, which may be any, as a result.
+    #[cfg(any(edgepack_vcvtr, all(test, target_arch = "arm")))]
+    #[inline(always)]
+    fn within(self, rounded: i32) -> i32 {
+        rounded.saturating_add(self.zero_point).clamp(self.min, self.max)
+    }
+
+    /// Requantizes an accumulator. The multiplier is finite.
     #[inline(always)]
     pub fn requantize(self, accumulator: i32, multiplier: f32) -> i8 {
+        #[cfg(edgepack_vcvtr)]
+        return self.within(vcvtr::scale(accumulator, multiplier)) as i8;
+        #[cfg(not(edgepack_vcvtr))]
         self.quantize(accumulator as f32 * multiplier)
     }
 
@@ -109,7 +168,11 @@ impl OutputRange {
         residual: i8,
         residual_multiplier: f32,
     ) -> i8 {
-        self.quantize(accumulator as f32 * multiplier + residual as f32 * residual_multiplier)
+        let value = accumulator as f32 * multiplier + residual as f32 * residual_multiplier;
+        #[cfg(edgepack_vcvtr)]
+        return self.within(vcvtr::round(value)) as i8;
+        #[cfg(not(edgepack_vcvtr))]
+        self.quantize(value)
     }
 }
 
@@ -154,35 +217,72 @@ mod tests {
         rounded * value.signum()
     }
 
+    const RANGES: [OutputRange; 4] = [
+        OutputRange::full(0),
+        OutputRange::full(-128),
+        OutputRange { zero_point: 7, min: 7, max: 127 },
+        OutputRange { zero_point: -3, min: -100, max: 90 },
+    ];
+
+    /// Accumulators of every size with multipliers of every size, exact halves and subnormal ones among them.
+    fn for_each_product(mut check: impl FnMut(i32, f32)) {
+        let multipliers = [1.0, 0.5, 0.25, 0.003_921_569, 0.1, 1.0 / 3.0, 1.5, 7.25e-5, 1e-9, 1e-40, 3.0e4];
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state
+        };
+        for multiplier in multipliers {
+            (-2048..2048).for_each(|accumulator| check(accumulator, multiplier));
+            let edges = [i32::MIN, i32::MIN + 1, i32::MAX, 1 << 24, (1 << 24) + 1, (1 << 25) + 3];
+            edges.into_iter().for_each(|accumulator| check(accumulator, multiplier));
+            for _ in 0..20_000 {
+                let bits = random();
+                check((bits >> 32) as i32 >> ((bits >> 5) & 31), multiplier);
+            }
+        }
+        // Multipliers of any bits, where results are mostly within int8 and around it.
+        for _ in 0..100_000 {
+            let bits = random();
+            let accumulator = (bits >> 32) as i32 >> ((bits >> 5) & 31);
+            let target = ((random() >> 40) as f32 / 32768.0 - 256.0) / (accumulator as f32).abs().max(1.0);
+            let low_bits = random() as u32 & 0xfff;
+            check(accumulator, f32::from_bits((target.abs().to_bits() & !0xfff) | low_bits));
+        }
+        // Of any size.
+        for _ in 0..100_000 {
+            let (bits, multiplier) = (random(), f32::from_bits((random() >> 33) as u32));
+            if multiplier.is_finite() {
+                check((bits >> 32) as i32 >> ((bits >> 5) & 31), multiplier);
+            }
+        }
+    }
+
     #[test]
     fn requantize_over_accumulators_and_multipliers_equals_the_exact_model() {
-        let multipliers = [1.0, 0.5, 0.25, 0.003_921_569, 0.1, 1.0 / 3.0, 1.5, 7.25e-5, 1e-9, 1e-40, 3.0e4];
-        let ranges = [
-            OutputRange::full(0),
-            OutputRange::full(-128),
-            OutputRange { zero_point: 7, min: 7, max: 127 },
-            OutputRange { zero_point: -3, min: -100, max: 90 },
-        ];
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        for range in ranges {
-            for multiplier in multipliers {
-                for accumulator in -2048..2048 {
-                    assert_eq!(
-                        range.requantize(accumulator, multiplier),
-                        exact(accumulator, multiplier, range),
-                        "{accumulator} * {multiplier} in {range:?}"
-                    );
-                }
-                for _ in 0..20_000 {
-                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                    let accumulator = (state >> 32) as i32 >> ((state >> 5) & 31);
-                    assert_eq!(
-                        range.requantize(accumulator, multiplier),
-                        exact(accumulator, multiplier, range),
-                        "{accumulator} * {multiplier} in {range:?}"
-                    );
-                }
-            }
+        for range in RANGES {
+            for_each_product(|accumulator, multiplier| {
+                let expected = exact(accumulator, multiplier, range);
+                let got = range.requantize(accumulator, multiplier);
+                assert_eq!(got, expected, "{accumulator} * {multiplier:e} in {range:?}");
+            });
+        }
+    }
+
+    #[test]
+    #[cfg(target_arch = "arm")]
+    fn requantization_by_vcvtr_equals_the_exact_model() {
+        for range in RANGES {
+            for_each_product(|accumulator, multiplier| {
+                let expected = exact(accumulator, multiplier, range);
+                let scaled = range.within(vcvtr::scale(accumulator, multiplier));
+                let rounded = range.within(vcvtr::round(accumulator as f32 * multiplier));
+                assert_eq!(
+                    (scaled, rounded),
+                    (expected.into(), expected.into()),
+                    "{accumulator} * {multiplier:e}"
+                );
+            });
         }
     }
 

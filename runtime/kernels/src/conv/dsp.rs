@@ -8,10 +8,12 @@
 //! Words may lie anywhere: `ldr` takes any address on ARMv7-M and later.
 
 use core::arch::{asm, naked_asm};
+use core::mem::MaybeUninit;
+use core::slice;
 
 use super::columns::{Columns, PIXELS, QUAD};
 use super::results::{TileOutput, TileResidual};
-use super::{ConvArgs, ConvShape, WeightSource, Weights, reference};
+use super::{ConvArgs, ConvShape, WeightSource, Weights, dsp_store, reference};
 
 /// Channels whose sums are on the stack at a time.
 const CHUNK: usize = 32;
@@ -44,7 +46,7 @@ struct Sweep {
 }
 
 /// Sums of both pixels, all channels of a chunk.
-type Sums = [[i32; CHUNK]; PIXELS];
+type Sums = [[MaybeUninit<i32>; CHUNK]; PIXELS];
 
 /// # Safety
 /// As the table's `RunFn`.
@@ -203,7 +205,7 @@ impl Layer<'_> {
         let k = self.columns.values;
         let quads = k / QUAD;
         let count = self.shape.group_out_channels();
-        let mut sums: Sums = [[0; CHUNK]; PIXELS];
+        let mut sums: Sums = [[MaybeUninit::uninit(); CHUNK]; PIXELS];
         for start in (0..count).step_by(CHUNK) {
             let channel = group * count + start;
             let chunk = CHUNK.min(count - start);
@@ -241,46 +243,12 @@ impl Layer<'_> {
                 at = from + if pitch == 0 { 1 } else { tiles * TILE };
             }
             for (pixel, sums) in sums.iter().enumerate().take(live) {
-                // SAFETY: the pixel and the channels exist.
+                // SAFETY: the pixel and the channels exist, and have multipliers.
                 unsafe {
                     let out = self.out.add((first + pixel) * self.shape.out_channels + channel);
-                    self.store(channel, chunk, sums, out);
-                }
-            }
-        }
-    }
-
-    /// Stores the results of `count` channels of a pixel.
-    ///
-    /// # Safety
-    /// The channels exist, and `out` is the place of the first.
-    unsafe fn store(&self, channel: usize, count: usize, sums: &[i32; CHUNK], out: TileOutput) {
-        // SAFETY: the channels have multipliers, `count` is at most CHUNK.
-        let scaled = unsafe {
-            let multipliers =
-                core::slice::from_raw_parts(self.weights.multiplier.as_ptr().add(channel), count);
-            sums.iter().zip(multipliers)
-        };
-        // SAFETY: there is room for the channels' results, each is beside the one before, and so is what is added.
-        unsafe {
-            match (out, self.residual) {
-                (TileOutput::I8(out, range), None) => {
-                    let out = core::slice::from_raw_parts_mut(out, count);
-                    for (out, (&sum, &multiplier)) in out.iter_mut().zip(scaled) {
-                        *out = range.requantize(sum, multiplier);
-                    }
-                }
-                (TileOutput::I8(out, range), Some(residual)) => {
-                    let added = residual.of(out);
-                    for (at, (&sum, &multiplier)) in scaled.enumerate() {
-                        let added = *added.add(at);
-                        *out.add(at) = range.requantize_sum(sum, multiplier, added, residual.multiplier);
-                    }
-                }
-                (TileOutput::F32(out), _) => {
-                    for (at, (&sum, &multiplier)) in scaled.enumerate() {
-                        *out.add(at) = sum as f32 * multiplier;
-                    }
+                    let multipliers =
+                        slice::from_raw_parts(self.weights.multiplier.as_ptr().add(channel), chunk);
+                    dsp_store::channels(sums.as_ptr().cast(), multipliers, out, self.residual.as_ref());
                 }
             }
         }

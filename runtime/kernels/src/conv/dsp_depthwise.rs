@@ -14,7 +14,7 @@
 use core::arch::{asm, naked_asm};
 
 use super::results::TileOutput;
-use super::{ConvArgs, ConvShape, WeightSource, Weights, reference};
+use super::{ConvArgs, ConvShape, WeightSource, Weights, dsp_store, reference};
 
 /// Channels of a block: the bytes of a word.
 const CHANNELS: usize = 4;
@@ -229,7 +229,12 @@ impl Block {
             // SAFETY: the ring has all lines that this one reads; the output has the pixels.
             unsafe {
                 self.sum(across, along, top, pixels);
-                self.store(out.add(line * across.out_step + start * along.out_step), pixels, along, multiplier);
+                self.store(
+                    out.add(line * across.out_step + start * along.out_step),
+                    pixels,
+                    along,
+                    multiplier,
+                );
             }
         }
     }
@@ -246,10 +251,12 @@ impl Block {
         let inside = if y < across.size { along.size.saturating_sub(first).min(width - before) } else { 0 };
         let planes = self.planes.as_mut_ptr().cast::<i16>();
         for channel in 0..CHANNELS {
-            for range in [0..before, before + inside..width] {
-                for at in range {
+            for (start, end) in [(0, before), (before + inside, width)] {
+                let mut at = planes.wrapping_add(channel * PLANE + slot + start);
+                for _ in start..end {
                     // SAFETY: the line is inside the plane, since `ring * width` is at most its size.
-                    unsafe { *planes.add(channel * PLANE + slot + at) = self.zero_point };
+                    unsafe { at.write(self.zero_point) };
+                    at = at.wrapping_add(1);
                 }
             }
         }
@@ -310,19 +317,9 @@ impl Block {
     /// `out` has room for `pixels`, which have sums.
     #[inline(always)]
     unsafe fn store(&self, out: TileOutput, pixels: usize, along: &Axis, multiplier: &[f32; CHANNELS]) {
-        let sums = self.sums.as_ptr().cast::<i32>();
-        for pixel in 0..pixels {
-            for (channel, &multiplier) in multiplier.iter().enumerate() {
-                let at = pixel * along.out_step + channel;
-                // SAFETY: the caller's promise.
-                unsafe {
-                    let sum = *sums.add(channel * PIXELS + pixel);
-                    match out {
-                        TileOutput::I8(out, range) => *out.add(at) = range.requantize(sum, multiplier),
-                        TileOutput::F32(out) => *out.add(at) = sum as f32 * multiplier,
-                    }
-                }
-            }
+        for (channel, (sums, &multiplier)) in self.sums.iter().zip(multiplier).enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { dsp_store::pixels(sums.as_ptr(), multiplier, out.add(channel), along.out_step, pixels) };
         }
     }
 }
@@ -465,11 +462,21 @@ macro_rules! depthwise {
 macro_rules! line_1 {
     ($from:literal, $first:literal, $second:literal) => {
         concat!(
-            "ldrd r10, r11, [", $from, "], #4
-            smlad r8, r10, ", $first, ", r8
-            smlabt r8, r11, ", $second, ", r8
-            smlatb r9, r10, ", $first, ", r9
-            smlad r9, r11, ", $second, ", r9"
+            "ldrd r10, r11, [",
+            $from,
+            "], #4
+            smlad r8, r10, ",
+            $first,
+            ", r8
+            smlabt r8, r11, ",
+            $second,
+            ", r8
+            smlatb r9, r10, ",
+            $first,
+            ", r9
+            smlad r9, r11, ",
+            $second,
+            ", r9"
         )
     };
 }
@@ -478,12 +485,24 @@ macro_rules! line_1 {
 macro_rules! line_2 {
     ($from:literal, $first:literal, $second:literal) => {
         concat!(
-            "ldrd r10, r11, [", $from, "], #8
-            smlad r8, r10, ", $first, ", r8
-            smlabt r8, r11, ", $second, ", r8
-            ldr r10, [", $from, "]
-            smlad r9, r11, ", $first, ", r9
-            smlabt r9, r10, ", $second, ", r9"
+            "ldrd r10, r11, [",
+            $from,
+            "], #8
+            smlad r8, r10, ",
+            $first,
+            ", r8
+            smlabt r8, r11, ",
+            $second,
+            ", r8
+            ldr r10, [",
+            $from,
+            "]
+            smlad r9, r11, ",
+            $first,
+            ", r9
+            smlabt r9, r10, ",
+            $second,
+            ", r9"
         )
     };
 }

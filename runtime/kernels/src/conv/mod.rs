@@ -51,6 +51,8 @@ mod depthwise;
 mod dsp;
 #[cfg(any(edgepack_dsp, all(test, target_arch = "arm")))]
 mod dsp_depthwise;
+#[cfg(any(edgepack_dsp, all(test, target_arch = "arm")))]
+mod dsp_store;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 mod gemm;
 pub mod matmul;
