@@ -61,7 +61,7 @@ impl<'p, O: Operations> Model<'p, O> {
     /// # Errors
     /// [`ModelError`] of a [`Code`] below 300.
     pub fn from_flash(package: &'p [u8]) -> Result<Self, ModelError> {
-        Self::with_token(package, IsaToken::scalar())
+        Self::with_token(package, IsaToken::of_build())
     }
 
     /// As [`Model::from_flash`], for a processor that `token` vouches for.
