@@ -2,8 +2,7 @@
 
 use core::fmt;
 
-use edgepack_core::format;
-use edgepack_core::{BindError, RunError};
+use edgepack_firmware::ModelError;
 
 use crate::Room;
 
@@ -26,15 +25,11 @@ pub enum Failure<'a> {
         /// What of the flash is free.
         free: Room,
     },
-    /// The bytes are no package.
-    Format(format::Error),
-    /// The package is older than the kernels, or has islands.
-    Bind(BindError),
-    /// A run, an input or an output is refused.
-    Run(RunError),
+    /// The package is refused, or a run of it.
+    Model(ModelError),
     /// The package needs more memory than the board has.
     Ram {
-        /// What of it does not fit: the arena, the steps, a sample.
+        /// What of it does not fit: the arena, or a sample.
         what: &'static str,
         /// Bytes that are needed.
         needed: usize,
@@ -72,9 +67,7 @@ impl fmt::Display for Failure<'_> {
                  smaller model",
                 given.bytes, given.address, free.bytes, free.address
             ),
-            Self::Format(error) => error.fmt(f),
-            Self::Bind(error) => error.fmt(f),
-            Self::Run(error) => error.fmt(f),
+            Self::Model(error) => error.fmt(f),
             Self::Ram { what, needed, given } => write!(
                 f,
                 "too little RAM: {what} needs {needed} bytes, the board has {given} left: pack a smaller model, or \
@@ -90,8 +83,8 @@ impl fmt::Display for Failure<'_> {
     }
 }
 
-impl From<RunError> for Failure<'_> {
-    fn from(error: RunError) -> Self {
-        Self::Run(error)
+impl From<ModelError> for Failure<'_> {
+    fn from(error: ModelError) -> Self {
+        Self::Model(error)
     }
 }

@@ -11,7 +11,6 @@
 //! bare-metal targets: its memory as the linker has laid it out, and semihosting (Arm, "Semihosting for AArch32 and
 //! AArch64", and RISC-V's, which is the same by another trap).
 #![no_std]
-#![deny(unsafe_op_in_unsafe_fn)]
 
 #[cfg(test)]
 extern crate std;
