@@ -215,6 +215,10 @@ impl Board {
 
     /// Where cargo puts the agent for this board, below the workspace's `target`.
     pub fn agent_path(&self) -> PathBuf {
-        Path::new("target").join(&self.triple).join("device").join("edgepack-agent")
+        let (profile, name) = match self.system {
+            System::Linux(_) => ("device", "edgepack-agent"),
+            System::Microcontroller(_) => ("firmware", "edgepack-mcu"),
+        };
+        Path::new("target").join(&self.triple).join(profile).join(name)
     }
 }

@@ -11,7 +11,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use edgepack_harness::device::{COUNTED_RUNS, counted_arguments, counting_plugin, instructions_per_run};
+use edgepack_harness::device::{Counted, counting_plugin};
 use edgepack_targets::Board;
 use edgepack_tests::{digits, root, skip, synthetic};
 
@@ -126,7 +126,7 @@ impl Counter {
 
     /// Instructions of one inference: loading and what else happens once is the same for any number of them.
     fn count(&self, package: &Path) -> u64 {
-        instructions_per_run(COUNTED_RUNS.map(|runs| self.instructions(package, runs)))
+        Counted::PROGRAM.per_run(Counted::PROGRAM.runs.map(|runs| self.instructions(package, runs)))
     }
 
     fn instructions(&self, package: &Path, runs: u64) -> u64 {
@@ -134,7 +134,7 @@ impl Counter {
         let mut command = Command::new(&self.qemu);
         let plugin = format!("{},out={}", self.plugin.display(), self.out.display());
         command.args(["-cpu", &self.cpu, "-plugin", &plugin]).arg(&self.agent);
-        command.arg("bench").arg(package).args(counted_arguments(runs));
+        command.arg("bench").arg(package).args(Counted::arguments(runs));
         let output = command.output().unwrap();
         assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
         std::fs::read_to_string(&self.out).unwrap().trim().parse().unwrap()

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use edgepack_targets::Board;
+use edgepack_targets::triple::{TRIPLES, Triple};
 
 /// An architecture that the agent is built for.
 #[derive(Clone, Debug)]
 pub(super) struct Arch {
-    /// `aarch64`, `armv7` or `x86_64`.
+    /// `aarch64`, `armv7` or `x86_64`; of microcontrollers `thumbv7em` and the like.
     pub name: &'static str,
     /// `e_machine` of its ELF files.
     elf: u16,
@@ -53,8 +54,8 @@ impl Arch {
 
     /// That of an emulated board.
     pub fn of_board(board: &Board) -> Arch {
-        let known = ARCHS.iter().find(|(name, _, _)| *name == board.arch).unwrap_or(&ARCHS[0]);
-        Arch { name: known.0, elf: known.1, board: board.clone() }
+        let triple = Triple::find(&board.triple).unwrap_or(&TRIPLES[0]);
+        Arch { name: triple.arch, elf: triple.machine, board: board.clone() }
     }
 
     /// The agent's binary: what `EDGEPACK_AGENT_AARCH64` (or `_ARMV7`, `_X86_64`) names, else where cargo
@@ -76,11 +77,11 @@ impl Arch {
         match elf_machine(&path) {
             Some(machine) if machine == self.elf => Ok(path),
             Some(machine) => {
-                let other = ARCHS.iter().find(|(_, elf, _)| *elf == machine);
-                let other = other.map_or(format!("machine {machine}"), |(name, _, _)| name.to_string());
+                let other = TRIPLES.iter().find(|triple| triple.machine == machine);
+                let other = other.map_or(format!("machine {machine}"), |triple| triple.arch.to_string());
                 Err(format!("{} is for {other}, the device is {}; {build}", path.display(), self.name))
             }
-            None => Err(format!("{} is no program of Linux; {build}", path.display())),
+            None => Err(format!("{} is no program; {build}", path.display())),
         }
     }
 }
@@ -117,7 +118,7 @@ mod tests {
         std::fs::write(&path, elf(183)).unwrap();
         assert_eq!(arch.agent(Some(path.clone())).unwrap(), path);
         for (bytes, part) in
-            [(elf(40), "is for armv7, the device is aarch64"), (b"#!".to_vec(), "no program of Linux")]
+            [(elf(40), "is for armv7, the device is aarch64"), (b"#!".to_vec(), "is no program")]
         {
             std::fs::write(&path, bytes).unwrap();
             let error = arch.agent(Some(path.clone())).unwrap_err();

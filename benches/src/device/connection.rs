@@ -8,7 +8,8 @@ use edgepack_targets::Board;
 use edgepack_targets::transport::{Adb, Host, Output, SHORT, Ssh, Transport, quote};
 
 use super::arch::{Arch, machine_of};
-use super::instructions::read_count;
+use super::instructions::{Counted, read_count};
+use super::machine::Machine;
 use super::{Device, Local, Selftest};
 use crate::Error;
 
@@ -62,6 +63,25 @@ impl Reached {
         Ok(Reached { transport, emulated: Some(board), agent })
     }
 
+    /// The device, if it has files to deploy to.
+    ///
+    /// # Errors
+    /// It is a microcontroller; the error says what to do instead.
+    pub fn with_files(self) -> Result<Reached, Error> {
+        match self.emulated.as_ref().filter(|board| board.microcontroller().is_some()) {
+            None => Ok(self),
+            Some(board) => Err(Error::Device {
+                device: self.transport.name().into(),
+                reason: format!(
+                    "{} has no files: its package is a part of firmware. Build one with edgepack-firmware, which takes \
+                     the package by include_bytes!, and bring it there by probe-rs run, or probe-rs download for what \
+                     stays in flash; nothing was deployed",
+                    board.name
+                ),
+            }),
+        }
+    }
+
     fn is_local(&self) -> bool {
         self.emulated.is_none() && self.transport.shares_files()
     }
@@ -75,11 +95,27 @@ pub struct Connection {
     isa: String,
     version: Option<String>,
     emulated: bool,
-    /// The words that start the agent, for a shell; without it, the engine of this process does its work.
-    agent: Option<String>,
-    /// The agent's program alone, as the device names it.
-    program: String,
+    agent: Agent,
+    room: Option<Room>,
     folder: String,
+}
+
+/// What a microcontroller has for packages, beside the agent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    pub flash_bytes: u64,
+    pub ram_bytes: u64,
+}
+
+/// What runs packages there.
+#[derive(Clone, Debug)]
+enum Agent {
+    /// The engine of this process.
+    Engine,
+    /// A program of the device, as it names it.
+    Program(String),
+    /// A machine that has nothing but the agent.
+    Machine(Machine),
 }
 
 impl Connection {
@@ -97,8 +133,8 @@ impl Connection {
             isa: String::new(),
             version: None,
             emulated: emulated.is_some(),
-            agent: None,
-            program: String::new(),
+            agent: Agent::Engine,
+            room: None,
             folder: probe.session,
             transport,
         };
@@ -115,25 +151,33 @@ impl Connection {
         };
         connection.arch = arch.name.into();
         let file = arch.agent(agent).map_err(|reason| connection.failed(reason))?;
-        connection.bring_agent(&file, &probe.folder)?;
+        match emulated.as_ref().and_then(Board::microcontroller) {
+            Some(board) => {
+                let file = std::path::absolute(&file).map_err(Error::io(&file))?.display().to_string();
+                connection.agent = Agent::Machine(Machine::new(connection.transport.launcher(), file, board));
+            }
+            None => connection.bring_agent(&file, &probe.folder)?,
+        }
         let told = connection.json(&["info"], SHORT)?;
         connection.isa = told["isa"].as_str().unwrap_or_default().into();
         connection.version = told["version"].as_str().map(str::to_string);
+        let bytes = |name: &str| told[name].as_u64();
+        if let (Some(flash_bytes), Some(ram_bytes)) = (bytes("free_flash_bytes"), bytes("free_ram_bytes")) {
+            connection.room = Some(Room { flash_bytes, ram_bytes });
+        }
         Ok(connection)
     }
 
     fn bring_agent(&mut self, file: &Path, folder: &str) -> Result<(), Error> {
         if self.transport.shares_files() {
             let file = std::path::absolute(file).map_err(Error::io(file))?;
-            self.program = file.display().to_string();
-            self.agent = Some(self.launched(&self.program));
+            self.agent = Agent::Program(file.display().to_string());
             return Ok(());
         }
         let bytes = std::fs::read(file).map_err(Error::io(file))?;
         let hash = blake3::hash(&bytes).to_string();
         let path = format!("{folder}/agent-{}", &hash[..16]);
-        self.agent = Some(self.launched(&path));
-        self.program.clone_from(&path);
+        self.agent = Agent::Program(path.clone());
         if self.script(&format!("[ -x {} ]", quote(&path)))?.succeeded() {
             return Ok(());
         }
@@ -144,7 +188,7 @@ impl Connection {
             return Err(self.failed(executable.stderr));
         }
         // It looks at itself before it has its name.
-        let agent = self.agent.replace(self.launched(&temporary));
+        let agent = std::mem::replace(&mut self.agent, Agent::Program(temporary.clone()));
         let arrived = self.hash(&temporary);
         self.agent = agent;
         let arrived = arrived.map_err(|error| match error {
@@ -162,10 +206,27 @@ impl Connection {
         self.must(&format!("exec mv -f {} {}", quote(&temporary), quote(&path)))
     }
 
-    /// The command line that starts this program of the device.
-    fn launched(&self, program: &str) -> String {
-        let words = self.transport.launcher().iter().map(String::as_str).chain([program]);
-        words.map(quote).collect::<Vec<_>>().join(" ")
+    /// The shell's command line for the agent's arguments.
+    fn command(&self, plugin: Option<&str>, arguments: &[&str]) -> Result<String, Error> {
+        let program = match &self.agent {
+            Agent::Engine => return Err(self.failed("this process is its own agent".into())),
+            Agent::Machine(machine) => {
+                return machine
+                    .command(&self.folder, plugin, arguments)
+                    .map_err(|reason| self.failed(reason));
+            }
+            Agent::Program(program) => program,
+        };
+        let mut words: Vec<&str> = self.transport.launcher().iter().map(String::as_str).collect();
+        if let Some(plugin) = plugin {
+            if words.is_empty() {
+                return Err(self.failed("it is not emulated".into()));
+            }
+            words.splice(1..1, ["-plugin", plugin]);
+        }
+        words.push(program);
+        words.extend(arguments);
+        Ok(format!("exec {}", words.into_iter().map(quote).collect::<Vec<_>>().join(" ")))
     }
 
     /// The device's name.
@@ -259,32 +320,38 @@ impl Connection {
         arguments: &[&str],
         limit: Duration,
     ) -> Result<(serde_json::Value, u64), Error> {
-        let [qemu, options @ ..] = self.transport.launcher() else {
-            return Err(self.failed("it is not emulated".into()));
-        };
         let out = self.path("instructions");
         let plugin = format!("{},out={out}", plugin.display());
-        let words = [qemu, "-plugin", &plugin].into_iter().chain(options.iter().map(String::as_str));
-        let agent: Vec<String> = words.chain([self.program.as_str()]).map(quote).collect();
-        let output = self.run_agent(&agent.join(" "), arguments, limit)?;
+        let output = self.run_agent(Some(&plugin), arguments, limit)?;
         Ok((self.last_line(&output)?, read_count(Path::new(&out))?))
     }
 
     /// Runs the agent; its exit codes 0 and 1 are answers.
     pub(super) fn agent(&self, arguments: &[&str], limit: Duration) -> Result<Output, Error> {
-        let Some(agent) = &self.agent else {
-            return Err(self.failed("this process is its own agent".into()));
-        };
-        self.run_agent(agent, arguments, limit)
+        self.run_agent(None, arguments, limit)
     }
 
-    fn run_agent(&self, agent: &str, arguments: &[&str], limit: Duration) -> Result<Output, Error> {
-        let words: Vec<String> = arguments.iter().map(|word| quote(word)).collect();
-        let output = self.transport.run(&format!("exec {agent} {}", words.join(" ")), &[], limit)?;
-        match output.status {
-            0 | 1 => Ok(output),
-            status => Err(self.failed(self.ending(status, &output.stderr))),
+    fn run_agent(&self, plugin: Option<&str>, arguments: &[&str], limit: Duration) -> Result<Output, Error> {
+        let output = self.transport.run(&self.command(plugin, arguments)?, &[], limit)?;
+        match (output.status, &self.agent) {
+            // A machine has one line for everything, and what the emulator itself says is on the other.
+            (status, Agent::Machine(_)) if status > 1 || !output.stdout.starts_with(b"{") => {
+                let said = format!("{}{}", output.text(), output.stderr);
+                Err(self.failed(machine_ending(status, &said)))
+            }
+            (0 | 1, _) => Ok(output),
+            (status, _) => Err(self.failed(self.ending(status, &output.stderr))),
         }
+    }
+
+    /// What is counted there.
+    pub(super) fn counts(&self) -> Counted {
+        if matches!(self.agent, Agent::Machine(_)) { Counted::MACHINE } else { Counted::PROGRAM }
+    }
+
+    /// What there is for packages, on a microcontroller.
+    pub(super) fn room(&self) -> Option<Room> {
+        self.room
     }
 
     /// As `agent`, for what must succeed; gives the last line as JSON.
@@ -333,7 +400,7 @@ impl Connection {
 
     /// BLAKE3 of a file of the device, by the agent there; `None` where there is no such file.
     pub(super) fn hash(&self, path: &str) -> Result<Option<String>, Error> {
-        if self.agent.is_none() {
+        if matches!(self.agent, Agent::Engine) {
             return match std::fs::read(path) {
                 Ok(bytes) => Ok(Some(blake3::hash(&bytes).to_string())),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -349,7 +416,7 @@ impl Connection {
 
     /// Runs the golden samples of a package that is on the device.
     pub(super) fn selftest(&self, path: &str) -> Result<Selftest, Error> {
-        if self.agent.is_none() {
+        if matches!(self.agent, Agent::Engine) {
             return Local::open(Path::new(path), 1, None)?.selftest();
         }
         let output = self.agent(&["selftest", path], run_limit())?;
@@ -367,6 +434,17 @@ impl Drop for Connection {
     fn drop(&mut self) {
         // What could not be removed now, the next connection removes when it is a day old.
         let _ = self.script(&format!("rm -rf {}", quote(&self.folder)));
+    }
+}
+
+/// Why a machine ended with this code, having said this.
+fn machine_ending(status: i32, said: &str) -> String {
+    let said = said.trim();
+    match status {
+        2 if !said.is_empty() => said.trim_start_matches("error: ").into(),
+        3 => "the processor faulted, as it does when the stack has left its memory".into(),
+        _ if said.is_empty() => format!("the emulator ended with {status}"),
+        _ => format!("the emulator ended with {status} ({said})"),
     }
 }
 

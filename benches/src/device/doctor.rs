@@ -105,6 +105,10 @@ pub fn examine(reached: Reached, needs: &Needs, folder: Option<&str>) -> Result<
         Ok(connection) => {
             facts.isa = Some(connection.isa().into());
             facts.agent = connection.version().map(str::to_string);
+            if let Some(room) = connection.room() {
+                facts.memory_available_kib = Some(room.ram_bytes / 1024);
+                facts.flash_free_kib = Some(room.flash_bytes / 1024);
+            }
             (Some(connection), None)
         }
         // A device that cannot be reached any more has no findings.
@@ -133,7 +137,7 @@ fn findings(facts: &DeviceFacts, needs: &Needs) -> Vec<Finding> {
     let mut add = |severity, what: String, remedy: String| found.push(Finding { severity, what, remedy });
     let set = |text: &str| IsaSet::parse(text).unwrap_or_default();
     if let Some(board) = &needs.board {
-        if board.microcontroller().is_some() {
+        if board.microcontroller().is_some() && facts.flash_free_kib.is_none() {
             add(
                 Severity::Error,
                 format!("the device is {} with a system, {} is a microcontroller", facts.arch, board.name),
@@ -180,7 +184,9 @@ fn findings(facts: &DeviceFacts, needs: &Needs) -> Vec<Finding> {
             "unset EDGEPACK_ISA there".into(),
         );
     }
-    if let Some(package) = &needs.package {
+    if let (Some(package), Some(flash_kib)) = (&needs.package, facts.flash_free_kib) {
+        add_microcontroller_memory(package, flash_kib, facts, &mut add);
+    } else if let Some(package) = &needs.package {
         let needed_kib = package.memory_bytes().div_ceil(1024);
         let available = [facts.memory_available_kib, facts.memory_limit_kib].into_iter().flatten().min();
         if let Some(kib) = available.filter(|&kib| kib < needed_kib) {
@@ -233,6 +239,28 @@ fn findings(facts: &DeviceFacts, needs: &Needs) -> Vec<Finding> {
         );
     }
     found
+}
+
+/// Whether a package fits into flash, and its arena into RAM. Neither is copied or packed anew there.
+fn add_microcontroller_memory(
+    package: &PackageNeeds,
+    flash_kib: u64,
+    facts: &DeviceFacts,
+    add: &mut impl FnMut(Severity, String, String),
+) {
+    let remedy = "pack with --target and its board, which tells what would make it fit";
+    let ram_kib = facts.memory_available_kib.unwrap_or(0);
+    for (what, needed, kib, of) in [
+        ("flash", package.file_bytes, flash_kib, "the package has"),
+        ("RAM", package.arena_bytes, ram_kib, "the arena needs"),
+    ] {
+        let needed_kib = needed.div_ceil(1024);
+        if needed_kib > kib {
+            let what =
+                format!("too little {what}: {of} {needed_kib} KiB, {kib} KiB are free beside the agent");
+            add(Severity::Error, what, remedy.into());
+        }
+    }
 }
 
 /// What a board has of its memory at least, in eighths: firmware, a graphics processor and the kernel take some
@@ -327,6 +355,28 @@ mod tests {
             DeviceFacts { isa: Some("scalar".into()), processor_isa: Some("neon,dotprod".into()), ..pi4() };
         only(&lowered, &needs("rpi5"), Severity::Error, "EDGEPACK_ISA lowers it there");
         only(&lowered, &Needs::default(), Severity::Warning, "unset EDGEPACK_ISA");
+    }
+
+    #[test]
+    fn microcontroller_has_flash_for_packages_and_ram_for_arenas() {
+        let board = DeviceFacts {
+            arch: "thumbv7em".into(),
+            isa: Some("scalar".into()),
+            emulated: true,
+            memory_total_kib: Some(128),
+            memory_available_kib: Some(112),
+            flash_free_kib: Some(800),
+            ..DeviceFacts::default()
+        };
+        let asks = |file_kib: u64, arena_kib: u64| {
+            let package = PackageNeeds { file_bytes: file_kib << 10, arena_bytes: arena_kib << 10 };
+            Needs { package: Some(package), board: None }
+        };
+        assert_eq!(findings(&board, &asks(800, 112)), []);
+        only(&board, &asks(801, 1), Severity::Error, "flash: the package has 801 KiB, 800 KiB are free");
+        only(&board, &asks(1, 113), Severity::Error, "RAM: the arena needs 113 KiB, 112 KiB are free");
+        let needs = Needs { package: None, board: Some(Board::find("rp2040").unwrap()) };
+        only(&board, &needs, Severity::Error, "the device is thumbv7em, rp2040 is thumbv6m");
     }
 
     #[test]

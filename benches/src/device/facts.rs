@@ -40,6 +40,8 @@ pub struct DeviceFacts {
     pub memory_available_kib: Option<u64>,
     /// The most that this login or its control group may have, in KiB.
     pub memory_limit_kib: Option<u64>,
+    /// Flash that a package can have, in KiB, of a microcontroller; its memory is the RAM. It has no files.
+    pub flash_free_kib: Option<u64>,
     /// The folder whose free space was asked for.
     pub disk_folder: String,
     /// Free space there, in KiB.
@@ -83,6 +85,18 @@ impl Reached {
         facts.device = self.transport.name().into();
         if let Some(board) = &self.emulated {
             let own = facts;
+            if let Some(microcontroller) = board.microcontroller() {
+                return Ok(DeviceFacts {
+                    emulated: true,
+                    arch: board.arch.clone(),
+                    model: Some(board.description.clone()),
+                    device: own.device,
+                    cores: Some(1),
+                    memory_total_kib: Some(microcontroller.ram.kib.into()),
+                    flash_free_kib: Some(microcontroller.flash.kib.into()),
+                    ..DeviceFacts::default()
+                });
+            }
             facts = DeviceFacts {
                 emulated: true,
                 arch: board.arch.clone(),

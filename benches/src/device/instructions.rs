@@ -1,6 +1,6 @@
 //! Instructions of an emulated device: what is counted does not depend on this machine, nor on what else it does.
 //!
-//! QEMU's user mode counts, by a plugin of ours that is built where it is needed.
+//! QEMU counts, by a plugin of ours that is built where it is needed.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -14,19 +14,32 @@ const SOURCE: &str = include_str!("../../record/count_instructions.c");
 /// Versions of QEMU's plugin interface that it can be built for.
 const VERSIONS: std::ops::RangeInclusive<u32> = 1..=6;
 
-/// Two numbers of warm-up runs, far apart. Loading, the one measured run and its statistics are the same for both,
-/// but for some thousand instructions, with the digits of the times that are printed. Runs of warm-up are counted and
-/// not measured ones, because nothing happens between them: no clock is read and no statistics are kept.
-pub const COUNTED_RUNS: [u64; 2] = [0, 64];
-
-/// The agent's arguments for so many counted runs.
-pub fn counted_arguments(runs: u64) -> [String; 4] {
-    ["--warmup".into(), runs.to_string(), "--runs".into(), "1".into()]
+/// Two numbers of warm-up runs whose instructions are counted: loading, the one measured run and its statistics are
+/// the same for both. Runs of warm-up are counted and not measured ones, because nothing happens between them: no clock
+/// is read and no statistics are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// The numbers of runs.
+    pub runs: [u64; 2],
 }
 
-/// Instructions of one run, of those of [`COUNTED_RUNS`].
-pub fn instructions_per_run([few, many]: [u64; 2]) -> u64 {
-    many.saturating_sub(few) / (COUNTED_RUNS[1] - COUNTED_RUNS[0])
+impl Counted {
+    /// Of a program on an emulated processor. The numbers are far apart, since the rest differs by some thousand
+    /// instructions, with the digits of the times that are printed.
+    pub const PROGRAM: Self = Self { runs: [0, 64] };
+
+    /// Of an emulated machine, which has no times, and repeats to the instruction.
+    pub const MACHINE: Self = Self { runs: [0, 1] };
+
+    /// The agent's arguments for so many counted runs.
+    pub fn arguments(runs: u64) -> [String; 4] {
+        ["--warmup".into(), runs.to_string(), "--runs".into(), "1".into()]
+    }
+
+    /// Instructions of one run, of those of all of [`Counted::runs`].
+    pub fn per_run(self, [few, many]: [u64; 2]) -> u64 {
+        many.saturating_sub(few) / (self.runs[1] - self.runs[0])
+    }
 }
 
 /// Builds the plugin in `folder`, for the version of the interface that this QEMU has: it says what it wants by
@@ -58,8 +71,13 @@ pub fn counting_plugin(qemu: &str, folder: &Path) -> Result<PathBuf, Error> {
         }
         // Plugins are loaded before QEMU finds that there is no such program.
         let argument = format!("{},out={}", plugin.display(), folder.join("none").display());
-        let output = Command::new(qemu).args(["-plugin", &argument, "/no/such/program"]).output();
-        let output = output.map_err(|error| failed(format!("{error} (apt install qemu-user)")))?;
+        let mut command = Command::new(qemu);
+        command.args(["-plugin", &argument]);
+        if qemu.contains("-system-") {
+            command.args(["-M", "none", "-display", "none", "-kernel"]);
+        }
+        let output = command.arg("/no/such/program").output();
+        let output = output.map_err(|error| failed(format!("{error}: is it installed?")))?;
         refusal = String::from_utf8_lossy(&output.stderr).trim().to_string();
         if !refusal.to_lowercase().contains("plugin") {
             return Ok(plugin);
@@ -83,8 +101,9 @@ mod tests {
 
     #[test]
     fn what_happens_once_is_not_counted() {
-        assert_eq!(instructions_per_run([1_000_000, 1_000_000 + 64 * 5000]), 5000);
-        assert_eq!(instructions_per_run([5, 1]), 0);
+        assert_eq!(Counted::PROGRAM.per_run([1_000_000, 1_000_000 + 64 * 5000]), 5000);
+        assert_eq!(Counted::PROGRAM.per_run([5, 1]), 0);
+        assert_eq!(Counted::MACHINE.per_run([1_000, 1_700]), 700);
     }
 
     #[test]

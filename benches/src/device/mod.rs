@@ -7,6 +7,7 @@ mod doctor;
 mod facts;
 mod instructions;
 mod local;
+mod machine;
 mod remote;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -20,7 +21,7 @@ pub use connection::{Connection, Reached, reach};
 pub use deploy::{Deployed, deploy, roll_back};
 pub use doctor::{Checkup, Finding, Needs, PackageNeeds, Severity, examine};
 pub use facts::DeviceFacts;
-pub use instructions::{COUNTED_RUNS, counted_arguments, counting_plugin, instructions_per_run};
+pub use instructions::{Counted, counting_plugin};
 pub use local::Local;
 pub use remote::Remote;
 

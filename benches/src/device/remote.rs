@@ -6,7 +6,7 @@ use std::time::Duration;
 use edgepack_targets::Board;
 
 use super::connection::{Connection, Reached, run_limit};
-use super::instructions::{COUNTED_RUNS, counted_arguments, counting_plugin, instructions_per_run};
+use super::instructions::{Counted, counting_plugin};
 use super::{Device, DeviceInfo, Outcome, OutputInfo, Selftest};
 use crate::package::Form;
 use crate::{Bench, BenchOptions, Error, PackageFacts, Pairs, Sample, Until, Warmup};
@@ -62,24 +62,25 @@ impl Remote {
     /// Counts the instructions of a run of an emulated device: its times say nothing.
     fn count(&self, input: &[String]) -> Result<Bench, Error> {
         let arguments = |runs: u64| -> Vec<String> {
-            counted_arguments(runs).into_iter().chain(input.iter().cloned()).collect()
+            Counted::arguments(runs).into_iter().chain(input.iter().cloned()).collect()
         };
+        let counted = self.connection.counts();
         let plugin = match counting_plugin(self.connection.emulator(), Path::new(self.connection.folder())) {
             Ok(plugin) => plugin,
             // What else is measured stands without it.
             Err(why) => {
-                let bench = self.measured(self.call("bench", &arguments(COUNTED_RUNS[0]), run_limit())?)?;
+                let bench = self.measured(self.call("bench", &arguments(counted.runs[0]), run_limit())?)?;
                 return Ok(Bench { notes: vec![why.to_string()], ..bench });
             }
         };
         let mut counts = [0; 2];
         let mut told = serde_json::Value::Null;
-        for (count, runs) in counts.iter_mut().zip(COUNTED_RUNS) {
+        for (count, runs) in counts.iter_mut().zip(counted.runs) {
             let arguments = arguments(runs);
             (told, *count) =
                 self.connection.counted(&plugin, &self.words("bench", &arguments), run_limit())?;
         }
-        Ok(Bench { instructions_per_run: Some(instructions_per_run(counts)), ..self.measured(told)? })
+        Ok(Bench { instructions_per_run: Some(counted.per_run(counts)), ..self.measured(told)? })
     }
 
     fn measured(&self, value: serde_json::Value) -> Result<Bench, Error> {

@@ -66,6 +66,7 @@ pub(crate) fn bench(latency: Latency, info: &DeviceInfo) -> Bench {
         before: Default::default(),
         after: Default::default(),
         arena_bytes: 0,
+        stack_bytes: None,
         peak_rss_kb: None,
         rss_before_kb: None,
         threads,

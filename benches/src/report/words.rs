@@ -105,6 +105,9 @@ pub(super) fn warmup(warmup: &WarmupReport) -> String {
 
 pub(super) fn memory(bench: &Bench) -> String {
     let mut text = format!("arena {}", human_bytes(bench.arena_bytes));
+    if let Some(stack) = bench.stack_bytes {
+        text += &format!(", stack {}", human_bytes(stack));
+    }
     if let Some(peak) = bench.peak_rss_kb {
         text += &format!(", peak RSS {}", human_bytes(peak * 1024));
         if let Some(before) = bench.rss_before_kb {

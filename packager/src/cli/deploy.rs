@@ -36,6 +36,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
+    let reached = device::reach(&args.device)?.with_files()?;
     let outcome = match &args.package {
         Some(package) => {
             let needs = needs(package)?;
@@ -44,10 +45,10 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
                 Some((folder, _)) => folder,
                 None => ".",
             };
-            let checkup = device::examine(device::reach(&args.device)?, &needs, Some(folder))?;
+            let checkup = device::examine(reached, &needs, Some(folder))?;
             device::deploy(checkup, package, &args.to, args.force)
         }
-        None => device::roll_back(&Connection::new(device::reach(&args.device)?)?, &args.to),
+        None => device::roll_back(&Connection::new(reached)?, &args.to),
     };
     match outcome {
         Ok(deployed) => {

@@ -84,7 +84,11 @@ fn print(checkup: &Checkup) {
 }
 
 fn rows(facts: &DeviceFacts) -> Vec<(&'static str, Option<String>)> {
-    let mib = |kib: u64| format!("{:.0} MiB", kib as f64 / 1024.0);
+    let is_microcontroller = facts.flash_free_kib.is_some();
+    let mib = |kib: u64| match is_microcontroller {
+        true => format!("{kib} KiB"),
+        false => format!("{:.0} MiB", kib as f64 / 1024.0),
+    };
     let memory = facts.memory_available_kib.map(|available| {
         let total = facts.memory_total_kib.map(|total| format!(" of {}", mib(total))).unwrap_or_default();
         let limit = facts.memory_limit_kib.map(|limit| format!(", limited to {}", mib(limit)));
@@ -104,6 +108,7 @@ fn rows(facts: &DeviceFacts) -> Vec<(&'static str, Option<String>)> {
         ("kernel", facts.kernel.clone()),
         ("C library", facts.libc.as_ref().map(|libc| format!("{libc} (the agent needs none)"))),
         ("memory", memory),
+        ("flash", facts.flash_free_kib.map(|kib| format!("{kib} KiB free"))),
         ("disk", facts.disk_free_kib.map(|kib| format!("{} free in {}", mib(kib), facts.disk_folder))),
         ("governor", facts.governor.clone()),
         ("frequency", frequency),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::process;
 use super::{Error, Output, Transport};
-use crate::Board;
+use crate::{Board, Machine, Qemu, System};
 
 /// This machine.
 #[derive(Clone, Debug)]
@@ -20,35 +20,58 @@ impl Host {
         Host { name: "local".into(), launcher: Vec::new() }
     }
 
-    /// A board under QEMU's user mode.
+    /// A board under QEMU: its user mode, or the whole machine where the board has no operating system. What the
+    /// [`Transport`] reaches is this machine in either case.
     ///
     /// # Errors
     /// The board is not emulated, or QEMU is not installed.
     pub fn emulating(board: &Board) -> Result<Host, Error> {
         let name = format!("qemu:{}", board.name);
-        let fail = |reason: String| Err(Error::Name { device: name.clone(), reason });
-        let Some(linux) = board.linux() else {
-            return fail(format!("{} has no operating system that an agent could run on", board.name));
+        let (launcher, package) = match &board.system {
+            System::Linux(linux) => {
+                (linux.qemu.as_ref().map(|qemu| of_user(board, qemu)), "apt install qemu-user")
+            }
+            System::Microcontroller(own) => {
+                let package = match board.arch.as_str() {
+                    "riscv32" => "apt install qemu-system-misc",
+                    _ => "apt install qemu-system-arm",
+                };
+                (own.qemu.as_ref().map(of_machine), package)
+            }
         };
-        let Some(qemu) = &linux.qemu else {
-            return fail(format!(
-                "{} is not emulated; `edgepack targets` lists the boards that are",
-                board.name
-            ));
+        let Some(launcher) = launcher else {
+            let mut reason =
+                format!("{} is not emulated; `edgepack targets` lists the boards that are", board.name);
+            if board.microcontroller().is_some() {
+                reason +=
+                    "; on the board itself a package is a part of firmware, which probe-rs brings there";
+            }
+            return Err(Error::Name { device: name, reason });
         };
-        let found = process::run(Command::new(&qemu.program).arg("--version"), &[], super::SHORT);
-        found.map_err(|failure| failure.of(&name, &qemu.program, "apt install qemu-user", super::SHORT))?;
-        let mut launcher = vec![qemu.program.clone(), "-cpu".into(), qemu.cpu.clone()];
-        // A dynamic binary needs the libraries of its architecture; a static one does not look.
-        let sysroot = match board.arch.as_str() {
-            "armv7" => "/usr/arm-linux-gnueabihf",
-            _ => "/usr/aarch64-linux-gnu",
-        };
-        if std::path::Path::new(sysroot).is_dir() {
-            launcher.extend(["-L".into(), sysroot.into()]);
-        }
+        let found = process::run(Command::new(&launcher[0]).arg("--version"), &[], super::SHORT);
+        found.map_err(|failure| failure.of(&name, &launcher[0], package, super::SHORT))?;
         Ok(Host { name, launcher })
     }
+}
+
+/// The words before a program.
+fn of_user(board: &Board, qemu: &Qemu) -> Vec<String> {
+    let mut launcher = vec![qemu.program.clone(), "-cpu".into(), qemu.cpu.clone()];
+    // A dynamic binary needs the libraries of its architecture; a static one does not look.
+    let sysroot = match board.arch.as_str() {
+        "armv7" => "/usr/arm-linux-gnueabihf",
+        _ => "/usr/aarch64-linux-gnu",
+    };
+    if std::path::Path::new(sysroot).is_dir() {
+        launcher.extend(["-L".into(), sysroot.into()]);
+    }
+    launcher
+}
+
+/// The words for a machine that has no program yet.
+fn of_machine(qemu: &Machine) -> Vec<String> {
+    let words = [&qemu.program, "-M", &qemu.machine, "-cpu", &qemu.cpu].map(String::from);
+    words.into_iter().chain(qemu.args.iter().cloned()).collect()
 }
 
 impl Transport for Host {

@@ -109,6 +109,9 @@ pub struct Bench {
     pub after: Vitals,
     /// Bytes of the arena.
     pub arena_bytes: u64,
+    /// The most that loading and runs took of the stack, on a microcontroller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack_bytes: Option<u64>,
     /// The most memory that the process held since just before it loaded the package, in KiB; `None` where the
     /// system does not say.
     pub peak_rss_kb: Option<u64>,
@@ -351,6 +354,7 @@ pub fn bench(
         before,
         after,
         arena_bytes: session.arena_bytes() as u64,
+        stack_bytes: None,
         peak_rss_kb: vitals::memory_kb("VmHWM"),
         rss_before_kb,
         threads: session.threads(),
@@ -463,6 +467,7 @@ mod tests {
             before: Vitals { temperature_c: Some(40.0), ..Vitals::default() },
             after: Vitals { frequency_mhz: Some(40), ..Vitals::default() },
             arena_bytes: 128,
+            stack_bytes: None,
             peak_rss_kb: Some(1),
             rss_before_kb: Some(1),
             threads: 1,
