@@ -1,5 +1,6 @@
 //! Tells the crate whether its target promises the DSP extension of ARMv7E-M and ARMv8-M, since stable Rust does not
-//! (`cfg(target_feature = "dsp")` is unstable), and whether floats are rounded to integers by VFP's instruction for it.
+//! (`cfg(target_feature = "dsp")` is unstable), and how floats are rounded to integers: by VFP's
+//! instruction for it, or without floats.
 
 /// Processors on which it is optional in the architecture, and there.
 const PROCESSORS: [&str; 5] = ["cortex-m33", "cortex-m35p", "cortex-m52", "cortex-m55", "cortex-m85"];
@@ -7,6 +8,7 @@ const PROCESSORS: [&str; 5] = ["cortex-m33", "cortex-m35p", "cortex-m52", "corte
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(edgepack_dsp)");
     println!("cargo::rustc-check-cfg=cfg(edgepack_vcvtr)");
+    println!("cargo::rustc-check-cfg=cfg(edgepack_soft_float)");
     println!("cargo::rerun-if-changed=build.rs");
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
     let target = variable("TARGET");
@@ -28,5 +30,11 @@ fn main() {
     // Where there is NEON beside VFP, requantization is by NEON, and what it leaves is rare.
     if target.starts_with("thumbv") && target.ends_with("-none-eabihf") {
         println!("cargo::rustc-cfg=edgepack_vcvtr");
+    }
+    let riscv = target.strip_prefix("riscv32").and_then(|rest| rest.split('-').next());
+    let riscv_without_floats = riscv.is_some_and(|extensions| !extensions.contains(['f', 'g']));
+    let thumb_without_floats = target.starts_with("thumbv") && target.ends_with("-none-eabi");
+    if thumb_without_floats || (riscv_without_floats && target.contains("-none")) {
+        println!("cargo::rustc-cfg=edgepack_soft_float");
     }
 }

@@ -57,6 +57,11 @@ pub fn round_ties_even(value: f32) -> f32 {
     (value + ROUNDING_MAGIC) - ROUNDING_MAGIC
 }
 
+#[cfg(edgepack_soft_float)]
+use soft as direct;
+#[cfg(edgepack_vcvtr)]
+use vcvtr as direct;
+
 /// Rounding by VFP's own instruction, whose way is to nearest, ties to even, unless a program has changed it; beyond
 /// int32 it gives the nearest end, of what is no number 0 (Arm, "ARMv7-M Architecture Reference Manual", VCVTR).
 ///
@@ -92,6 +97,82 @@ mod vcvtr {
     }
 }
 
+/// The same operations of IEEE 754 in integers, for processors without floats: each of them would be a call of fifty to
+/// a hundred instructions, and these are thirty together.
+#[cfg(any(edgepack_soft_float, test))]
+mod soft {
+    /// Beyond every result.
+    const FAR: i32 = 1 << 24;
+
+    /// Bits of an f32 but its sign and exponent, and the bit that is not stored.
+    const FRACTION: u32 = 0x7f_ffff;
+    const HIDDEN: u32 = 0x80_0000;
+
+    /// `rne(value)` of what is a number; beyond 2^23 some integer beyond 2^23.
+    #[inline]
+    pub fn round(value: f32) -> i32 {
+        let bits = value.to_bits();
+        let exponent = ((bits >> 23) & 0xff) as i32;
+        with_sign(shift_ties_even((bits & FRACTION) | HIDDEN, 150 - exponent), bits.cast_signed())
+    }
+
+    /// `rne(accumulator as f32 * multiplier)` for a finite multiplier; beyond 2^23 some integer beyond 2^23.
+    ///
+    /// Three roundings: of the accumulator to 24 bits, of the product of 48 to 24, and of that to an integer. A
+    /// multiplier so small that it is subnormal gives 0 with every accumulator.
+    #[inline]
+    pub fn scale(accumulator: i32, multiplier: f32) -> i32 {
+        let bits = multiplier.to_bits();
+        let exponent = ((bits >> 23) & 0xff) as i32;
+        let magnitude = accumulator.unsigned_abs();
+        if magnitude == 0 || exponent == 0 {
+            return 0;
+        }
+        // Both factors from the highest bit on, so that the product has its own there or one below.
+        let zeros = magnitude.leading_zeros() as i32;
+        let mut left = magnitude << zeros;
+        let mut exponent = exponent - zeros;
+        if left & 0xff != 0 {
+            let rounded = (u64::from(left) + 0x7f + u64::from(left >> 8 & 1)) & !0xff;
+            // To a power of two where it was just below.
+            (left, exponent) = match rounded >> 32 {
+                0 => (rounded as u32, exponent),
+                _ => (1 << 31, exponent + 1),
+            };
+        }
+        let right = ((bits & FRACTION) | HIDDEN) << 8;
+        let product = u64::from(left) * u64::from(right);
+        let (high, low) = ((product >> 32) as u32, product as u32);
+        // The upper 24 bits, and what is below them: half of the last one, and whether there is more.
+        let (top, rest) = match high >> 31 {
+            1 => (high >> 8, (high << 24) | u32::from(low != 0)),
+            _ => (high >> 7, (high << 25) | u32::from(low != 0)),
+        };
+        let half = 1u32 << 31;
+        let top = top + u32::from(rest > half || (rest == half && top & 1 == 1));
+        let shift = 119 - (high >> 31) as i32 - exponent;
+        with_sign(shift_ties_even(top, shift), accumulator ^ bits.cast_signed())
+    }
+
+    /// `magnitude / 2^shift`, rounded to nearest, ties to even, of a magnitude of 24 bits.
+    #[inline(always)]
+    fn shift_ties_even(magnitude: u32, shift: i32) -> i32 {
+        match shift {
+            ..=0 => FAR,
+            1..=25 => {
+                let floor = magnitude >> shift;
+                ((magnitude + (1 << (shift - 1)) - 1 + (floor & 1)) >> shift).cast_signed()
+            }
+            _ => 0,
+        }
+    }
+
+    #[inline(always)]
+    fn with_sign(magnitude: i32, signed: i32) -> i32 {
+        if signed < 0 { -magnitude } else { magnitude }
+    }
+}
+
 impl OutputRange {
     /// Between two int16 values, around 0.
     pub const fn sixteen(min: i16, max: i16) -> Self {
@@ -116,14 +197,18 @@ impl OutputRange {
         self.rounded(value) as i16
     }
 
-    #[cfg(edgepack_vcvtr)]
+    #[cfg(any(edgepack_vcvtr, edgepack_soft_float))]
     #[inline(always)]
     fn rounded(self, value: f32) -> i32 {
         // What is no number would be 0.
-        if value.is_nan() { self.min } else { self.within(vcvtr::round(value)) }
+        if value.to_bits() << 1 > f32::INFINITY.to_bits() << 1 {
+            self.min
+        } else {
+            self.within(direct::round(value))
+        }
     }
 
-    #[cfg(not(edgepack_vcvtr))]
+    #[cfg(not(any(edgepack_vcvtr, edgepack_soft_float)))]
     #[inline(always)]
     fn rounded(self, value: f32) -> i32 {
         let low = (self.min - self.zero_point) as f32;
@@ -144,7 +229,7 @@ impl OutputRange {
     }
 
     /// An integer relative to the zero point, which may be any, as a result.
-    #[cfg(any(edgepack_vcvtr, all(test, target_arch = "arm")))]
+    #[cfg(any(edgepack_vcvtr, edgepack_soft_float, test))]
     #[inline(always)]
     fn within(self, rounded: i32) -> i32 {
         rounded.saturating_add(self.zero_point).clamp(self.min, self.max)
@@ -153,9 +238,9 @@ impl OutputRange {
     /// Requantizes an accumulator. The multiplier is finite.
     #[inline(always)]
     pub fn requantize(self, accumulator: i32, multiplier: f32) -> i8 {
-        #[cfg(edgepack_vcvtr)]
-        return self.within(vcvtr::scale(accumulator, multiplier)) as i8;
-        #[cfg(not(edgepack_vcvtr))]
+        #[cfg(any(edgepack_vcvtr, edgepack_soft_float))]
+        return self.within(direct::scale(accumulator, multiplier)) as i8;
+        #[cfg(not(any(edgepack_vcvtr, edgepack_soft_float)))]
         self.quantize(accumulator as f32 * multiplier)
     }
 
@@ -169,9 +254,9 @@ impl OutputRange {
         residual_multiplier: f32,
     ) -> i8 {
         let value = accumulator as f32 * multiplier + residual as f32 * residual_multiplier;
-        #[cfg(edgepack_vcvtr)]
-        return self.within(vcvtr::round(value)) as i8;
-        #[cfg(not(edgepack_vcvtr))]
+        #[cfg(any(edgepack_vcvtr, edgepack_soft_float))]
+        return self.within(direct::round(value)) as i8;
+        #[cfg(not(any(edgepack_vcvtr, edgepack_soft_float)))]
         self.quantize(value)
     }
 }
@@ -266,6 +351,47 @@ mod tests {
                 let got = range.requantize(accumulator, multiplier);
                 assert_eq!(got, expected, "{accumulator} * {multiplier:e} in {range:?}");
             });
+        }
+    }
+
+    #[test]
+    fn requantization_in_integers_equals_the_exact_model_and_the_floats() {
+        for range in RANGES {
+            for_each_product(|accumulator, multiplier| {
+                let expected = i32::from(exact(accumulator, multiplier, range));
+                let scaled = range.within(soft::scale(accumulator, multiplier));
+                let rounded = range.within(soft::round(accumulator as f32 * multiplier));
+                assert_eq!(
+                    (scaled, rounded),
+                    (expected, expected),
+                    "{accumulator} * {multiplier:e} in {range:?}"
+                );
+            });
+        }
+    }
+
+    /// Every accumulator up to 2^20, where multipliers make halves of many of them, and nearly so of others.
+    #[test]
+    fn requantization_in_integers_of_every_accumulator_equals_the_floats() {
+        let range = OutputRange::full(3);
+        let near_half = f32::from_bits(0x3ac0_0001);
+        for multiplier in [1.0 / 4096.0, 3.0 / 8192.0, near_half, f32::from_bits(0x3abf_ffff), 0.000_321] {
+            for accumulator in -(1 << 20)..=1 << 20 {
+                let floats =
+                    (accumulator as f32 * multiplier).round_ties_even().clamp(-131.0, 124.0) as i32 + 3;
+                let got = range.within(soft::scale(accumulator, multiplier));
+                assert_eq!(got, floats, "{accumulator} * {multiplier:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn rounding_in_integers_of_every_size_equals_the_floats() {
+        for bits in (0..0x7f80_0000_u32).step_by(1009).chain((0x3f00_0000..0x4300_0000).step_by(63)) {
+            for value in [f32::from_bits(bits), -f32::from_bits(bits)] {
+                let expected = value.round_ties_even().clamp(-1e6, 1e6) as i32;
+                assert_eq!(soft::round(value).clamp(-1_000_000, 1_000_000), expected, "{value:e}");
+            }
         }
     }
 

@@ -72,6 +72,7 @@ pub mod reference;
 mod results;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "arm", target_os = "linux")))]
 mod rows;
+mod scalar;
 mod split;
 mod table;
 mod unsigned_plane;

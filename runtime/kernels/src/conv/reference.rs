@@ -1,25 +1,6 @@
-//! The definition of the convolutions: plain loops over canonical weights. They are the scalar rows
-//! as well, for processors that have nothing else.
+//! The definition of the convolutions: plain loops over canonical weights.
 
-use super::{ConvArgs, Output, Residual, WeightSource, Weights};
-
-/// Any convolution but a depthwise one.
-///
-/// # Safety
-/// None needed; the signature is the table's.
-pub(super) unsafe fn conv_scalar(args: &mut ConvArgs<'_>) {
-    let WeightSource::Canonical(weights) = args.weights else { return };
-    conv(args, &weights);
-}
-
-/// A depthwise convolution.
-///
-/// # Safety
-/// None needed; the signature is the table's.
-pub(super) unsafe fn depthwise_scalar(args: &mut ConvArgs<'_>) {
-    let WeightSource::Canonical(weights) = args.weights else { return };
-    depthwise(args, &weights);
-}
+use super::{ConvArgs, Output, Residual, Weights};
 
 /// A convolution with weights `[out_channels, kh, kw, in_channels / groups]`.
 pub fn conv(args: &mut ConvArgs<'_>, weights: &Weights<'_>) {

@@ -2,7 +2,7 @@
 //! documentation iterate it: a new ISA is one file and its rows.
 
 use super::pack::{self, Layout};
-use super::{ConvArgs, ConvShape, Weights, columns, reference, winograd};
+use super::{ConvArgs, ConvShape, Weights, columns, scalar, winograd};
 use crate::isa::IsaSet;
 
 /// A whole convolution.
@@ -207,7 +207,7 @@ static ROWS: &[Row] = &[
         layout: None,
         scratch: None,
         tile_pixels: 1,
-        run: Some(reference::conv_scalar),
+        run: Some(scalar::conv),
     },
     Row {
         name: "depthwise_s8s8s32_1x64_avx512vnni",
@@ -287,7 +287,7 @@ static ROWS: &[Row] = &[
         layout: None,
         scratch: None,
         tile_pixels: 1,
-        run: Some(reference::depthwise_scalar),
+        run: Some(scalar::depthwise),
     },
 ];
 
