@@ -27,13 +27,8 @@ pub enum Error {
         /// f32 that were given.
         given: usize,
     },
-    /// Measurements that are no multiple of the number of channels.
-    Channels {
-        /// Channels.
-        channels: usize,
-        /// Numbers that were given.
-        given: usize,
-    },
+    /// The features of the self-test are others than on the workstation.
+    Check,
 }
 
 impl Error {
@@ -44,7 +39,7 @@ impl Error {
             Self::Alignment => 2,
             Self::Memory { .. } => 3,
             Self::Output { .. } => 4,
-            Self::Channels { .. } => 5,
+            Self::Check => 5,
         }
     }
 }
@@ -65,9 +60,7 @@ impl fmt::Display for Error {
             Self::Output { needed, given } => {
                 write!(f, "signal front-end: a window of {needed} features for a place of {given}")
             }
-            Self::Channels { channels, given } => {
-                write!(f, "signal front-end: {given} numbers are no measurements of {channels} channels")
-            }
+            Self::Check => f.write_str("signal front-end: it gives other features than on the workstation"),
         }
     }
 }

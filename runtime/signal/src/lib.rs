@@ -128,6 +128,14 @@ impl<'a> FrontEnd<'a> {
         }
     }
 
+    /// What the features of [`Stream::selftest`] are on the workstation.
+    fn check(&self) -> u64 {
+        match self {
+            Self::Spectral(sound) => sound.check,
+            Self::Motion(motion) => motion.check,
+        }
+    }
+
     /// What samples of a type are multiplied by.
     fn scale<S: Sample>(&self) -> f32 {
         match self {

@@ -14,6 +14,7 @@ use crate::{Error, Layout};
 /// `slow` starts as the first measurement; without a high-pass filter it is 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Motion<'a> {
+    pub(crate) check: u64,
     pub(crate) sample_hz: f32,
     pub(crate) channels: usize,
     pub(crate) frames: usize,
@@ -40,6 +41,7 @@ enum Normal<'a> {
 impl<'a> Motion<'a> {
     pub(crate) fn parse(mut words: Words<'a>) -> Result<Self, Error> {
         let wrong = |field| Error::Malformed { field };
+        let check = words.wide("check")?;
         let sample_hz = words.number("sample_hz")?;
         let channels = words.count(1, 64, "channels")?;
         let frames = words.count(1, MAX_ELEMS / channels, "frames")?;
@@ -69,7 +71,7 @@ impl<'a> Motion<'a> {
             _ => Normal::MinMax(epsilon),
         };
         words.end()?;
-        Ok(Self { sample_hz, channels, frames, step_frames, layout, scale, high_pass, normal, clip })
+        Ok(Self { check, sample_hz, channels, frames, step_frames, layout, scale, high_pass, normal, clip })
     }
 
     /// Measurements a second.

@@ -7,6 +7,10 @@ pub(crate) const SPECTRAL: u32 = 1;
 /// First word of a front-end for what moves.
 pub(crate) const MOTION: u32 = 2;
 
+/// Where in a section the check is, in words.
+#[cfg(feature = "writer")]
+pub(crate) const CHECK_AT: usize = 2;
+
 /// More elements than any table or window needs: what is counted in them fits 31 bits, whatever it is multiplied by.
 pub(crate) const MAX_ELEMS: usize = 1 << 20;
 
@@ -45,6 +49,11 @@ impl<'a> Words<'a> {
     /// The next word, a finite number.
     pub fn number(&mut self, field: &'static str) -> Result<f32, Error> {
         Ok(self.table(1, field)?.first().copied().unwrap_or_default())
+    }
+
+    /// The next two words, a number of 64 bits, its lower half first.
+    pub fn wide(&mut self, field: &'static str) -> Result<u64, Error> {
+        Ok(u64::from(self.word(field)?) | u64::from(self.word(field)?) << 32)
     }
 
     /// The next words.

@@ -10,7 +10,7 @@ use edgepack_kernels::float::math::sqrt;
 
 use crate::fft::{self, Complex};
 use crate::math::ln;
-use crate::section::{MAX_ELEMS, SPECTRAL, Words};
+use crate::section::{MAX_ELEMS, Words};
 use crate::{Error, Layout};
 
 /// Flags of the section.
@@ -26,6 +26,7 @@ pub(crate) mod flags {
 /// A front-end for sound, its tables where they lie in the package. Validated.
 #[derive(Clone, Copy, Debug)]
 pub struct Spectral<'a> {
+    pub(crate) check: u64,
     pub(crate) sample_rate: u32,
     pub(crate) frame_elems: usize,
     pub(crate) hop_elems: usize,
@@ -57,7 +58,7 @@ struct Log {
 impl<'a> Spectral<'a> {
     pub(crate) fn parse(mut words: Words<'a>) -> Result<Self, Error> {
         let wrong = |field| Error::Malformed { field };
-        debug_assert_eq!(SPECTRAL, 1);
+        let check = words.wide("check")?;
         let sample_rate = words.count(1, 1 << 24, "sample_rate")? as u32;
         let fft_elems = words.count(*fft::SIZES.start(), *fft::SIZES.end(), "fft_elems")?;
         if !fft_elems.is_power_of_two() {
@@ -115,6 +116,7 @@ impl<'a> Spectral<'a> {
             return Err(wrong("frames"));
         }
         Ok(Self {
+            check,
             sample_rate,
             frame_elems,
             hop_elems,

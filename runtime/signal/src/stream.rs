@@ -196,6 +196,33 @@ impl<'a, 'm> Stream<'a, 'm> {
         self.clear();
         result
     }
+
+    /// Whether this processor computes what the workstation did: the features of a window of noise, bit for bit. The
+    /// stream is new then, and `features`, as long as for [`Stream::read`], are of noise.
+    ///
+    /// # Errors
+    /// [`Error::Check`]: they are others. [`Error::Output`] as [`Stream::read`].
+    pub fn selftest(&mut self, features: &mut [f32]) -> Result<(), Error> {
+        if self.check(features)? == self.front_end.check() { Ok(()) } else { Err(Error::Check) }
+    }
+
+    /// FNV-1a of 64 bits (Fowler, Noll, Vo) over the features of noise: a sample is the upper half of each state of a
+    /// linear congruential generator (Press et al., "Numerical Recipes", section 7.1) from 0 on.
+    pub(crate) fn check(&mut self, features: &mut [f32]) -> Result<u64, Error> {
+        self.clear();
+        let mut state = 0_u32;
+        loop {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            if self.push(&[(state >> 16) as i16]).is_some() {
+                break;
+            }
+        }
+        let result = self.read(features);
+        self.clear();
+        let bytes = features.iter().flat_map(|feature| feature.to_bits().to_le_bytes());
+        let hash = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        result.map(|()| bytes.fold(0xcbf2_9ce4_8422_2325, hash))
+    }
 }
 
 impl fmt::Debug for Stream<'_, '_> {

@@ -18,9 +18,9 @@ pub use spec::{
 #[cfg(test)]
 pub(crate) use tables::twiddles;
 
-use crate::section::{MOTION, SPECTRAL};
+use crate::section::{CHECK_AT, MOTION, SPECTRAL};
 use crate::spectral::flags;
-use crate::{FrontEnd, fft};
+use crate::{FrontEnd, Stream, fft};
 
 /// What bounds are where nobody gives some: every number.
 const EVERYTHING: [f32; 2] = [f32::MIN, f32::MAX];
@@ -45,7 +45,15 @@ pub fn encode(spec: &Spec) -> Result<Vec<u8>, SpecError> {
     let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut aligned);
     bytes[..section.len()].copy_from_slice(&section);
     match FrontEnd::parse(&bytes[..section.len()]) {
-        Ok(_) => Ok(section),
+        Ok(front_end) => {
+            let mut memory = vec![0.0; front_end.memory_elems()];
+            let mut features = vec![0.0; front_end.elems()];
+            let check =
+                Stream::new(front_end, &mut memory).and_then(|mut stream| stream.check(&mut features));
+            let check = check.map_err(|error| SpecError::field("the front-end", &format!("{error}")))?;
+            section[4 * CHECK_AT..][..8].copy_from_slice(&check.to_le_bytes());
+            Ok(section)
+        }
         Err(crate::Error::Malformed { field }) => Err(SpecError::field(
             field,
             "is not within its limits: FORMAT.md has those of every field (section 10)",
@@ -97,7 +105,7 @@ fn spectral(spec: &SpectralSpec) -> Result<Vec<u32>, SpecError> {
         Some(log) => (log.factor() as f32, log.offset, log.floor),
     };
     let clip = spec.clip.unwrap_or(EVERYTHING);
-    let mut words = vec![SPECTRAL, spec.sample_rate];
+    let mut words = vec![SPECTRAL, 0, 0, spec.sample_rate];
     let counts = [
         spec.fft_elems,
         spec.frame_elems,
@@ -138,7 +146,7 @@ fn motion(spec: &MotionSpec) -> Result<Vec<u32>, SpecError> {
         Some(WindowNormal::MinMax { epsilon }) => (3, *epsilon, None),
     };
     let clip = spec.clip.unwrap_or(EVERYTHING);
-    let mut words = vec![MOTION, spec.sample_hz.to_bits()];
+    let mut words = vec![MOTION, 0, 0, spec.sample_hz.to_bits()];
     let counts = [spec.channels, spec.frames, spec.step_frames.unwrap_or(spec.frames)];
     words.extend(counts.map(|count| u32::try_from(count).unwrap_or(u32::MAX)));
     words.push(u32::from(spec.order == Order::FeaturesFirst));
