@@ -65,14 +65,34 @@ pub(crate) fn sqrt(x: f32) -> f32 {
         // SAFETY: every x86-64 processor has SSE.
         unsafe { _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))) }
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    // What passes floats in VFP registers has VFP; its square root rounds as IEEE 754 asks for.
+    #[cfg(all(target_arch = "arm", target_abi = "eabihf"))]
+    {
+        let mut bits = x.to_bits();
+        // SAFETY: the instructions are there by the ABI, and change no register but the two that are named: Rust
+        // names none of VFP's for processors without f64, so that s0 is kept in one of the others.
+        unsafe {
+            core::arch::asm!(
+                "vmov {kept}, s0",
+                "vmov s0, {bits}",
+                "vsqrt.f32 s0, s0",
+                "vmov {bits}, s0",
+                "vmov s0, {kept}",
+                bits = inout(reg) bits,
+                kept = out(reg) _,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        f32::from_bits(bits)
+    }
+    #[cfg(not(any(target_arch = "x86_64", all(target_arch = "arm", target_abi = "eabihf"))))]
     {
         sqrt_by_integers(x)
     }
 }
 
 /// [`sqrt`] for processors whose instruction `core` does not offer: once a row, it need not be fast.
-#[cfg(any(test, not(target_arch = "x86_64")))]
+#[cfg(any(test, not(any(target_arch = "x86_64", all(target_arch = "arm", target_abi = "eabihf")))))]
 fn sqrt_by_integers(x: f32) -> f32 {
     let bits = x.to_bits();
     // x = mantissa * 2^exponent, with 24 bits of mantissa, or 25 to make the exponent odd.
