@@ -16,7 +16,7 @@ pub enum Error {
     },
     /// The path is no data set.
     #[error(
-        "{path}: not a data set; give a folder of images, an image, a .csv of `file,label` lines, a .npy or a .npz"
+        "{path}: not a data set; give a folder of images or recordings, an image, a .wav, a .csv of `file,label` lines, a .npy or a .npz"
     )]
     NotADataSet {
         /// The path given.
@@ -69,6 +69,14 @@ pub enum Error {
         path: PathBuf,
         /// The decoder's reason.
         source: image::ImageError,
+    },
+    /// A recording that cannot be used.
+    #[error("{path}: {reason}")]
+    Recording {
+        /// The recording.
+        path: PathBuf,
+        /// What is wrong, and what would be right.
+        reason: String,
     },
     /// An image that does not have the model's size.
     #[error(

@@ -32,6 +32,7 @@ mod package;
 mod preprocess;
 mod progress;
 pub mod report;
+mod signal;
 mod stats;
 mod worst;
 
@@ -47,5 +48,6 @@ pub use metrics::{Accuracy, AccuracySummary, argmax};
 pub use package::{OutputFacts, PackageFacts};
 pub use preprocess::{Channels, Preprocessing, Resize, parse_size};
 pub use progress::Progress;
+pub use signal::SignalFrontEnd;
 pub use stats::{Drift, Ratio};
 pub use worst::{ValuePair, WorstSample};

@@ -6,7 +6,7 @@ use edgepack_format::plan::{Dims, ElemType, Quant};
 use edgepack_format::{Package, SeededBytes};
 
 use crate::device::{Outcome, OutputInfo};
-use crate::{Error, InputSpec, Preprocessing, Sample};
+use crate::{Error, InputSpec, Preprocessing, Sample, SignalFrontEnd};
 
 /// What a package takes and gives.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +19,8 @@ pub struct PackageFacts {
     pub more_inputs: Vec<InputSpec>,
     /// How images and pixels become the input, where the package takes pixels.
     pub preprocessing: Option<Preprocessing>,
+    /// How recordings become the input, where the package says it.
+    pub signal: Option<SignalFrontEnd>,
     /// Its outputs.
     pub outputs: Vec<OutputFacts>,
     /// Bytes of the arena.
@@ -79,6 +81,8 @@ impl PackageFacts {
                     .map_err(|error| fail(format!("the preprocessing it records: {error}")))?,
             ),
         };
+        let signal = package.signal().map(SignalFrontEnd::new).transpose();
+        let signal = signal.map_err(|error| fail(error.to_string()))?;
         let outputs = package.outputs().map(|output| OutputFacts {
             info: OutputInfo { name: output.name.into(), elems: sizes(&output.dims).iter().product() },
             dtype: output.dtype,
@@ -89,6 +93,7 @@ impl PackageFacts {
             input: spec(input),
             more_inputs: more.iter().map(spec).collect(),
             preprocessing,
+            signal,
             outputs: outputs.collect(),
             arena_bytes: package.head().arena_bytes.into(),
         })
@@ -97,6 +102,11 @@ impl PackageFacts {
     /// Every input, in the package's order.
     pub fn inputs(&self) -> Vec<InputSpec> {
         std::iter::once(&self.input).chain(&self.more_inputs).cloned().collect()
+    }
+
+    /// How files become the input: images, and recordings.
+    pub fn of_files(&self) -> Preprocessing {
+        Preprocessing { signal: self.signal.clone(), ..self.preprocessing.clone().unwrap_or_default() }
     }
 
     /// A sample of seeded random pixels or numbers: latency does not depend on what is in it.
@@ -183,6 +193,7 @@ mod tests {
             input: InputSpec { name: "input".into(), dims: vec![1, 2], limits: None },
             more_inputs: vec![],
             preprocessing: None,
+            signal: None,
             outputs: vec![
                 output("a", ElemType::I8, Some(Quant { scale: 0.5, zero_point: -128 })),
                 output("b", ElemType::F32, None),

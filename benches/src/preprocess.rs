@@ -8,7 +8,7 @@ use image::imageops::FilterType;
 use image::{DynamicImage, ImageReader};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, ImageLayout, InputSpec};
+use crate::{Error, ImageLayout, InputSpec, SignalFrontEnd};
 
 /// The largest side that an image may be resized to.
 const MAX_SIDE: u32 = 16384;
@@ -36,6 +36,9 @@ pub struct Preprocessing {
     pub std: Vec<f32>,
     /// The order of the model's channels.
     pub channels: Channels,
+    /// How recordings become the input; a package has it in a section of its own.
+    #[serde(skip)]
+    pub signal: Option<SignalFrontEnd>,
 }
 
 /// Bilinear resizing: the `image` crate's `Triangle` filter, whose support grows with the factor
@@ -277,6 +280,7 @@ mod tests {
             mean: vec![127.0],
             std: vec![128.0],
             channels: Channels::Rgb,
+            signal: None,
         };
         let json = r#"{"resize":"256","crop":[224,224],"mean":[127.0],"std":[128.0],"channels":"rgb"}"#;
         assert_eq!(serde_json::to_string(&preprocessing).unwrap(), json);

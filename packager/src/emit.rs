@@ -86,6 +86,8 @@ pub struct Emission<'a> {
     pub whole: Option<(&'a Lowered, &'a MemoryPlan)>,
     /// Where they come from.
     pub provenance: Provenance,
+    /// The section of the front-end, where samples of a sensor are the input.
+    pub signal: Option<&'a [u8]>,
     /// Keys of the layouts to prepack.
     pub prepack: &'a [String],
     /// The first sample of the calibration, by input: it becomes a golden sample.
@@ -120,6 +122,9 @@ pub fn emit(path: &Path, emission: &Emission<'_>) -> Result<u64> {
     let names: Vec<&str> = emission.lowered.steps.iter().map(|step| step.name.as_str()).collect();
     node_map::compact(&mut provenance.nodes, &names);
     let json = serde_json::to_vec(&provenance).map_err(|error| failed(&error))?;
+    if let Some(signal) = emission.signal {
+        sections = sections.section(SectionKind::Signal, "", signal.to_vec());
+    }
     let bytes = sections
         .section(SectionKind::Golden, "", encode_golden(&golden))
         .section(SectionKind::Provenance, "", json)

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use edgepack_harness::{DataSet, Preprocessing, Progress};
+use edgepack_harness::{DataSet, Preprocessing, Progress, SignalFrontEnd};
 use edgepack_kernels::isa::IsaSet;
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +30,7 @@ use crate::{in_place, integers, memory, passes, warnings};
 /// Where the samples for calibration come from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CalibrationSource {
-    /// A folder of images, a .csv, .npy or .npz.
+    /// A folder of images or recordings, a .csv, .npy or .npz.
     Data(PathBuf),
     /// Seeded random numbers: for work on latency only. The package says so.
     Random {
@@ -281,6 +281,7 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         plan: &plan,
         whole: is_cut.then_some((&whole, &whole_plan)),
         provenance,
+        signal: options.preprocessing.signal.as_ref().map(SignalFrontEnd::section),
         prepack: &options.prepack,
         first,
     };

@@ -58,6 +58,13 @@ pub fn open_data(model: &Model, options: &PackOptions) -> Result<Vec<DataSet>> {
     let specs: Vec<InputSpec> = (model.shapes.iter().zip(limits))
         .map(|((name, dims), limits)| InputSpec { name: name.clone(), dims: dims.clone(), limits })
         .collect();
+    if let Some(front_end) = &options.preprocessing.signal {
+        let failed = |reason| PackError::Calibration { reason };
+        let [spec] = &specs[..] else {
+            return Err(failed(format!("--signal is for models of one input, and this has {}", specs.len())));
+        };
+        front_end.check(spec).map_err(|error| failed(error.to_string()))?;
+    }
     match (&options.calibration, &specs[..]) {
         // A golden sample is all that is wanted.
         (CalibrationSource::None, specs) => {
@@ -100,7 +107,8 @@ pub fn pixel_source(data: &DataSet, options: &PackOptions) -> Option<PixelSource
     let preprocessing = &options.preprocessing;
     // Where there are no samples, flags of preprocessing say that there will be images.
     let none = options.calibration == CalibrationSource::None;
-    let is_pixels = data.is_pixels() || (none && *preprocessing != Preprocessing::default());
+    let of_pixels = Preprocessing { signal: None, ..preprocessing.clone() };
+    let is_pixels = data.is_pixels() || (none && of_pixels != Preprocessing::default());
     let layout = ImageLayout::of(&data.input().dims).filter(|_| is_pixels)?;
     let per_channel = |values: &[f32], default: f32| -> Vec<f32> {
         let value = |c: usize| values.get(if values.len() > 1 { c } else { 0 }).copied().unwrap_or(default);

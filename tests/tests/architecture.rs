@@ -22,7 +22,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("edgepack-camera", &["edgepack-engine", "edgepack-firmware"]),
     (
         "edgepack-harness",
-        &["edgepack-engine", "edgepack-core", "edgepack-kernels", "edgepack-format", "edgepack-targets"],
+        &[
+            "edgepack-engine",
+            "edgepack-core",
+            "edgepack-kernels",
+            "edgepack-format",
+            "edgepack-signal",
+            "edgepack-targets",
+        ],
     ),
     (
         "edgepack-packager",
@@ -32,6 +39,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "edgepack-core",
             "edgepack-kernels",
             "edgepack-format",
+            "edgepack-signal",
             "edgepack-targets",
         ],
     ),

@@ -5,10 +5,11 @@ mod images;
 mod npy;
 mod pick;
 pub(crate) mod random;
+mod recordings;
 
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Preprocessing};
+use crate::{Error, Preprocessing, SignalFrontEnd};
 use array::{Array, Elements};
 pub use pick::Pick;
 
@@ -86,7 +87,7 @@ pub struct Sample {
     pub pixels: Option<Vec<u8>>,
     /// The index of the right class.
     pub label: Option<u32>,
-    /// The image's file name, or the array's name and the index.
+    /// The file's name, or the array's name and the index.
     pub name: String,
 }
 
@@ -106,6 +107,10 @@ enum Source {
         layout: ImageLayout,
         images: Vec<images::Labelled>,
     },
+    Recordings {
+        front_end: SignalFrontEnd,
+        files: Vec<images::Labelled>,
+    },
     Array {
         array: Array,
         labels: Option<Vec<u32>>,
@@ -122,6 +127,8 @@ impl DataSet {
     ///
     /// - A folder of images (JPEG, PNG, BMP, PNM), sorted by name, with a `labels.csv` in it where
     ///   there are labels; or one image.
+    /// - Likewise recordings (WAV), where the preprocessing has a front-end for them: each is a sample, of its first
+    ///   window.
     /// - A `.csv` of `file,label` lines, files relative to it.
     /// - A `.npy`, samples along the first axis; a `.npz` with samples `x` and labels `y`, or with one
     ///   array of any name; or `file.npz:NAME`, whose labels are the array of that name with the last
@@ -139,13 +146,15 @@ impl DataSet {
         preprocessing: &Preprocessing,
         pick: impl Into<Pick>,
     ) -> Result<DataSet, Error> {
-        let source = Source::open(path, input, pick.into())?;
+        let source = Source::open(path, input, preprocessing, pick.into())?;
         let channels = ImageLayout::of(&input.dims).map_or(1, |layout| layout.channels);
         preprocessing.validate(channels)?;
         let (len, looked_for) = match &source {
-            Source::Images { images, .. } => {
-                (images.len(), "files .jpg, .jpeg, .png, .bmp, .ppm, .pgm, .pnm")
-            }
+            Source::Images { images, .. } => (
+                images.len(),
+                "files .jpg, .jpeg, .png, .bmp, .ppm, .pgm, .pnm; .wav only with a front-end, pack --signal",
+            ),
+            Source::Recordings { files, .. } => (files.len(), "files .wav, since there is a front-end"),
             Source::Array { array, .. } => (array.samples, "the first axis counts the samples"),
             Source::Random { .. } | Source::Several(_) => (0, ""),
         };
@@ -238,14 +247,16 @@ impl DataSet {
         match &self.source {
             Source::Images { .. } => true,
             Source::Array { array, .. } => matches!(array.elements, Elements::U8(_)),
-            Source::Random { .. } | Source::Several(_) => false,
+            Source::Recordings { .. } | Source::Random { .. } | Source::Several(_) => false,
         }
     }
 
     /// Whether any sample has a label.
     pub fn has_labels(&self) -> bool {
         match &self.source {
-            Source::Images { images, .. } => images.iter().any(|image| image.label.is_some()),
+            Source::Images { images: files, .. } | Source::Recordings { files, .. } => {
+                files.iter().any(|file| file.label.is_some())
+            }
             Source::Array { labels, .. } => labels.is_some(),
             Source::Random { .. } | Source::Several(_) => false,
         }
@@ -268,6 +279,12 @@ impl DataSet {
                 let values = self.preprocessing.apply(&pixels, layout);
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 Ok(Sample { values, pixels: Some(pixels), label: *label, name })
+            }
+            Source::Recordings { front_end, files } => {
+                let images::Labelled { path, label } = &files[index];
+                let values = recordings::load(path, front_end)?;
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                Ok(Sample { values, pixels: None, label: *label, name })
             }
             Source::Array { array, labels } => {
                 let (values, pixels) = array.get(index, &self.input, &self.preprocessing);
@@ -304,12 +321,19 @@ pub(crate) fn split<'a>(inputs: &[InputSpec], values: &'a [f32]) -> Vec<&'a [f32
 }
 
 impl Source {
-    fn open(path: &Path, input: &InputSpec, pick: Pick) -> Result<Source, Error> {
+    fn open(
+        path: &Path,
+        input: &InputSpec,
+        preprocessing: &Preprocessing,
+        pick: Pick,
+    ) -> Result<Source, Error> {
         let (file, array) = array::split_name(path);
         let metadata = std::fs::metadata(&file).map_err(Error::io(&file))?;
         let extension = file.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
-        let images = if metadata.is_dir() {
-            images::folder(&file, pick)?
+        let front_end = preprocessing.signal.as_ref();
+        let is_kind = if front_end.is_some() { recordings::is_recording } else { images::is_image };
+        let files = if metadata.is_dir() {
+            images::folder(&file, is_kind, pick)?
         } else {
             match extension.as_deref() {
                 Some("csv") => images::listed(&file, pick)?,
@@ -317,10 +341,23 @@ impl Source {
                     let (array, labels) = array::open(&file, array.as_deref(), input, pick)?;
                     return Ok(Source::Array { array, labels });
                 }
-                Some(_) if images::is_image(&file) => vec![images::Labelled { path: file, label: None }],
+                Some(_) if images::is_image(&file) || recordings::is_recording(&file) => {
+                    vec![images::Labelled { path: file, label: None }]
+                }
                 _ => return Err(Error::NotADataSet { path: file }),
             }
         };
+        if let Some(recording) = files.iter().find(|file| recordings::is_recording(&file.path)) {
+            let Some(front_end) = front_end else {
+                let reason =
+                    "a recording, and nothing says how it becomes the model's input: pack with --signal"
+                        .into();
+                return Err(Error::Recording { path: recording.path.clone(), reason });
+            };
+            front_end.check(input)?;
+            return Ok(Source::Recordings { front_end: front_end.clone(), files });
+        }
+        let images = files;
         let layout = ImageLayout::of(&input.dims).ok_or_else(|| Error::NotAnImageInput {
             path: path.into(),
             input: input.name.clone(),

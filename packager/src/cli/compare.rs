@@ -71,7 +71,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
     args.report.check()?;
     let model = Model::open(&args.package)?;
     let facts = PackageFacts::of(&model.package(), &args.package)?;
-    let preprocessing = facts.preprocessing.clone().unwrap_or_default();
+    let preprocessing = facts.of_files();
     let data = DataSet::open_all(&args.data, &facts.inputs(), &preprocessing, args.limit)?;
     let mut baseline = baseline::open(&args.baseline, &facts.inputs(), 1)?;
     let mut device = device::open(&args.device, &args.package, 1)?;

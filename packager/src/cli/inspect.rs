@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::nodes::{self, ProcessorArgs, RequireArgs};
 use super::options::{Format, human_bytes, short, table};
+use super::signal::FrontEndLine;
 use super::{Context, Outcome};
 
 /// Show what is in a package: steps, schemes, kernels, arena, sizes, hashes, provenance.
@@ -40,6 +41,8 @@ struct Report {
     int8_macs_percent: f64,
     inputs: Vec<InputLine>,
     outputs: Vec<OutputLine>,
+    /// The front-end for samples of a sensor.
+    signal: Option<FrontEndLine>,
     sections: Vec<SectionLine>,
     steps: Vec<StepLine>,
     provenance: Option<Provenance>,
@@ -200,6 +203,7 @@ fn report(package: &Package<'_>) -> Report {
         int8_macs_percent: 100.0 * int8_macs as f64 / head.macs.max(1) as f64,
         inputs: package.inputs().map(|input| input_line(&input)).collect(),
         outputs: package.outputs().map(|output| output_line(&output)).collect(),
+        signal: package.signal().and_then(FrontEndLine::of),
         sections: (package.sections())
             .map(|section| SectionLine {
                 kind: SectionKind::name(section.kind),
@@ -412,6 +416,9 @@ fn print(path: &str, report: &Report) {
             None => format!("scale {}, zero point {}", input.scale, input.zero_point),
         };
         println!("input  {} {:?}: {} ({range})", input.name, input.shape, input.takes.join(", "));
+    }
+    if let Some(signal) = &report.signal {
+        println!("signal {signal}");
     }
     for output in &report.outputs {
         let exact = if output.exact { "the same bits on every processor" } else { "not exact" };

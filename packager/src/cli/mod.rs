@@ -17,6 +17,7 @@ mod prune;
 mod report;
 mod run;
 mod selftest;
+mod signal;
 mod targets;
 
 use std::process::ExitCode;
@@ -63,6 +64,8 @@ enum Command {
     Deploy(deploy::Args),
     /// List the kernels, and which of them a board or this machine uses
     Kernels(kernels::Args),
+    /// List the front-ends that `pack --signal` knows, or show one, to make one's own of it
+    Signal(signal::Args),
     /// List the boards
     Targets(targets::Args),
     /// Build the agent, or the C library, for a board
@@ -115,6 +118,7 @@ fn execute(command: Command, context: Context) -> anyhow::Result<Outcome> {
         Command::Doctor(args) => doctor::run(&args, context),
         Command::Deploy(args) => deploy::run(&args, context),
         Command::Kernels(args) => kernels::run(&args, context),
+        Command::Signal(args) => signal::run(&args, context),
         Command::Targets(args) => targets::run(&args, context),
         Command::Build(args) => build::run(&args, context),
         Command::Demo(args) => demo::run(&args, context),

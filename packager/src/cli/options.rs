@@ -1,10 +1,12 @@
 //! Options that several commands share.
 
+use anyhow::Context as _;
 use clap::ValueEnum;
 use comfy_table::Table;
 use comfy_table::presets::ASCII_MARKDOWN;
 pub(super) use edgepack_harness::report::words::human_bytes;
-use edgepack_harness::{Channels, Preprocessing, Resize, parse_size};
+use edgepack_harness::{Channels, Preprocessing, Resize, SignalFrontEnd, parse_size};
+use edgepack_signal::writer::{Spec, encode, preset, preset_names};
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -36,18 +38,41 @@ pub(super) struct PreprocessingArgs {
     /// Order of the model's channels
     #[arg(long, value_name = "rgb|bgr", default_value = "rgb", value_parser = parse_channels)]
     channels: Channels,
+    /// Front-end for recordings and sensors, which the package then has: mlperf-kws, log-mel-80, kaldi-fbank-80, mfcc-13,
+    /// accelerometer (`edgepack signal` shows them), or a TOML file. Samples may be .wav files then; arrays are
+    /// features already
+    #[arg(long, value_name = "NAME|FILE.toml")]
+    signal: Option<String>,
 }
 
 impl PreprocessingArgs {
-    pub fn get(&self) -> Preprocessing {
-        Preprocessing {
+    pub fn get(&self) -> anyhow::Result<Preprocessing> {
+        Ok(Preprocessing {
             resize: self.resize,
             crop: self.crop,
             mean: self.mean.clone(),
             std: self.std.clone(),
             channels: self.channels,
-        }
+            signal: self.signal.as_deref().map(front_end).transpose()?,
+        })
     }
+}
+
+/// The front-end of a preset's name, or of a file.
+pub(super) fn front_end(name: &str) -> anyhow::Result<SignalFrontEnd> {
+    let text = match preset(name) {
+        Some(text) => text.to_string(),
+        None if name.ends_with(".toml") => {
+            std::fs::read_to_string(name).with_context(|| format!("--signal {name}"))?
+        }
+        None => anyhow::bail!(
+            "--signal {name}: no front-end has this name ({}), and a file's name ends in .toml",
+            preset_names()
+        ),
+    };
+    let section = Spec::from_toml(&text).and_then(|spec| encode(&spec));
+    let section = section.with_context(|| format!("--signal {name}"))?;
+    SignalFrontEnd::new(&section).with_context(|| format!("--signal {name}"))
 }
 
 fn parse_channels(text: &str) -> Result<Channels, String> {

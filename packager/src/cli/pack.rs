@@ -35,7 +35,7 @@ pub(super) struct Args {
     /// The package to write
     #[arg(long, short, value_name = "OUT.epk")]
     output: PathBuf,
-    /// Samples: a folder of images, a .csv of file,label lines, a .npy, a .npz (x, y), or `random`
+    /// Samples: a folder of images (with --signal, of .wav), a .csv of file,label lines, a .npy, a .npz (x, y), or `random`
     /// (seeded; for work on latency only). Models that arrive quantized need none, unless they leave ranges
     /// open, nor do any where --precision leaves tensors in f32; what is given rounds weights better
     #[arg(long, value_name = "DATA")]
@@ -112,6 +112,7 @@ fn help() -> String {
     format!(
         "Example:\n  edgepack pack mobilenet.onnx -o mobilenet.epk --calibration images/ --shape input=1,3,224,224 \
          \\\n      --resize 256 --crop 224 --mean 123.675,116.28,103.53 --std 58.395,57.12,57.375\n\n\
+         \x20 edgepack pack kws.onnx -o kws.epk --calibration recordings/ --signal mlperf-kws\n\n\
          Supported operations: {}\n\nOf models that arrive quantized: {}",
         ops.join(", "),
         quantized.join(", ")
@@ -146,7 +147,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
         shapes: args.shape.clone(),
         calibration,
         calibration_limit: args.calibration_limit,
-        preprocessing: args.preprocessing.get(),
+        preprocessing: args.preprocessing.get()?,
         observer: args.observer,
         methods: Methods { without: args.without.clone() },
         precision: PrecisionOptions {

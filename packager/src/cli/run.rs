@@ -22,7 +22,8 @@ use super::{Context, Outcome};
 pub(super) struct Args {
     /// The package
     package: PathBuf,
-    /// Samples: an image, a folder of images, a .csv, .npy or .npz
+    /// Samples: an image, a folder of images, a .csv, .npy or .npz; of a package with a front-end (`pack --signal`) a .wav,
+    /// or a folder of them
     #[arg(long, short, value_name = "FILE")]
     input: PathBuf,
     /// Write every output of every sample: one array [samples, ...] for each output
@@ -63,7 +64,7 @@ struct Class {
 pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
     let facts = PackageFacts::read(&args.package)?;
     let names = args.labels.as_deref().map(read_names).transpose()?;
-    let preprocessing = facts.preprocessing.clone().unwrap_or_default();
+    let preprocessing = facts.of_files();
     let data = DataSet::open_all(&args.input, &facts.inputs(), &preprocessing, args.limit)?;
     let mut device = device::open(&args.device, &args.package, 1)?;
     let mut progress = Shown::new(context);
