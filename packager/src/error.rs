@@ -53,6 +53,14 @@ pub enum PackError {
         /// What is wrong.
         reason: String,
     },
+    /// A `--fix` that does not fit the model.
+    #[error("--fix {name}: {reason}")]
+    Fix {
+        /// The input that it names.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// An operation that edgepack has no steps for.
     #[error("node `{node}`: {op} (opset {opset}) {reason}. {remedy}")]
     Unsupported {

@@ -50,6 +50,8 @@ pub struct PackOptions {
     pub output: PathBuf,
     /// Shapes of inputs that the model leaves open.
     pub shapes: Vec<(String, Vec<usize>)>,
+    /// Inputs that are bound to one value, and are constants then.
+    pub fixed: Vec<(String, f64)>,
     /// Samples.
     pub calibration: CalibrationSource,
     /// At most so many samples, from the whole of the source.
@@ -165,12 +167,12 @@ pub struct ArrivedReport {
 /// # Errors
 /// As [`pack`], of what is wrong with the model.
 pub fn imported(options: &PackOptions) -> Result<Model> {
-    let mut model = import_with_islands(&options.model, &options.shapes, options.islands)?;
+    let mut model = import_with_islands(&options.model, &options.shapes, &options.fixed, options.islands)?;
     let proved = integers::prove(&mut model.graph, model.opset);
     if proved.is_ok() || options.islands == Islands::Never {
         return proved.map(|()| model);
     }
-    let mut model = import_with_islands(&options.model, &options.shapes, Islands::Integers)?;
+    let mut model = import_with_islands(&options.model, &options.shapes, &options.fixed, Islands::Integers)?;
     integers::prove(&mut model.graph, model.opset)?;
     Ok(model)
 }

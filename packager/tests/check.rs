@@ -19,7 +19,7 @@ fn graph(model: &mut pb::ModelProto) -> &mut pb::GraphProto {
 fn checked(model: &pb::ModelProto) -> Report {
     let bench = Bench::new();
     write_model(&bench.path("model.onnx"), model);
-    check(&bench.path("model.onnx"), &[], IsaSet::SCALAR).unwrap()
+    check(&bench.path("model.onnx"), &[], &[], IsaSet::SCALAR).unwrap()
 }
 
 /// What is found in the small model of [`common`], changed.
@@ -69,7 +69,7 @@ fn typed(name: &str, data_type: DataType, dims: &[i64], raw: Vec<u8>) -> pb::Ten
 #[test]
 fn good_models_have_no_finding_and_all_of_them_is_int8() {
     let digits = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/digits/model.onnx");
-    let report = check(digits.as_ref(), &[], IsaSet::NEON).unwrap();
+    let report = check(digits.as_ref(), &[], &[], IsaSet::NEON).unwrap();
     assert_eq!((report.findings.as_slice(), report.nodes), (&[][..], 55));
     let truth = report.outlook.unwrap().truth;
     assert_eq!((truth.nodes.len(), truth.int8_macs_percent), (55, 100.0));
@@ -196,7 +196,7 @@ fn free_dimensions_come_with_the_flag() {
     graph(&mut free).input[0] = value_info("x", &[Err("N"), Ok(3), Err("H"), Err("W")]);
     write_model(&bench.path("model.onnx"), &free);
     let shapes = [("x".to_string(), vec![1, 3, 8, 8])];
-    assert_eq!(check(&bench.path("model.onnx"), &shapes, IsaSet::SCALAR).unwrap().findings, []);
+    assert_eq!(check(&bench.path("model.onnx"), &shapes, &[], IsaSet::SCALAR).unwrap().findings, []);
 }
 
 #[test]
@@ -269,8 +269,11 @@ fn weights_that_are_no_numbers() {
     });
     assert_eq!(checked(&small(13, nodes, bounds.to_vec())).findings, []);
     let mask = floats("mask", &[8], &[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, f32::NEG_INFINITY]);
-    let report = checked(&small(13, vec![op("Add", &["x", "mask"], "y")], vec![mask]));
+    let report = checked(&small(13, vec![op("Mul", &["x", "mask"], "y")], vec![mask.clone()]));
     assert!(report.findings.iter().any(|f| f.rule == "not-finite" && f.severity == Severity::Warning));
+    // What is added hides, and the report says how.
+    let report = checked(&small(13, vec![op("Add", &["x", "mask"], "y")], vec![mask]));
+    only(&report, "deviation", Severity::Warning, &["Add/y"], &["chooses -inf", "--keep-f32"]);
 }
 
 #[test]
@@ -383,7 +386,7 @@ fn damaged_models_are_refused_or_checked_but_never_panic() {
             bytes[next(good.len())] = next(256) as u8;
         }
         std::fs::write(bench.path("model.onnx"), &bytes).unwrap();
-        checked += check(&bench.path("model.onnx"), &[], IsaSet::SCALAR).is_ok() as usize;
+        checked += check(&bench.path("model.onnx"), &[], &[], IsaSet::SCALAR).is_ok() as usize;
     }
     assert!((100..900).contains(&checked), "{checked} of 1000 could be checked");
 }

@@ -25,6 +25,7 @@ fn copies(follow: Vec<Node>) -> (usize, Vec<f32>) {
         model: path,
         output: folder.path().join("model.epk"),
         shapes: Vec::new(),
+        fixed: Vec::new(),
         calibration: CalibrationSource::Random { seed: 3 },
         calibration_limit: 8,
         preprocessing: Default::default(),

@@ -9,6 +9,7 @@ mod typed;
 
 use common::{Bench, value_info, write_model};
 use edgepack_engine::InputData;
+use edgepack_engine::format::plan::ElemType;
 use operation::{Node, floats, ints, op};
 use tract_onnx::pb::{self, tensor_proto::DataType};
 use typed::{model, packed, run};
@@ -178,4 +179,70 @@ fn scans_are_unrolled_forwards_and_backwards() {
     let outputs = run(&package, &[InputData::F32(&[1.0, 2.0, 10.0, 20.0, 100.0, 200.0])]);
     assert_eq!(outputs[0].1, [111.0, 222.0]);
     assert_eq!(outputs[1].1, [100.0, 110.0, 111.0, 200.0, 220.0, 222.0]);
+}
+
+/// As Silero VAD: a sampling rate decides which network runs, and each takes windows of its own length only.
+fn of_two_rates() -> pb::ModelProto {
+    let network =
+        |name: &str| vec![op("MatMul", &["x", name], "product"), op("Relu", &["product"], "positive")];
+    let branch = |weights: &str| body(&[], network(weights), &["positive"]);
+    let rate = op("Equal", &["sr", "high"], "is_high");
+    model(
+        &[("x", DataType::Float, &[1, 3]), ("sr", DataType::Int64, &[])],
+        &[("y", DataType::Float)],
+        vec![rate, branches("is_high", "y", branch("of_high"), branch("of_low"))],
+        vec![
+            floats("of_high", &[3, 2], &[1.0, 0.0, 0.0, 1.0, 1.0, 1.0]),
+            floats("of_low", &[5, 2], &[1.0; 10]),
+            pb::TensorProto { dims: vec![], ..ints("high", &[16_000]) },
+        ],
+    )
+}
+
+#[test]
+fn an_input_that_decides_is_bound_to_one_value() {
+    let bench = Bench::new();
+    let model = of_two_rates();
+    let error = refused(&bench, &model);
+    assert!(error.contains("`sr` decides which branch runs") && error.contains("--fix sr=VALUE"), "{error}");
+    let package = packed(&bench, &model, &["--precision", "fp32", "--fix", "sr=16000"]);
+    assert_eq!(run(&package, &[InputData::F32(&X)]), [(ElemType::F32, vec![0.5, 2.25])]);
+    assert!(bench.ok(&["check", "model.onnx", "--fix", "sr=16000"]).contains("0 errors"));
+}
+
+#[test]
+fn a_package_of_a_bound_input_is_compared_with_the_model_of_the_same() {
+    let bench = Bench::new();
+    let inputs = [("x", DataType::Float, &[1, 3][..]), ("factor", DataType::Float, &[1][..])];
+    let model = model(&inputs, &[("y", DataType::Float)], vec![op("Mul", &["x", "factor"], "y")], vec![]);
+    let package = packed(&bench, &model, &["--precision", "fp32", "--fix", "factor=-0.5"]);
+    assert_eq!(run(&package, &[InputData::F32(&X)])[0].1, X.map(|x| -0.5 * x));
+    std::fs::write(bench.path("x.npy"), common::npy("<f4", &[1, 3], &X.map(f32::to_le_bytes).concat()))
+        .unwrap();
+    let compare = ["compare", "model.epk", "--baseline", "model.onnx", "--data", "x.npy", "--no-latency"];
+    let report = bench.ok(&[&compare[..], &["--fix", "factor=-0.5"]].concat());
+    assert!(report.contains("max abs error 0.0000"), "{report}");
+    // Nothing is left of the copy that the baseline was read from.
+    let is_model =
+        |file: std::fs::DirEntry| file.path().extension().is_some_and(|extension| extension == "onnx");
+    assert_eq!(
+        std::fs::read_dir(bench.path("")).unwrap().flatten().map(is_model).filter(|is| *is).count(),
+        1
+    );
+}
+
+#[test]
+fn what_cannot_be_bound_is_refused_by_its_name() {
+    let bench = Bench::new();
+    write_model(&bench.path("model.onnx"), &of_two_rates());
+    let fixed = |fix: &str| {
+        let args = ["pack", "model.onnx", "-o", "model.epk", "--calibration", "random", "--fix", fix];
+        let output = bench.run(&args);
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let unknown = fixed("rate=16000");
+    assert!(unknown.contains("--fix rate") && unknown.contains("its inputs are x, sr"), "{unknown}");
+    assert!(fixed("sr=0.5").contains("0.5 is no value of INT64"));
+    assert!(fixed("sr=high").contains("`high` is no number"));
 }

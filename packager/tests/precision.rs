@@ -27,6 +27,7 @@ fn packed(folder: &Path, precision: PrecisionOptions) -> Result<PackReport, Pack
         model: asset("model.onnx"),
         output: folder.join("digits.epk"),
         shapes: vec![],
+        fixed: Vec::new(),
         calibration: CalibrationSource::Data(asset("calibration.npz")),
         calibration_limit: 64,
         preprocessing: preprocessing(),

@@ -18,6 +18,7 @@ fn packed(pruning: PruneOptions, sparsity: SparsityOptions) -> Result<PackReport
         model: asset("model.onnx"),
         output: folder.path().join("digits.epk"),
         shapes: vec![],
+        fixed: Vec::new(),
         calibration: CalibrationSource::Data(asset("calibration.npz")),
         calibration_limit: 64,
         preprocessing: Preprocessing { mean: vec![127.5], std: vec![127.5], ..Default::default() },

@@ -26,6 +26,7 @@ fn packed(folder: &Path, base: Precision, calibration: CalibrationSource) -> Pac
         model: asset("model.onnx"),
         output: folder.join("digits.epk"),
         shapes: vec![],
+        fixed: Vec::new(),
         calibration,
         calibration_limit: 64,
         preprocessing: preprocessing(),

@@ -119,6 +119,7 @@ fn packed(folder: &Path, l2_kib: u32) -> PackReport {
         model: folder.join("model.onnx"),
         output: folder.join(format!("{l2_kib}.epk")),
         shapes: Vec::new(),
+        fixed: Vec::new(),
         calibration: CalibrationSource::Random { seed: 3 },
         calibration_limit: 2,
         preprocessing: Default::default(),

@@ -154,6 +154,7 @@ impl Case {
             model: self.model.clone(),
             output: folder.join(format!("{}.epk", self.name)),
             shapes,
+            fixed: Vec::new(),
             calibration,
             calibration_limit: 200,
             preprocessing: self.preprocessing.clone(),

@@ -50,6 +50,7 @@ fn package(
         model,
         output: folder.join(format!("{name}.epk")),
         shapes: Vec::new(),
+        fixed: Vec::new(),
         calibration: CalibrationSource::Random { seed: 1 },
         calibration_limit: 2,
         preprocessing: Default::default(),

@@ -23,7 +23,7 @@ use tract_onnx::pb;
 
 use crate::calibrate::{Observer, Statistics};
 use crate::error::{PackError, Result};
-use crate::import::{self, OnnxFile, Survey};
+use crate::import::{self, Fixed, OnnxFile, Survey};
 use crate::islands::Islands;
 use crate::lower::lower;
 use crate::node_map::{Fate, NodeRecord, StepFacts, Truth, node_map, truth};
@@ -130,13 +130,13 @@ static RULES: &[Rule] = &[
     numbers::precision,
 ];
 
-/// Checks a model. `shapes` binds the inputs whose shapes the file leaves open; `isa` says whose kernels the
+/// Checks a model. `shapes` binds the inputs whose shapes the file leaves open, `fixed` others to one value; `isa` says whose kernels the
 /// outlook names.
 ///
 /// # Errors
 /// The file cannot be read or is no ONNX model, or `shapes` names no input of it.
-pub fn check(path: &Path, shapes: &[(String, Vec<usize>)], isa: IsaSet) -> Result<Report> {
-    let file = OnnxFile::read(path)?;
+pub fn check(path: &Path, shapes: &[(String, Vec<usize>)], fixed: &Fixed, isa: IsaSet) -> Result<Report> {
+    let file = OnnxFile::read(path, fixed)?;
     let graph = file.graph();
     inputs::known(graph, shapes)?;
     let mut readers: HashMap<&str, Vec<(usize, usize)>> = HashMap::new();

@@ -6,7 +6,7 @@ use edgepack_packager::check::{Finding, Report, Severity, check};
 use serde::Serialize;
 
 use super::nodes::{self, ProcessorArgs, RequireArgs};
-use super::options::{Format, human_bytes, parse_shape, short};
+use super::options::{Format, human_bytes, parse_fix, parse_shape, short};
 use super::{Context, Outcome};
 
 /// Tell what is the matter with an ONNX model, and what would run in int8, before it is packed.
@@ -22,6 +22,10 @@ pub(super) struct Args {
     /// Shape of an input whose dimensions the model leaves open; may be repeated
     #[arg(long, value_name = "NAME=1,3,224,224", value_parser = parse_shape)]
     shape: Vec<(String, Vec<usize>)>,
+    /// Bind an input to one value: the package has it no more (`sr=16000` of a model that asks for its sampling
+    /// rate); may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_fix)]
+    fix: Vec<(String, f64)>,
     /// Leave out the table of nodes
     #[arg(long)]
     no_nodes: bool,
@@ -44,7 +48,7 @@ struct JsonReport<'a> {
 
 pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
     let (processor, isa) = args.processor.get(None)?;
-    let report = check(&args.model, &args.shape, isa)?;
+    let report = check(&args.model, &args.shape, &args.fix, isa)?;
     let [errors, warnings, notes] =
         [Severity::Error, Severity::Warning, Severity::Note].map(|severity| report.count(severity));
     match context.format {

@@ -9,9 +9,10 @@ use edgepack_harness::device::{self, Device, Local};
 use edgepack_harness::report::{comparison_html, comparison_markdown};
 use edgepack_harness::{CompareOptions, Comparison, DataSet, Latency, PackageFacts, baseline};
 use edgepack_packager::emit::provenance;
+use edgepack_packager::import::bound_copy;
 
 use super::bench::LengthArgs;
-use super::options::{Format, table};
+use super::options::{Format, parse_fix, table};
 use super::progress::Shown;
 use super::report::ReportArgs;
 use super::{Context, Outcome};
@@ -30,6 +31,9 @@ pub(super) struct Args {
     /// The ONNX model that it was made of
     #[arg(long, value_name = "MODEL.onnx")]
     baseline: PathBuf,
+    /// An input that the package was bound by, as for `pack --fix`; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_fix)]
+    fix: Vec<(String, f64)>,
     /// Samples, as for `pack --calibration`; with labels, top-1 and top-5 are counted
     #[arg(long, value_name = "DATA")]
     data: PathBuf,
@@ -73,7 +77,9 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
     let facts = PackageFacts::of(&model.package(), &args.package)?;
     let preprocessing = facts.of_files();
     let data = DataSet::open_all(&args.data, &facts.inputs(), &preprocessing, args.limit)?;
-    let mut baseline = baseline::open(&args.baseline, &facts.inputs(), 1)?;
+    let bound = if args.fix.is_empty() { None } else { Some(bound_copy(&args.baseline, &args.fix)?) };
+    let fp32 = bound.as_ref().map_or(args.baseline.as_path(), |copy| copy.path());
+    let mut baseline = baseline::open(fp32, &facts.inputs(), 1)?;
     let mut device = device::open(&args.device, &args.package, 1)?;
     // What the device's bytes must be: those of this machine's kernels, and theirs must be those of
     // the scalar ones.

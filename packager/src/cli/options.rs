@@ -96,6 +96,17 @@ pub(super) fn parse_shape(text: &str) -> Result<(String, Vec<usize>), String> {
     Ok((name.to_string(), dims))
 }
 
+pub(super) fn parse_fix(text: &str) -> Result<(String, f64), String> {
+    let (name, value) = text.rsplit_once('=').ok_or("give NAME=VALUE")?;
+    let value = value.trim();
+    let number = match value {
+        "true" => 1.0,
+        "false" => 0.0,
+        _ => value.parse().map_err(|_| format!("`{value}` is no number"))?,
+    };
+    Ok((name.to_string(), number))
+}
+
 /// A table in the style of Markdown.
 pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();

@@ -18,7 +18,7 @@ use edgepack_packager::quantize::{Method, Methods};
 use edgepack_targets::{Board, Linux, Microcontroller, System};
 
 use super::nodes::{RequireArgs, percent};
-use super::options::{Format, PreprocessingArgs, human_bytes, parse_shape, short, table};
+use super::options::{Format, PreprocessingArgs, human_bytes, parse_fix, parse_shape, short, table};
 use super::progress::Shown;
 use super::prune::{PruneArgs, print_pruned, print_sparse};
 use super::{Context, Outcome};
@@ -49,6 +49,10 @@ pub(super) struct Args {
     /// Shape of an input whose dimensions the model leaves open; may be repeated
     #[arg(long, value_name = "NAME=1,3,224,224", value_parser = parse_shape)]
     shape: Vec<(String, Vec<usize>)>,
+    /// Bind an input to one value: the package has it no more (`sr=16000` of a model that asks for its sampling
+    /// rate); may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_fix)]
+    fix: Vec<(String, f64)>,
     /// How the range of a tensor is chosen: auto (what costs the layers that read it least), min-max, mse, entropy,
     /// percentile, percentile=99.9
     #[arg(long, value_name = "NAME", default_value_t)]
@@ -145,6 +149,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
         model: args.model.clone(),
         output: args.output.clone(),
         shapes: args.shape.clone(),
+        fixed: args.fix.clone(),
         calibration,
         calibration_limit: args.calibration_limit,
         preprocessing: args.preprocessing.get()?,

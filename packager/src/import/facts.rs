@@ -197,10 +197,16 @@ fn not_analysed(proto: &pb::ModelProto, reason: String) -> PackError {
             op: node.op_type.clone(),
             opset: super::opset(proto),
             reason: format!("cannot be analysed ({reason})"),
-            remedy:
-                "Check the shapes and types of its inputs (`onnx.checker.check_model` with full_check=True \
-                     may say more), bind free dimensions with --shape, or export it as other operations"
+            remedy: match super::fixed::deciding(proto.graph.as_ref().unwrap_or(&Default::default()))[..] {
+                // Of two branches one may not fit what the other is for.
+                [input, ..] => format!(
+                    "The input `{input}` decides which branch runs, and both are analysed while it is open: bind it \
+                     to what the device will have, --fix {input}=VALUE"
+                ),
+                [] => "Check the shapes and types of its inputs (`onnx.checker.check_model` with full_check=True may \
+                       say more), bind free dimensions with --shape, or export it as other operations"
                     .into(),
+            },
         },
     }
 }
@@ -347,6 +353,12 @@ pub(super) fn check_output(output: &pb::ValueInfoProto) -> Result<()> {
     };
     let remedy = format!("edgepack gives tensors of FLOAT, INT32, INT64 and BOOL: {remedy}");
     Err(unsupported_end(&output.name, "output", &reason, &remedy))
+}
+
+/// The type and the dimensions of an input that is a tensor of a shape without open dimensions.
+pub(super) fn declared_dims(input: &pb::ValueInfoProto) -> Option<(i32, Vec<usize>)> {
+    let (elem_type, dims) = declared(input)?;
+    Some((elem_type, dims?.iter().map(|dim| dim.fixed).collect::<Option<_>>()?))
 }
 
 /// What is not supported about an input or output of the model.

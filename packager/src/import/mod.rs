@@ -10,6 +10,7 @@ mod control;
 mod convolution;
 mod einsum;
 mod facts;
+mod fixed;
 mod grid;
 mod indices;
 mod islands;
@@ -51,6 +52,7 @@ use crate::unary::Unary;
 use context::Context;
 use facts::Facts;
 pub(crate) use facts::{batch_of_one, bind_input, real_inputs};
+pub use fixed::{Fixed, bound_copy};
 pub(crate) use islands::survey_with_islands;
 use islands::{Item, Sorted};
 pub use notes::Note;
@@ -99,15 +101,20 @@ pub struct Arrived {
 /// # Errors
 /// Every way in which the file may be unusable, naming the node, input or initializer and what to do.
 pub fn import(path: &Path, shapes: &[(String, Vec<usize>)]) -> Result<Model> {
-    import_with_islands(path, shapes, Islands::Never)
+    import_with_islands(path, shapes, &[], Islands::Never)
 }
 
-/// As [`import`], with islands of the nodes that edgepack has no steps for, or of all.
+/// As [`import`], with inputs bound to one value, and islands of the nodes that edgepack has no steps for, or of all.
 ///
 /// # Errors
 /// As [`import`], of what tract does not take either.
-pub fn import_with_islands(path: &Path, shapes: &[(String, Vec<usize>)], islands: Islands) -> Result<Model> {
-    let file = OnnxFile::read(path)?;
+pub fn import_with_islands(
+    path: &Path,
+    shapes: &[(String, Vec<usize>)],
+    fixed: &Fixed,
+    islands: Islands,
+) -> Result<Model> {
+    let file = OnnxFile::read(path, fixed)?;
     facts::check_external_data(path, file.graph())?;
     let Survey { model, refusals } = match islands {
         Islands::Never => {
@@ -125,7 +132,7 @@ pub(crate) struct OnnxFile {
     pub path: PathBuf,
     /// Its bytes.
     pub bytes: Vec<u8>,
-    /// What they say.
+    /// What they say, with inputs bound.
     pub proto: pb::ModelProto,
     /// Version of ONNX's own operator set.
     pub opset: i64,
@@ -133,10 +140,14 @@ pub(crate) struct OnnxFile {
 
 impl OnnxFile {
     /// # Errors
-    /// The file cannot be read, or is no ONNX model.
-    pub fn read(path: &Path) -> Result<Self> {
+    /// The file cannot be read, is no ONNX model, or has not the inputs that are bound.
+    pub fn read(path: &Path, fixed: &Fixed) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|source| PackError::Io { path: path.into(), source })?;
-        let proto = parse(path, &bytes)?;
+        let mut proto = parse(path, &bytes)?;
+        if let Some(graph) = proto.graph.as_ref().filter(|_| !fixed.is_empty()) {
+            let bound = [&bytes[..], &fixed::binding(graph, fixed)?].concat();
+            proto = parse(path, &bound)?;
+        }
         let opset = opset(&proto);
         Ok(Self { path: path.into(), bytes, proto, opset })
     }
@@ -371,6 +382,7 @@ impl Importer {
             Ok(()) if self.folded(node) => Became::Constant(None),
             Ok(()) => Became::Alias,
             Err(refusal) => {
+                let refusal = nodes::with_islands(refusal);
                 // A model that contradicts itself is no matter of steps.
                 let of_steps = matches!(refusal, PackError::Unsupported { .. }) || self.reads_refused(node);
                 if let Some(sorted) = self.sorted.as_mut().filter(|_| of_steps) {

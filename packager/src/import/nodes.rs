@@ -15,6 +15,17 @@ use crate::unary::Unary;
 pub(crate) const REMEDY: &str = "Replace it by supported operations when exporting (`edgepack pack --help` \
      lists them), or cut the model before this node, or pack with --islands auto if the device may run it by tract";
 
+/// A refusal of a form of an operation that has steps in others: tract may run it.
+pub(super) fn with_islands(refusal: PackError) -> PackError {
+    match refusal {
+        PackError::Unsupported { node, op, opset, reason, remedy } if !remedy.contains("--islands") => {
+            let remedy = format!("{remedy}; or pack with --islands auto if the device may run it by tract");
+            PackError::Unsupported { node, op, opset, reason, remedy }
+        }
+        other => other,
+    }
+}
+
 type Converter = fn(&mut Importer, &Context<'_>) -> Result<()>;
 
 /// Operation and conversion. Sorted, so that the list in `--help` is.

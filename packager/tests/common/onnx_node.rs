@@ -262,6 +262,7 @@ impl NodeTest {
             model: path,
             output: folder.path().join("model.epk"),
             shapes,
+            fixed: Vec::new(),
             calibration: CalibrationSource::Data(archive),
             calibration_limit: 1,
             preprocessing: Preprocessing::default(),

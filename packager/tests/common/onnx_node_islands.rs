@@ -68,6 +68,7 @@ pub(super) fn attempt(test: &NodeTest) -> Outcome {
         model: path,
         output: folder.path().join("model.epk"),
         shapes,
+        fixed: Vec::new(),
         // Samples for calibration are numbers, which the tests of IsNaN and IsInf are not.
         calibration: if numbers.iter().flat_map(|tensor| &tensor.data).all(|x| x.is_finite())
             && !names.is_empty()

@@ -139,6 +139,7 @@ pub fn try_pack(
         model: path,
         output: folder.path().join("model.epk"),
         shapes: Vec::new(),
+        fixed: Vec::new(),
         calibration,
         calibration_limit: 8,
         preprocessing: Default::default(),

@@ -358,7 +358,7 @@ pub(super) fn select(importer: &mut Importer, context: &Context<'_>) -> Result<(
                  {of_no:?}"
             ),
             "edgepack computes both and chooses between them, so that both must be of one shape: export the model with \
-             the condition fixed, or with results of one shape",
+             the condition fixed, or with results of one shape, or bind the input that decides with --fix NAME=VALUE",
         ));
     }
     // A condition is one truth value of any rank.
