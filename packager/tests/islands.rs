@@ -68,7 +68,7 @@ fn an_island_between_int8_steps_runs_and_is_named_everywhere() {
     let exact: Vec<bool> = model.package().outputs().map(|output| output.exact).collect();
     assert_eq!(exact, [false, true]);
     // The graph evaluates through the island, too; int8 is as near as it is without one.
-    let graph = import_with_islands(&bench.path("model.onnx"), &[], Islands::Auto).unwrap().graph;
+    let graph = import_with_islands(&bench.path("model.onnx"), &[], &[], Islands::Auto).unwrap().graph;
     let reference = evaluate(&graph, &[&sample()], |_, _| {});
     let got = outputs(&model, None);
     for (exact, got) in reference.iter().zip(&got) {
@@ -114,7 +114,7 @@ fn the_whole_model_as_one_island_is_the_baseline() {
     let model = Model::open(bench.path("a.epk")).unwrap();
     let ops: Vec<_> = model.package().steps().map(|step| step.op).collect();
     assert!(matches!(ops[..], [Op::Island(_)]), "{ops:?}");
-    let graph = import_with_islands(&bench.path("model.onnx"), &[], Islands::Auto).unwrap().graph;
+    let graph = import_with_islands(&bench.path("model.onnx"), &[], &[], Islands::Auto).unwrap().graph;
     let reference = evaluate(&graph, &[&sample()], |_, _| {});
     for (exact, got) in reference.iter().zip(outputs(&model, None)) {
         // f32 sums in another order.
@@ -147,7 +147,7 @@ fn islands_are_parted_where_a_path_leads_through_other_steps() {
     let kinds: Vec<_> = package.package().steps().map(|step| matches!(step.op, Op::Island(_))).collect();
     assert_eq!(kinds.iter().filter(|&&island| island).count(), 2, "{kinds:?}");
     let graph: graph::Graph =
-        import_with_islands(&bench.path("model.onnx"), &[], Islands::Auto).unwrap().graph;
+        import_with_islands(&bench.path("model.onnx"), &[], &[], Islands::Auto).unwrap().graph;
     let reference = evaluate(&graph, &[&sample()], |_, _| {});
     let got = outputs(&package, None);
     assert!(sqnr(&reference[0], &got[0]) > 25.0, "{} dB", sqnr(&reference[0], &got[0]));
