@@ -1,7 +1,7 @@
 //! How many instructions an inference takes on ARM, against the record: a kernel that became slower there
 //! is seen without a board.
 //!
-//! QEMU's user mode counts, by a plugin that is built here; the agent is what same_bits.rs runs. Counts do
+//! QEMU counts, by a plugin that is built here; the agents are what same_bits.rs and microcontrollers.rs run. Counts do
 //! not depend on this machine or on what else it does. `cargo test -p edgepack-tests --test instructions`
 //! compares; with `EDGEPACK_RECORD=1` it writes the record anew. Without QEMU, compiler or agent it says
 //! that it was skipped; `EDGEPACK_EXPECT_BOARDS=1` makes that a failure.
@@ -11,7 +11,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use edgepack_harness::device::{Counted, counting_plugin};
+use edgepack_harness::device::{Counted, Device, Remote, counting_plugin};
+use edgepack_harness::{BenchOptions, PackageFacts};
 use edgepack_targets::Board;
 use edgepack_tests::{digits, root, skip, synthetic};
 
@@ -20,6 +21,9 @@ type Counts = BTreeMap<String, BTreeMap<String, u64>>;
 
 /// The processors: Cortex-A53, A76, everything of ARMv8.6, Cortex-A7.
 const BOARDS: [&str; 4] = ["rpi3", "rpi5", "armv8-i8mm", "rpi2"];
+
+/// A Cortex-M4, as a whole machine.
+const MACHINES: [&str; 1] = ["mps2-an386"];
 
 /// How much more than the record fails, and how much less is worth a new one, in percent. Counts of one agent lie
 /// within 0.03 % of each other; the rest is room for what another release of the compiler does.
@@ -35,7 +39,7 @@ fn inferences_on_arm_take_no_more_instructions_than_the_record_says() {
     let mut packages = synthetic::packages(folder.path());
     packages.push(("digits", digits().pack(folder.path()).package));
     let mut counts = Counts::new();
-    for name in BOARDS {
+    for name in BOARDS.into_iter().chain(MACHINES) {
         match Counter::new(name, folder.path()) {
             Ok(counter) => {
                 for (package, path) in &packages {
@@ -49,7 +53,7 @@ fn inferences_on_arm_take_no_more_instructions_than_the_record_says() {
         }
     }
     if std::env::var_os("EDGEPACK_RECORD").is_some() {
-        let all = counts.values().all(|boards| boards.len() == BOARDS.len());
+        let all = counts.values().all(|boards| boards.len() == BOARDS.len() + MACHINES.len());
         assert!(all && !counts.is_empty(), "a record wants every board");
         let text = serde_json::to_string_pretty(&counts).unwrap() + "\n";
         return std::fs::write(record(), text).unwrap();
@@ -100,12 +104,9 @@ fn the_comparison_tells_worse_from_better_and_new() {
 }
 
 /// Counts on one board.
-struct Counter {
-    qemu: String,
-    cpu: String,
-    agent: PathBuf,
-    plugin: PathBuf,
-    out: PathBuf,
+enum Counter {
+    Program { qemu: String, cpu: String, agent: PathBuf, plugin: PathBuf, out: PathBuf },
+    Machine { board: Box<Board>, agent: PathBuf },
 }
 
 impl Counter {
@@ -118,25 +119,41 @@ impl Counter {
         if !agent.is_file() {
             return Err(format!("there is no agent at {}", agent.display()));
         }
-        let qemu = board.linux().unwrap().qemu.clone().unwrap();
-        let plugin = counting_plugin(&qemu.program, folder).map_err(|error| error.to_string())?;
-        let out = folder.join("count");
-        Ok(Self { qemu: qemu.program, cpu: qemu.cpu, agent, plugin, out })
+        let machine = board.microcontroller().and_then(|own| own.qemu.clone());
+        let program = board.linux().and_then(|own| own.qemu.clone());
+        let name = machine.as_ref().map(|qemu| &qemu.program).or(program.as_ref().map(|qemu| &qemu.program));
+        let plugin = counting_plugin(name.unwrap(), folder).map_err(|error| error.to_string())?;
+        Ok(match program {
+            None => Self::Machine { board: Box::new(board), agent },
+            Some(qemu) => {
+                Self::Program { qemu: qemu.program, cpu: qemu.cpu, agent, plugin, out: folder.join("count") }
+            }
+        })
     }
 
     /// Instructions of one inference: loading and what else happens once is the same for any number of them.
     fn count(&self, package: &Path) -> u64 {
-        Counted::PROGRAM.per_run(Counted::PROGRAM.runs.map(|runs| self.instructions(package, runs)))
+        match self {
+            Self::Program { .. } => {
+                Counted::PROGRAM.per_run(Counted::PROGRAM.runs.map(|runs| self.instructions(package, runs)))
+            }
+            Self::Machine { board, agent } => {
+                let mut device = Remote::emulated((**board).clone(), package, 1, agent.clone()).unwrap();
+                let sample = PackageFacts::read(package).unwrap().random_sample(0);
+                device.bench(&sample, &BenchOptions::default()).unwrap().instructions_per_run.unwrap()
+            }
+        }
     }
 
     fn instructions(&self, package: &Path, runs: u64) -> u64 {
-        let _ = std::fs::remove_file(&self.out);
-        let mut command = Command::new(&self.qemu);
-        let plugin = format!("{},out={}", self.plugin.display(), self.out.display());
-        command.args(["-cpu", &self.cpu, "-plugin", &plugin]).arg(&self.agent);
+        let Self::Program { qemu, cpu, agent, plugin, out } = self else { return 0 };
+        let _ = std::fs::remove_file(out);
+        let mut command = Command::new(qemu);
+        let plugin = format!("{},out={}", plugin.display(), out.display());
+        command.args(["-cpu", cpu, "-plugin", &plugin]).arg(agent);
         command.arg("bench").arg(package).args(Counted::arguments(runs));
         let output = command.output().unwrap();
         assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-        std::fs::read_to_string(&self.out).unwrap().trim().parse().unwrap()
+        std::fs::read_to_string(out).unwrap().trim().parse().unwrap()
     }
 }

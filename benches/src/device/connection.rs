@@ -164,6 +164,9 @@ impl Connection {
         let bytes = |name: &str| told[name].as_u64();
         if let (Some(flash_bytes), Some(ram_bytes)) = (bytes("free_flash_bytes"), bytes("free_ram_bytes")) {
             connection.room = Some(Room { flash_bytes, ram_bytes });
+            if let Agent::Machine(machine) = &mut connection.agent {
+                machine.leaves(flash_bytes);
+            }
         }
         Ok(connection)
     }

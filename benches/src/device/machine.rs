@@ -18,6 +18,8 @@ pub(super) struct Machine {
     program: String,
     flash: Region,
     ram: Region,
+    /// What of the flash the agent leaves, where that is known: it says so itself.
+    free_bytes: Option<u64>,
 }
 
 /// Where a package starts: its lines of the flash, as of the file.
@@ -25,7 +27,12 @@ const ALIGNMENT: u64 = 64;
 
 impl Machine {
     pub fn new(emulator: &[String], program: String, board: &Microcontroller) -> Machine {
-        Machine { emulator: emulator.to_vec(), program, flash: board.flash, ram: board.ram }
+        Machine { emulator: emulator.to_vec(), program, flash: board.flash, ram: board.ram, free_bytes: None }
+    }
+
+    /// Takes note of what the agent leaves of the flash.
+    pub fn leaves(&mut self, free_bytes: u64) {
+        self.free_bytes = Some(free_bytes);
     }
 
     /// The shell's command line for the agent's words: the second, if there is one, is the path of a package.
@@ -71,15 +78,19 @@ impl Machine {
         let bytes =
             std::fs::metadata(package).map_err(|error| format!("{}: {error}", package.display()))?.len();
         let flash = u64::from(self.flash.kib) * 1024;
+        let (free, beside) = match self.free_bytes {
+            Some(free) => (free, " beside the agent"),
+            None => (flash, ""),
+        };
+        // QEMU would say that they overlap, the agent that the package is somewhere else.
         let below = bytes.next_multiple_of(ALIGNMENT);
-        // That the agent lies there, too, it says itself.
-        match u64::from(self.flash.origin) + flash.saturating_sub(below) {
-            _ if below > flash => Err(format!(
-                "the package has {bytes} bytes, its flash {flash}: pack a smaller model (`edgepack pack --target` \
-                 tells what would help)"
-            )),
-            address => Ok((address, bytes)),
+        if below > free {
+            return Err(format!(
+                "too little flash: the package has {bytes} bytes, {free} are free{beside}; pack a smaller model \
+                 (`edgepack pack --target` tells what would help)"
+            ));
         }
+        Ok((u64::from(self.flash.origin) + flash - below, bytes))
     }
 }
 
@@ -120,8 +131,14 @@ mod tests {
         let board = Board::find("stm32f4-discovery").unwrap();
         let package = tempfile::NamedTempFile::new().unwrap();
         package.as_file().set_len((1 << 20) + 1).unwrap();
-        let machine = Machine::new(&["q".into()], "a".into(), board.microcontroller().unwrap());
-        let error = machine.command("/f", None, &["info", package.path().to_str().unwrap()]).unwrap_err();
-        assert!(error.contains("1048577 bytes, its flash 1048576"), "{error}");
+        let mut machine = Machine::new(&["q".into()], "a".into(), board.microcontroller().unwrap());
+        let words = ["info", package.path().to_str().unwrap()];
+        let error = machine.command("/f", None, &words).unwrap_err();
+        assert!(error.contains("1048577 bytes, 1048576 are free;"), "{error}");
+        package.as_file().set_len(800_001).unwrap();
+        assert!(machine.command("/f", None, &words).is_ok());
+        machine.leaves(800_000);
+        let error = machine.command("/f", None, &words).unwrap_err();
+        assert!(error.contains("800001 bytes, 800000 are free beside the agent"), "{error}");
     }
 }

@@ -15,7 +15,8 @@ use super::{Context, Outcome};
 #[command(after_help = "Example:\n  edgepack bench mobilenet.epk --seconds 10\n  \
                         edgepack bench int8.epk --against fp32.epk --device ssh://pi@kitchen --pin 2,3\n  \
                         edgepack bench mobilenet.epk --sustained 5m --report mobilenet.html --format markdown\n  \
-                        edgepack bench mobilenet.epk --device qemu:rpi4      (instructions, no times)")]
+                        edgepack bench mobilenet.epk --device qemu:rpi4      (instructions, no times)\n  \
+                        edgepack bench keywords.epk --device qemu:mps2-an386 (a microcontroller: its stack, too)")]
 pub(super) struct Args {
     /// The package
     package: PathBuf,

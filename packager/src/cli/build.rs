@@ -13,7 +13,8 @@ use super::{Context, Outcome};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:\n  edgepack build --target rpi4\n  \
                         edgepack build --target rpi4 --with zigbuild --libc musl\n  \
-                        edgepack build --target rpi4 --lib --output edgepack-rpi4\n\n\
+                        edgepack build --target rpi4 --lib --output edgepack-rpi4\n  \
+                        edgepack build --target mps2-an386    (a microcontroller that QEMU emulates)\n\n\
                         Run it in a clone of edgepack. What is missing is said, with the command that installs it; \
                         nothing is installed. What is there already stays until what was built is found to be for the \
                         right processor, stripped, and either static or content with the oldest C library that the \

@@ -80,14 +80,6 @@ impl Product {
             Self::Library => "the C library",
         }
     }
-
-    /// The profile that it is built with, which also names cargo's folder for it.
-    fn profile(self) -> &'static str {
-        match self {
-            Self::Agent => "device",
-            Self::Library => "library",
-        }
-    }
 }
 
 /// What is to be built.
@@ -156,8 +148,9 @@ pub fn build(request: &Request, progress: &mut dyn FnMut(&str)) -> Result<Built,
     let plan = choose(request, &workspace)?;
     let target = plan.target_folder();
     run(&mut plan.command(&target), progress)?;
-    let made = target.join(plan.triple.name).join(plan.product.profile());
+    let made = target.join(plan.triple.name).join(plan.profile());
     let name = match plan.product {
+        Product::Agent if plan.is_bare() => "edgepack-mcu",
         Product::Agent => "edgepack-agent",
         Product::Library => "libedgepack.so",
     };
@@ -190,6 +183,15 @@ pub fn build(request: &Request, progress: &mut dyn FnMut(&str)) -> Result<Built,
 fn choose<'a>(request: &Request, workspace: &'a Path) -> Result<Plan<'a>, Error> {
     let Request { board, product, .. } = *request;
     let Some(linux) = board.linux() else {
+        if let Some(plan) = machine_plan(request, workspace) {
+            let missing = needs::missing(&plan);
+            return match missing.is_empty() {
+                true => Ok(plan),
+                false => {
+                    Err(Error::Missing { triple: plan.triple.name, missing: vec![(plan.tool, missing)] })
+                }
+            };
+        }
         let what =
             format!("{} is not built for {}, which has no operating system", product.name(), board.name);
         let remedy = format!(
@@ -234,6 +236,15 @@ fn choose<'a>(request: &Request, workspace: &'a Path) -> Result<Plan<'a>, Error>
     Err(Error::Missing { triple: triple.name, missing: lacking })
 }
 
+/// How the agent of a board that is emulated as a whole machine is built: it is the only program there, and rustc has
+/// all that it takes.
+fn machine_plan<'a>(request: &Request, workspace: &'a Path) -> Option<Plan<'a>> {
+    request.board.microcontroller()?.qemu.as_ref()?;
+    let plain = matches!((request.product, request.tool), (Product::Agent, None | Some(Tool::Cargo)));
+    let triple = Triple::find(&request.board.triple).filter(|_| plain && request.libc.is_none())?;
+    Some(Plan { product: Product::Agent, tool: Tool::Cargo, triple, linkage: Linkage::Static, workspace })
+}
+
 /// What the product may ask of the board's system.
 fn linkage(linux: &Linux, product: Product, tool: Tool, libc: LibcFamily) -> Linkage {
     let oldest = linux.libc.oldest.as_deref().filter(|_| linux.libc.family == libc);
@@ -251,6 +262,20 @@ fn linkage(linux: &Linux, product: Product, tool: Tool, libc: LibcFamily) -> Lin
 }
 
 impl Plan<'_> {
+    /// Whether it is for boards without an operating system.
+    fn is_bare(&self) -> bool {
+        self.triple.libc.is_none()
+    }
+
+    /// The profile that it is built with, which also names cargo's folder for it.
+    fn profile(&self) -> &'static str {
+        match self.product {
+            Product::Agent if self.is_bare() => "firmware",
+            Product::Agent => "device",
+            Product::Library => "library",
+        }
+    }
+
     /// Apart from other builds, whose flags differ, and from what the harness takes for a finished agent.
     fn target_folder(&self) -> PathBuf {
         self.workspace.join("target/build").join(self.tool.name())
@@ -265,11 +290,14 @@ impl Plan<'_> {
 
     /// A static agent runs on every board of its architecture, whose agent the harness looks for in one place.
     fn agent_folder(&self, board: &Board) -> PathBuf {
+        if self.is_bare() {
+            return self.workspace.join("target").join(self.triple.name).join(self.profile());
+        }
         let common =
             |triple: &&Triple| triple.arch == self.triple.arch && triple.libc == Some(LibcFamily::Glibc);
         match crate::triple::TRIPLES.iter().find(common) {
             Some(triple) if self.linkage == Linkage::Static => {
-                self.workspace.join("target").join(triple.name).join(self.product.profile())
+                self.workspace.join("target").join(triple.name).join(self.profile())
             }
             _ => self.folder_of(board),
         }
@@ -279,6 +307,7 @@ impl Plan<'_> {
     fn words(&self) -> Vec<String> {
         let verb = if self.tool == Tool::Zigbuild { "zigbuild" } else { "build" };
         let package = match self.product {
+            Product::Agent if self.is_bare() => "edgepack-mcu",
             Product::Agent => "edgepack-agent",
             Product::Library => "edgepack-capi",
         };
@@ -286,7 +315,7 @@ impl Plan<'_> {
             (Tool::Zigbuild, Linkage::Glibc(version)) => format!("{}.{version}", self.triple.name),
             _ => self.triple.name.into(),
         };
-        let words = [verb, "--profile", self.product.profile(), "-p", package, "--target", &target];
+        let words = [verb, "--profile", self.profile(), "-p", package, "--target", &target];
         let mut words: Vec<String> = words.map(String::from).into();
         if let (Product::Library, Linkage::Bionic(_)) = (self.product, self.linkage) {
             // What Java calls.
@@ -298,6 +327,9 @@ impl Plan<'_> {
     /// rustc's flags.
     fn flags(&self) -> String {
         let mut flags = Vec::new();
+        if self.is_bare() {
+            return String::new();
+        }
         match (self.tool, self.linkage) {
             // zig brings musl's files, which Rust's own copies would come on top of.
             (Tool::Zigbuild, Linkage::Static) => flags.push("-C link-self-contained=no"),
@@ -345,7 +377,7 @@ impl Plan<'_> {
         }
         self.linkage.check(&program)?;
         if !program.is_stripped {
-            return Err(format!("it has its symbols; is `strip` in [profile.{}]?", self.product.profile()));
+            return Err(format!("it has its symbols; is `strip` in [profile.{}]?", self.profile()));
         }
         Ok(program)
     }

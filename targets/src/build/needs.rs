@@ -107,7 +107,7 @@ fn has_standard_library(triple: &Triple, workspace: &Path) -> bool {
     let folder = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
     let Ok(entries) = std::fs::read_dir(folder) else { return false };
     let mut names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names.any(|name| name.starts_with("libstd-"))
+    names.any(|name| name.starts_with("libcore-"))
 }
 
 /// Whose packages are installed here.

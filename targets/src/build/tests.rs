@@ -111,6 +111,23 @@ fn commands_are_for_the_boards_c_library() {
 }
 
 #[test]
+fn emulated_machine_has_an_agent_that_is_put_where_the_harness_looks() {
+    for board in ["mps2-an385", "mps2-an386", "qemu-riscv32"] {
+        let board = Board::find(board).unwrap();
+        let folder = Path::new(".");
+        let request =
+            Request { board: &board, product: Product::Agent, folder, tool: None, libc: None, output: None };
+        let plan = machine_plan(&request, Path::new("/clone")).unwrap();
+        let words = format!("build --profile firmware -p edgepack-mcu --target {}", board.triple);
+        assert_eq!((plan.words().join(" "), plan.flags()), (words, String::new()));
+        let place = plan.agent_folder(&board).join("edgepack-mcu");
+        assert_eq!(place, Path::new("/clone").join(board.agent_path()));
+        let request = Request { tool: Some(Tool::Zigbuild), ..request };
+        assert!(machine_plan(&request, Path::new("/clone")).is_none());
+    }
+}
+
+#[test]
 fn zig_and_containers_do_not_take_the_linker_of_the_environment() {
     let of = |tool| {
         let plan = plan("rpi4", Product::Agent, tool, None);
@@ -161,11 +178,15 @@ fn what_no_tool_builds_is_refused_with_what_does() {
     let found =
         error(&Request { product: Product::Library, tool: None, libc: Some(LibcFamily::Musl), ..request });
     assert!(found.contains("the C library is not built for aarch64 with musl; give another"), "{found}");
-    let board = Board::find("stm32f4-discovery").unwrap();
+    let board = Board::find("nucleo-l4r5zi").unwrap();
     let found = error(&Request { board: &board, tool: None, libc: None, ..request });
     for part in ["no operating system", "rustup target add thumbv7em-none-eabihf", "edgepack-firmware"] {
         assert!(found.contains(part), "{part}: {found}");
     }
+    let board = Board::find("mps2-an386").unwrap();
+    let found =
+        error(&Request { board: &board, product: Product::Library, tool: None, libc: None, ..request });
+    assert!(found.contains("the C library is not built for mps2-an386"), "{found}");
 }
 
 #[test]
