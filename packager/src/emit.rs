@@ -17,6 +17,7 @@ use crate::error::{PackError, Result};
 use crate::import::Note;
 use crate::lower::Lowered;
 use crate::memory::{MemoryPlan, relocate};
+use crate::names;
 use crate::node_map::{self, NodeRecord};
 use crate::pack::ArrivedReport;
 use crate::prune::{PruneReport, SparsityReport};
@@ -92,24 +93,30 @@ pub struct Emission<'a> {
     pub prepack: &'a [String],
     /// The first sample of the calibration, by input: it becomes a golden sample.
     pub first: Vec<Vec<f32>>,
+    /// Whether nothing goes into it that only people and other processors use, for there is little room: no real sample,
+    /// nothing of single nodes, and of long names the ends.
+    pub is_lean: bool,
 }
 
 /// The seed of the second golden sample: bytes over the whole of int8, which no real sample holds.
 const GOLDEN_SEED: u64 = 1;
 
-/// Writes the package; gives its size.
+/// The bytes of the package.
 ///
 /// # Errors
-/// The file cannot be written, or the package does not survive its own test.
-pub fn emit(path: &Path, emission: &Emission<'_>) -> Result<u64> {
-    let mut sections = sections(emission.lowered, emission.plan);
+/// The package does not survive its own test.
+pub fn package(emission: &Emission<'_>) -> Result<Vec<u8>> {
+    let mut sections = match emission.is_lean {
+        true => sections(&with_short_names(emission.lowered), emission.plan),
+        false => sections(emission.lowered, emission.plan),
+    };
     for key in emission.prepack {
         let layout = Layout::by_key(key)
             .ok_or_else(|| PackError::SelfTest { reason: format!("no layout is called `{key}`") })?;
         sections = sections.section(SectionKind::Prepacked, key, prepack(emission.lowered, layout));
     }
     // The golden outputs are those of the scalar kernels: they are the definition.
-    let golden = golden(&sections.finish(), &emission.first, Some(IsaSet::SCALAR))?;
+    let mut golden = golden(&sections.finish(), &emission.first, Some(IsaSet::SCALAR))?;
     if let Some((lowered, plan)) = emission.whole {
         let whole = self::golden(&self::sections(lowered, plan).finish(), &emission.first, None)?;
         if whole != golden {
@@ -119,17 +126,27 @@ pub fn emit(path: &Path, emission: &Emission<'_>) -> Result<u64> {
         }
     }
     let mut provenance = emission.provenance.clone();
+    if emission.is_lean {
+        golden.retain(|(sample, _)| matches!(sample, GoldenSample::Seeded(_)));
+        provenance.nodes.clear();
+        provenance.notes.clear();
+    }
     let names: Vec<&str> = emission.lowered.steps.iter().map(|step| step.name.as_str()).collect();
     node_map::compact(&mut provenance.nodes, &names);
     let json = serde_json::to_vec(&provenance).map_err(|error| failed(&error))?;
     if let Some(signal) = emission.signal {
         sections = sections.section(SectionKind::Signal, "", signal.to_vec());
     }
-    let bytes = sections
-        .section(SectionKind::Golden, "", encode_golden(&golden))
-        .section(SectionKind::Provenance, "", json)
-        .finish();
-    write_atomically(path, &bytes, |written| {
+    let sections = sections.section(SectionKind::Golden, "", encode_golden(&golden));
+    Ok(sections.section(SectionKind::Provenance, "", json).finish())
+}
+
+/// Writes a package; gives its size.
+///
+/// # Errors
+/// The file cannot be written, or what was written does not survive its own test.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<u64> {
+    write_atomically(path, bytes, |written| {
         let model = Model::open(written)?;
         model.session(&SessionOptions::default())?.selftest()?;
         Ok(())
@@ -140,6 +157,18 @@ pub fn emit(path: &Path, emission: &Emission<'_>) -> Result<u64> {
 
 fn failed(error: &dyn std::error::Error) -> PackError {
     PackError::SelfTest { reason: error.to_string() }
+}
+
+/// The same steps, by the ends of their names.
+fn with_short_names(lowered: &Lowered) -> Lowered {
+    let short = names::short(lowered.steps.iter().map(|step| step.name.as_str()));
+    let mut renamed = lowered.clone();
+    for step in &mut renamed.steps {
+        if let Some(&name) = short.get(step.name.as_str()) {
+            step.name = name.into();
+        }
+    }
+    renamed
 }
 
 /// The bytes of a package that can be run, and no more.

@@ -111,6 +111,12 @@ pub enum PackError {
         /// What the best of them came to, and what to do.
         reason: String,
     },
+    /// The package does not fit the device.
+    #[error("the package does not fit: {reason}")]
+    Limits {
+        /// What it needs and what there is, which nodes need most, and what would help.
+        reason: String,
+    },
     /// The finished package does not hold: a defect of edgepack.
     #[error("the package failed its own check: {reason}. Nothing was written; please report this")]
     SelfTest {

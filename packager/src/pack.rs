@@ -12,6 +12,7 @@ use crate::error::{PackError, Result};
 use crate::graph::{Graph, ValueId};
 use crate::import::{Arrived, Model, import_with_islands};
 use crate::islands::Islands;
+use crate::limits::{Limits, check_flash, check_islands, check_ram};
 use crate::lower::{Lowered, PixelSource, lower};
 use crate::memory::MemoryPlan;
 use crate::mixed::{self, Fitted, MixedReport};
@@ -24,7 +25,7 @@ use crate::quantize::{
 };
 use crate::samples::{judges, labelled, load, open_data, pixel_source, sample_count, validation};
 use crate::scratch::fit_scratch;
-use crate::strips::in_strips;
+use crate::strips::{in_budget, in_strips};
 use crate::{in_place, integers, memory, passes, warnings};
 
 /// Where the samples for calibration come from.
@@ -72,6 +73,8 @@ pub struct PackOptions {
     pub islands: Islands,
     /// Board that the package is for.
     pub target: Option<Target>,
+    /// What it may take of the board.
+    pub limits: Limits,
     /// Keys of the layouts that prepacked sections are added for.
     pub prepack: Vec<String>,
     /// Second-level cache of a core in KiB: tensors beyond half of it are computed in strips where that can
@@ -86,6 +89,9 @@ pub struct Target {
     pub name: String,
     /// What its processor has.
     pub isa: IsaSet,
+    /// Whether it has flash and RAM, and no more than these: then a package has nothing in it that only other
+    /// processors or people use.
+    pub is_microcontroller: bool,
 }
 
 /// Second-level cache of a core where nobody says, in KiB: that of most 64-bit boards.
@@ -186,6 +192,9 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
     let mut model = imported(options)?;
     passes::run(&mut model.graph);
     precision::assign(&mut model.graph, &options.precision, model.opset)?;
+    if let Some(target) = options.target.as_ref().filter(|target| target.is_microcontroller) {
+        check_islands(&target.name, &model.islands)?;
+    }
     progress.advance(1);
     let data = open_data(&model, options)?;
     let pixels: Vec<Option<PixelSource>> = data.iter().map(|data| pixel_source(data, options)).collect();
@@ -254,17 +263,28 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
     progress.start("planning", 1);
     let arrived = model.arrived.as_ref().map(|arrived| arrived_report(arrived, &scheme.honoured));
     let mut whole = lower(&graph, &scheme, &pixels)?;
-    let isa = options.target.as_ref().map(|target| target.isa);
-    fit_scratch(&mut whole, isa);
+    let target = options.target.as_ref();
+    let is_microcontroller = target.is_some_and(|target| target.is_microcontroller);
+    // The workstation measures errors with all that its kernels want.
+    fit_scratch(&mut whole, target.filter(|_| !is_microcontroller));
     let (whole_plan, whole_steps) = (placed(&model, &whole)?, whole.steps.len());
     let mut lowered = match options.l2_kib {
         0 => whole.clone(),
         // The other half is for what neighbours and the system keep there.
-        kib => in_strips(&whole, whole_plan.arena_bytes, kib.saturating_mul(1024 / 2)),
+        kib => in_strips(&whole, whole_plan.arena_bytes, kib.saturating_mul(1024 / 2), target),
     };
-    fit_scratch(&mut lowered, isa);
+    fit_scratch(&mut lowered, target);
+    if let Some(limit) = &options.limits.ram
+        && placed(&model, &lowered)?.arena_bytes > limit.bytes
+    {
+        let mut fitted = whole.clone();
+        fit_scratch(&mut fitted, target);
+        let fitted = memory::order::ordered(&fitted).unwrap_or(fitted);
+        lowered = in_budget(&fitted, limit.bytes, target);
+    }
     let joined = in_place::concatenate(&mut lowered);
     let plan = placed(&model, &lowered)?;
+    check_ram(&options.limits, &lowered, &plan)?;
     let first = (data.iter().map(|data| data.get(0).map(|sample| sample.values)))
         .collect::<std::result::Result<Vec<_>, _>>()
         .map_err(|error| PackError::Calibration { reason: error.to_string() })?;
@@ -286,8 +306,11 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         signal: options.preprocessing.signal.as_ref().map(SignalFrontEnd::section),
         prepack: &options.prepack,
         first,
+        is_lean: is_microcontroller,
     };
-    let package_bytes = emit::emit(&options.output, &emission)?;
+    let package = emit::package(&emission)?;
+    check_flash(&options.limits, &lowered, package.len() as u64)?;
+    let package_bytes = emit::write(&options.output, &package)?;
     progress.advance(1);
     let mut warnings: Vec<String> = model.notes.iter().map(ToString::to_string).collect();
     if matches!(options.calibration, CalibrationSource::Data(_)) {

@@ -6,19 +6,30 @@ use edgepack_kernels::conv::{ConvShape, rows, select};
 use edgepack_kernels::isa::IsaSet;
 
 use crate::lower::Lowered;
+use crate::pack::Target;
 
-/// Takes away what convolutions have of scratch memory for Winograd's method on other processors than those of
-/// `isa`, for which it may be as much as all tensors together. These run the same convolutions by their next rows
+/// Takes away what convolutions have of scratch memory for Winograd's method on other processors than the target's,
+/// for which it may be as much as all tensors together; where that is a microcontroller, for anything that its own
+/// kernels do without. Other processors run the same convolutions by their next rows
 /// (`edgepack_kernels::conv::select_within`), the workstation among them, to the same bits.
-pub fn fit_scratch(lowered: &mut Lowered, isa: Option<IsaSet>) {
-    let Some(isa) = isa else { return };
+pub fn fit_scratch(lowered: &mut Lowered, target: Option<&Target>) {
+    let Some(target) = target else { return };
     for step in &mut lowered.steps {
         let Op::Conv(conv) = &step.op else { continue };
-        let needed = scratch_bytes(&conv_shape(&conv.window, conv.groups), isa) as u32;
+        let needed = needed(&conv_shape(&conv.window, conv.groups), Some(target)) as u32;
         if needed < step.scratch.bytes {
             lowered.buffers[step.scratch.offset as usize].bytes = needed;
             step.scratch.bytes = needed;
         }
+    }
+}
+
+/// What a convolution of this shape has of scratch memory in a package for a target.
+pub fn needed(shape: &ConvShape, target: Option<&Target>) -> usize {
+    match target {
+        None => crate::lower::scratch_bytes(shape),
+        Some(target) if target.is_microcontroller => select(shape, target.isa).scratch_bytes(shape),
+        Some(target) => scratch_bytes(shape, target.isa),
     }
 }
 

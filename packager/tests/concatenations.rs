@@ -36,6 +36,7 @@ fn copies(follow: Vec<Node>) -> (usize, Vec<f32>) {
         sparsity: Default::default(),
         islands: Default::default(),
         target: None,
+        limits: Default::default(),
         prepack: Vec::new(),
         l2_kib: 0,
     };

@@ -38,6 +38,7 @@ fn packed(folder: &Path, precision: PrecisionOptions) -> Result<PackReport, Pack
         sparsity: Default::default(),
         islands: Default::default(),
         target: None,
+        limits: Default::default(),
         prepack: vec![],
         l2_kib: 0,
     };

@@ -29,6 +29,7 @@ fn packed(pruning: PruneOptions, sparsity: SparsityOptions) -> Result<PackReport
         sparsity,
         islands: Default::default(),
         target: None,
+        limits: Default::default(),
         prepack: vec![],
         l2_kib: 0,
     };

@@ -37,6 +37,7 @@ fn packed(folder: &Path, base: Precision, calibration: CalibrationSource) -> Pac
         islands: Default::default(),
         sparsity: Default::default(),
         target: None,
+        limits: Default::default(),
         prepack: vec![],
         l2_kib: 0,
     };

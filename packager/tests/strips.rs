@@ -8,7 +8,10 @@ use std::path::Path;
 
 use common::{tensor, write_model};
 use edgepack_engine::{InputData, Model, SessionOptions};
-use edgepack_packager::pack::{CalibrationSource, PackOptions, PackReport, pack};
+use edgepack_kernels::isa::IsaSet;
+use edgepack_packager::error::PackError;
+use edgepack_packager::limits::{Limit, Limits};
+use edgepack_packager::pack::{CalibrationSource, PackOptions, PackReport, Target, pack};
 use operation::{Node, model, op};
 
 /// A linear congruential generator (Knuth, MMIX).
@@ -115,7 +118,19 @@ impl Chain {
 }
 
 fn packed(folder: &Path, l2_kib: u32) -> PackReport {
-    let options = PackOptions {
+    pack(&options(folder, l2_kib), &mut ()).unwrap()
+}
+
+/// For a microcontroller with so much RAM.
+fn packed_in(folder: &Path, ram_bytes: u32) -> Result<PackReport, PackError> {
+    let target = Target { name: "board".into(), isa: IsaSet::SCALAR, is_microcontroller: true };
+    let ram = Some(Limit { bytes: ram_bytes, from: "--max-ram".into() });
+    let limits = Limits { ram, flash: None };
+    pack(&PackOptions { target: Some(target), limits, prepack: vec![], ..options(folder, 0) }, &mut ())
+}
+
+fn options(folder: &Path, l2_kib: u32) -> PackOptions {
+    PackOptions {
         model: folder.join("model.onnx"),
         output: folder.join(format!("{l2_kib}.epk")),
         shapes: Vec::new(),
@@ -130,10 +145,10 @@ fn packed(folder: &Path, l2_kib: u32) -> PackReport {
         sparsity: Default::default(),
         islands: Default::default(),
         target: None,
+        limits: Default::default(),
         prepack: vec!["nr16_kr4_xu8".into()],
         l2_kib,
-    };
-    pack(&options, &mut ()).unwrap()
+    }
 }
 
 /// What a package makes of some values.
@@ -145,25 +160,59 @@ fn run(package: &Path, values: &[i8]) -> String {
     format!("{:?}", session.output(0).unwrap())
 }
 
+/// A folder with a random model, and the dimensions of its input.
+fn random_model(random: &mut Random) -> Option<(tempfile::TempDir, [i64; 3])> {
+    let input = [random.pick(&[1, 3, 8]), 90 + random.below(60) as i64, 20 + random.below(9) as i64];
+    let mut chain = Chain { nodes: vec![], constants: vec![], last: ("x".into(), input), earlier: vec![] };
+    for _ in 0..9 {
+        chain.grow(random);
+    }
+    let batched = |[c, h, w]: [i64; 3]| [1, c, h, w];
+    chain.nodes.last_mut()?.0.output = vec!["y".into()];
+    let model = model(13, &batched(input), chain.nodes, chain.constants);
+    let folder = tempfile::tempdir().unwrap();
+    write_model(&folder.path().join("model.onnx"), &model);
+    Some((folder, input))
+}
+
+#[test]
+fn random_chains_fit_a_budget_of_ram_with_the_same_bytes_or_say_what_is_in_the_way() {
+    let (mut fitted, mut refused) = (0, 0);
+    for seed in 100..140 {
+        let random = &mut Random(seed);
+        let Some((folder, input)) = random_model(random) else { continue };
+        let whole = packed_in(folder.path(), u32::MAX).unwrap();
+        assert_eq!(whole.steps, whole.steps_with_strips);
+        let values: Vec<i8> = (0..input.iter().product::<i64>()).map(|_| random.below(256) as i8).collect();
+        let expected = run(&whole.package, &values);
+        // The input alone needs this.
+        let input_bytes = input.iter().product::<i64>() as u32;
+        for ram_bytes in [whole.arena_bytes / 8 * 7, whole.arena_bytes / 8 * 5, input_bytes - 1] {
+            match packed_in(folder.path(), ram_bytes) {
+                Ok(package) => {
+                    assert!(package.arena_bytes <= ram_bytes && package.macs <= whole.macs, "seed {seed}");
+                    assert_eq!(run(&package.package, &values), expected, "seed {seed}, {ram_bytes} bytes");
+                    assert!(ram_bytes >= input_bytes, "seed {seed}");
+                    fitted += 1;
+                }
+                Err(PackError::Limits { reason }) => {
+                    assert!(reason.contains("--max-ram gives it") && reason.contains('`'), "{reason}");
+                    refused += 1;
+                }
+                Err(error) => panic!("seed {seed}: {error}"),
+            }
+        }
+    }
+    println!("{fitted} fit, {refused} do not");
+    assert!(fitted > 25 && refused >= 30, "{fitted} {refused}");
+}
+
 #[test]
 fn random_chains_give_the_same_bytes_in_strips_of_any_height() {
     let (mut cut, mut smaller, mut tried) = (0, 0, 0);
     for seed in 0..60 {
         let random = &mut Random(seed);
-        let input = [random.pick(&[1, 3, 8]), 90 + random.below(60) as i64, 20 + random.below(9) as i64];
-        let mut chain =
-            Chain { nodes: vec![], constants: vec![], last: ("x".into(), input), earlier: vec![] };
-        for _ in 0..9 {
-            chain.grow(random);
-        }
-        if chain.nodes.is_empty() {
-            continue;
-        }
-        let batched = |[c, h, w]: [i64; 3]| [1, c, h, w];
-        chain.nodes.last_mut().unwrap().0.output = vec!["y".into()];
-        let model = model(13, &batched(input), chain.nodes, chain.constants);
-        let folder = tempfile::tempdir().unwrap();
-        write_model(&folder.path().join("model.onnx"), &model);
+        let Some((folder, input)) = random_model(random) else { continue };
         let whole = packed(folder.path(), 0);
         assert_eq!(whole.steps, whole.steps_with_strips);
         let values: Vec<i8> = (0..input.iter().product::<i64>()).map(|_| random.below(256) as i8).collect();

@@ -165,6 +165,7 @@ impl Case {
             sparsity: Default::default(),
             islands: Default::default(),
             target: None,
+            limits: Default::default(),
             prepack,
             l2_kib: L2_KIB,
         };

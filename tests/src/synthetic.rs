@@ -61,6 +61,7 @@ fn package(
         sparsity: Default::default(),
         islands: Default::default(),
         target: None,
+        limits: Default::default(),
         prepack: Vec::new(),
         l2_kib,
     };

@@ -107,6 +107,19 @@ pub(super) fn parse_fix(text: &str) -> Result<(String, f64), String> {
     Ok((name.to_string(), number))
 }
 
+/// `131072`, `128K` or `1M`, with or without `iB`.
+pub(super) fn parse_bytes(text: &str) -> Result<u32, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" | "B" => 1,
+        "K" | "k" | "KiB" | "KB" => 1 << 10,
+        "M" | "MiB" | "MB" => 1 << 20,
+        _ => 0,
+    };
+    let bytes = digits.parse().ok().and_then(|count: u32| count.checked_mul(unit)).filter(|&bytes| bytes > 0);
+    bytes.ok_or_else(|| "give bytes, as 131072, 128K or 1M".into())
+}
+
 /// A table in the style of Markdown.
 pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
@@ -126,6 +139,12 @@ pub(super) fn short(name: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_parse() {
+        assert_eq!(["64", "64K", "3MiB"].map(parse_bytes), [Ok(64), Ok(64 << 10), Ok(3 << 20)]);
+        assert!(["", "K", "0", "-1", "5000M", "1.5K", "1G"].iter().all(|text| parse_bytes(text).is_err()));
+    }
 
     #[test]
     fn shapes_parse() {

@@ -9,16 +9,19 @@ use edgepack_packager::error::PackError;
 use edgepack_packager::graph::Precision;
 use edgepack_packager::import::nodes;
 use edgepack_packager::islands::Islands;
+use edgepack_packager::limits::{Limit, Limits};
 use edgepack_packager::mixed::{Budget, MixedReport, Quality};
 use edgepack_packager::pack::{
     ArrivedReport, CalibrationSource, L2_KIB, PackOptions, PackReport, Target, pack,
 };
 use edgepack_packager::precision::PrecisionOptions;
 use edgepack_packager::quantize::{Method, Methods};
-use edgepack_targets::{Board, Linux, Microcontroller, System};
+use edgepack_targets::{Board, Linux, Region, System};
 
 use super::nodes::{RequireArgs, percent};
-use super::options::{Format, PreprocessingArgs, human_bytes, parse_fix, parse_shape, short, table};
+use super::options::{
+    Format, PreprocessingArgs, human_bytes, parse_bytes, parse_fix, parse_shape, short, table,
+};
 use super::progress::Shown;
 use super::prune::{PruneArgs, print_pruned, print_sparse};
 use super::{Context, Outcome};
@@ -92,9 +95,19 @@ pub(super) struct Args {
     /// Board that the package is for (`edgepack targets`): weights are also stored in the layout of its
     /// kernels, which loads faster and takes as much room again, and kernels of other processors get no memory for
     /// what its own do without. What needs more memory than the board's budget is warned of; more than it has, and
-    /// the exit code is 1
+    /// the exit code is 1. A package for a microcontroller has no sample and nothing of single nodes in it, for these
+    /// would be in its flash
     #[arg(long, value_name = "BOARD")]
     target: Option<String>,
+    /// The most RAM that the arena may take, such as 128K or 1M: layers run in strips of lines, and in another order,
+    /// until it holds, to the same outputs; exit code 1 if nothing does, and which nodes need most [default: what a
+    /// microcontroller's board leaves it]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    max_ram: Option<u32>,
+    /// The most flash that the package may take; exit code 1 if it needs more, and which nodes have most weights
+    /// [default: what a microcontroller's board leaves it]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    max_flash: Option<u32>,
     /// Add weights prepacked in this layout (`edgepack kernels` lists them); may be repeated
     #[arg(long, value_name = "LAYOUT")]
     prepack: Vec<String>,
@@ -137,7 +150,11 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
         prepack.push(key.into());
     }
     let target = match &board {
-        Some(board) => Some(Target { name: board.name.clone(), isa: super::kernels::board_isa(board)? }),
+        Some(board) => Some(Target {
+            name: board.name.clone(),
+            isa: super::kernels::board_isa(board)?,
+            is_microcontroller: board.microcontroller().is_some(),
+        }),
         None => None,
     };
     let calibration = match args.calibration.as_deref() {
@@ -166,12 +183,13 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
         sparsity: args.pruning.weights(),
         islands: args.islands,
         target,
+        limits: limits(args, board.as_ref()),
         prepack,
         l2_kib: args.l2_kib.unwrap_or_else(|| board.as_ref().map_or(L2_KIB, cache_of)),
     };
     let mut report = match pack(&options, &mut Shown::new(context)) {
         // The question was whether it can be met: no is an answer.
-        Err(error @ PackError::Budget { .. }) => {
+        Err(error @ (PackError::Budget { .. } | PackError::Limits { .. })) => {
             eprintln!("error: {error}");
             return Ok(Outcome::Failed);
         }
@@ -197,6 +215,23 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
     Ok(args.require.outcome(report.int8_macs_percent))
 }
 
+/// What the package may take, as the flags say, else the board of a microcontroller.
+fn limits(args: &Args, board: Option<&Board>) -> Limits {
+    let of_board = |what: &str, region: Region, bytes: u32| {
+        let name = board.map_or("", |board| board.name.as_str());
+        let from = format!("{name}, by what it leaves of {} KiB of {what},", region.kib);
+        Limit { bytes, from }
+    };
+    let own = board.and_then(Board::microcontroller);
+    let flag = |bytes: Option<u32>, name: &str| bytes.map(|bytes| Limit { bytes, from: name.into() });
+    let ram = || own.map(|own| of_board("RAM", own.ram, own.arena_bytes()));
+    let flash = || own.map(|own| of_board("flash", own.flash, own.package_bytes()));
+    Limits {
+        ram: flag(args.max_ram, "--max-ram").or_else(ram),
+        flash: flag(args.max_flash, "--max-flash").or_else(flash),
+    }
+}
+
 /// Whether a board's memory holds a package.
 enum Room {
     Enough,
@@ -210,7 +245,8 @@ impl Room {
     fn of(board: &Board, package: PackageNeeds) -> Room {
         match &board.system {
             System::Linux(linux) => Room::of_linux(board, linux, package),
-            System::Microcontroller(own) => Room::of_microcontroller(board, own, package),
+            // Refused already, or what the user has given instead.
+            System::Microcontroller(_) => Room::Enough,
         }
     }
 
@@ -230,25 +266,6 @@ impl Room {
             Room::None(says(linux.ram_mib, "has"))
         } else if needed > mib(linux.ram_budget_mib) {
             Room::OverBudget(says(linux.ram_budget_mib, "leaves a package"))
-        } else {
-            Room::Enough
-        }
-    }
-
-    fn of_microcontroller(board: &Board, own: &Microcontroller, package: PackageNeeds) -> Room {
-        let says = |what: &str, needed: u64, limit: u32, of: &str| {
-            format!(
-                "the {what} needs {}, and {} leaves it {} of its {of}; take a smaller model or input (--shape), fewer \
-                 channels (--prune-channels), or give the path of a description with what yours leaves",
-                human_bytes(needed),
-                board.name,
-                human_bytes(limit.into())
-            )
-        };
-        if package.file_bytes > own.package_bytes().into() {
-            Room::None(says("package", package.file_bytes, own.package_bytes(), "flash"))
-        } else if package.arena_bytes > own.arena_bytes().into() {
-            Room::None(says("arena", package.arena_bytes, own.arena_bytes(), "RAM"))
         } else {
             Room::Enough
         }

@@ -5,7 +5,7 @@ use crate::lower::{Buffer, LoweredInput, LoweredOutput, LoweredStep};
 
 /// A chain of lookups over buffers of these sizes; `reads[i]` is the buffer that step `i` reads to
 /// make buffer `i + 1`.
-fn chain(bytes: &[u32], reads: &[u32]) -> Lowered {
+pub(crate) fn chain(bytes: &[u32], reads: &[u32]) -> Lowered {
     let span = |buffer: u32| Span { offset: buffer, bytes: bytes[buffer as usize] };
     let table = Span { offset: 0, bytes: 256 };
     let steps = reads.iter().enumerate().map(|(i, &read)| LoweredStep {

@@ -16,11 +16,18 @@ pub(super) struct Group {
 
 /// What a buffer is used for.
 #[derive(Clone, Copy, Default)]
-struct Uses {
+pub(super) struct Uses {
     reads: u32,
     writes: u32,
     /// Whether it is one of the model's inputs or outputs.
     is_outside: bool,
+}
+
+impl Uses {
+    /// Whether one step writes it, one reads it, and nothing else sees it.
+    pub fn is_between_two(self) -> bool {
+        (self.reads, self.writes, self.is_outside) == (1, 1, false)
+    }
 }
 
 /// Runs of steps between which there are tensors larger than `cache_bytes` that nothing else reads, as
@@ -32,7 +39,7 @@ pub(super) fn find(lowered: &Lowered, cache_bytes: u32) -> Vec<Group> {
     let passes = |lines: &Lines| {
         let uses = uses[lines.output.buffer as usize];
         let bytes = lines.output.lines as u64 * lines.output.line_bytes as u64;
-        bytes > cache_bytes as u64 && (uses.reads, uses.writes, uses.is_outside) == (1, 1, false)
+        bytes > cache_bytes as u64 && uses.is_between_two()
     };
     let mut groups = Vec::new();
     let mut start = 0;
@@ -54,7 +61,8 @@ pub(super) fn find(lowered: &Lowered, cache_bytes: u32) -> Vec<Group> {
     groups
 }
 
-fn uses(lowered: &Lowered) -> Vec<Uses> {
+/// By buffer: what it is used for.
+pub(super) fn uses(lowered: &Lowered) -> Vec<Uses> {
     let mut uses = vec![Uses::default(); lowered.buffers.len()];
     for (access, span) in lowered.steps.iter().flat_map(|step| arena_spans(&step.op)) {
         let uses = &mut uses[span.offset as usize];

@@ -10,6 +10,7 @@
 //! the next strip needs again are copied to the front of their buffer. No value is computed twice or in
 //! another way, so the results are the same bits.
 
+mod budget;
 mod group;
 mod lines;
 mod schedule;
@@ -19,8 +20,11 @@ use std::ops::Range;
 use edgepack_engine::{product_shape, step_macs};
 use edgepack_format::plan::{Copy, MAX_RANK, Op, Span};
 
-use crate::lower::{Lowered, LoweredStep, scratch_bytes};
+use crate::lower::{Lowered, LoweredStep};
 use crate::memory;
+use crate::pack::Target;
+use crate::scratch;
+pub use budget::in_budget;
 use group::Group;
 use lines::{Places, Tensor, part};
 
@@ -31,20 +35,20 @@ const MIN_LINES: u32 = 4;
 /// turns instead; the strips of what takes turns, weights included, fit `cache_bytes`. Steps are left as
 /// they are where their strips would make the arena larger than `arena_bytes`: what goes in and what comes
 /// out are both there at once.
-pub fn in_strips(whole: &Lowered, arena_bytes: u32, cache_bytes: u32) -> Lowered {
+pub fn in_strips(whole: &Lowered, arena_bytes: u32, cache_bytes: u32, target: Option<&Target>) -> Lowered {
     let mut accepted = Vec::new();
     for group in group::find(whole, cache_bytes) {
         accepted.push(group);
-        let plan = memory::plan(&rewrite(whole, &accepted));
+        let plan = memory::plan(&rewrite(whole, &accepted, target));
         if plan.is_none_or(|plan| plan.arena_bytes > arena_bytes) {
             accepted.pop();
         }
     }
-    rewrite(whole, &accepted)
+    rewrite(whole, &accepted, target)
 }
 
-fn rewrite(whole: &Lowered, groups: &[Group]) -> Lowered {
-    let mut writer = Writer { lowered: Lowered { steps: Vec::new(), ..whole.clone() } };
+fn rewrite(whole: &Lowered, groups: &[Group], target: Option<&Target>) -> Lowered {
+    let mut writer = Writer { lowered: Lowered { steps: Vec::new(), ..whole.clone() }, target };
     let steps = &whole.steps;
     let mut next = 0;
     for group in groups {
@@ -56,11 +60,13 @@ fn rewrite(whole: &Lowered, groups: &[Group]) -> Lowered {
     writer.lowered
 }
 
-struct Writer {
+struct Writer<'a> {
     lowered: Lowered,
+    /// Whose kernels the steps have scratch memory for.
+    target: Option<&'a Target>,
 }
 
-impl Writer {
+impl Writer<'_> {
     fn group(&mut self, steps: &[LoweredStep], group: &Group) {
         // Lines that nothing reads, below the last window, are not computed.
         self.lowered.macs -= steps.iter().map(|step| step_macs(&step.op)).sum::<u64>();
@@ -118,7 +124,7 @@ impl Writer {
                     conv.same_weights_as = first_parts[index];
                 }
                 first_parts[index].get_or_insert(at);
-                let scratch = product_shape(&op).map_or(0, |shape| scratch_bytes(&shape));
+                let scratch = product_shape(&op).map_or(0, |shape| scratch::needed(&shape, self.target));
                 let scratch = self.lowered.buffer(scratch as u32);
                 self.lowered.macs += step_macs(&op);
                 self.lowered.steps.push(LoweredStep { name: step.name.clone(), scratch, op });

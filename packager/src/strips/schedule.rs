@@ -27,8 +27,13 @@ impl Schedule {
     pub fn fitting(lines: &[Lines], bytes: u32) -> Option<Self> {
         let last = lines.last()?.output.lines;
         (2..=last / MIN_LINES)
-            .map(|count| Self { lines: lines.to_vec(), strips: strips(lines, count) })
+            .map(|count| Self::of(lines, count))
             .find(|schedule| schedule.bytes() <= bytes as u64)
+    }
+
+    /// So many strips of about the same height.
+    pub fn of(lines: &[Lines], count: u32) -> Self {
+        Self { lines: lines.to_vec(), strips: strips(lines, count) }
     }
 
     /// The tensor in whose buffer tensor `index` lies: element-wise steps work in place.

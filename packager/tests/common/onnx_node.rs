@@ -274,6 +274,7 @@ impl NodeTest {
             sparsity: Default::default(),
             islands: Default::default(),
             target: None,
+            limits: Default::default(),
             prepack: vec![],
             l2_kib: 0,
         };

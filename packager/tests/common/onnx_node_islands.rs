@@ -86,6 +86,7 @@ pub(super) fn attempt(test: &NodeTest) -> Outcome {
         sparsity: Default::default(),
         islands: Islands::Auto,
         target: None,
+        limits: Default::default(),
         prepack: vec![],
         l2_kib: 0,
     };

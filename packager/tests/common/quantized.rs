@@ -150,6 +150,7 @@ pub fn try_pack(
         sparsity: Default::default(),
         islands: Default::default(),
         target: None,
+        limits: Default::default(),
         prepack: Vec::new(),
         l2_kib: 0,
     };
