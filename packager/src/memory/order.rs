@@ -88,7 +88,7 @@ impl Steps {
             let same = lowered.buffers[input as usize] == lowered.buffers[output as usize];
             same.then_some((input as usize, output as usize))
         };
-        let mut marked = |buffers: &mut dyn Iterator<Item = u32>| {
+        let marked = |buffers: &mut dyn Iterator<Item = u32>| {
             let mut marks = vec![false; count];
             buffers.for_each(|buffer| marks[home(buffer)] = true);
             marks
