@@ -1,7 +1,9 @@
 //! The table of convolution rows. Selection, conformance tests, benches, `edgepack kernels` and the
 //! documentation iterate it: a new ISA is one file and its rows.
 
-use super::pack::{self, Layout};
+#[cfg(not(target_os = "none"))]
+use super::pack;
+use super::pack::Layout;
 use super::{ConvArgs, ConvShape, Weights, columns, scalar, winograd};
 use crate::isa::IsaSet;
 
@@ -87,8 +89,10 @@ macro_rules! compiled {
     }};
 }
 
-/// Best first within one architecture; the scalar rows, which run everywhere, last.
+/// Best first within one architecture; the scalar rows, which run everywhere, last. Without an operating system there are
+/// only those that may run there: nobody plans for other processors on a microcontroller.
 static ROWS: &[Row] = &[
+    #[cfg(not(target_os = "none"))]
     Row {
         name: "conv_s8s8s32_winograd_avx512vnni",
         isa: IsaSet::AVX512_VNNI,
@@ -99,6 +103,7 @@ static ROWS: &[Row] = &[
         tile_pixels: 12,
         run: compiled!(target_arch = "x86_64", super::x86_avx512vnni_winograd::conv),
     },
+    #[cfg(not(target_os = "none"))]
     Row {
         name: "conv_s8s8s32_12x64_avx512vnni",
         isa: IsaSet::AVX512_VNNI,
@@ -109,6 +114,7 @@ static ROWS: &[Row] = &[
         tile_pixels: 12,
         run: compiled!(target_arch = "x86_64", super::x86_avx512vnni::conv),
     },
+    #[cfg(not(target_os = "none"))]
     Row {
         name: "conv_s8s8s32_6x16_avxvnni",
         isa: IsaSet::AVX_VNNI,
@@ -119,6 +125,7 @@ static ROWS: &[Row] = &[
         tile_pixels: 6,
         run: compiled!(target_arch = "x86_64", super::x86_avxvnni::conv),
     },
+    #[cfg(not(target_os = "none"))]
     Row {
         name: "conv_s8s8s32_4x16_avx2",
         isa: IsaSet::AVX2,
@@ -129,6 +136,7 @@ static ROWS: &[Row] = &[
         tile_pixels: 4,
         run: compiled!(target_arch = "x86_64", super::x86_avx2::conv),
     },
+    #[cfg(not(target_os = "none"))]
     Row {
         name: "conv_s8s8s32_4x24_i8mm",
         isa: IsaSet::I8MM,
@@ -139,6 +147,7 @@ static ROWS: &[Row] = &[
         tile_pixels: 16,
         run: compiled!(target_arch = "aarch64", super::aarch64_i8mm::conv),
     },
+    #[cfg(not(target_os = "none"))]
     Row {
         name: "conv_s8s8s32_4x24_dotprod",
         isa: IsaSet::DOTPROD,
@@ -149,6 +158,7 @@ static ROWS: &[Row] = &[
         tile_pixels: 16,
         run: compiled!(target_arch = "aarch64", super::aarch64_dotprod::conv),
     },
+    #[cfg(not(target_os = "none"))]
     Row {
         name: "conv_s8s8s32_winograd_neon",
         isa: IsaSet::NEON,
@@ -159,6 +169,7 @@ static ROWS: &[Row] = &[
         tile_pixels: 16,
         run: compiled!(target_arch = "aarch64", super::aarch64_neon_winograd::conv),
     },
+    #[cfg(not(target_os = "none"))]
     Row {
         name: "conv_s8s8s32_4x16_neon",
         isa: IsaSet::NEON,
@@ -169,6 +180,7 @@ static ROWS: &[Row] = &[
         tile_pixels: 16,
         run: compiled!(target_arch = "aarch64", super::aarch64_neon::conv),
     },
+    #[cfg(not(target_os = "none"))]
     Row {
         name: "conv_s8s8s32_winograd_neon32",
         isa: IsaSet::NEON32,
@@ -179,6 +191,7 @@ static ROWS: &[Row] = &[
         tile_pixels: 12,
         run: compiled!(all(target_arch = "arm", target_os = "linux"), super::armv7_winograd::conv),
     },
+    #[cfg(not(target_os = "none"))]
     Row {
         name: "conv_s8s8s32_4x8_neon32",
         isa: IsaSet::NEON32,
@@ -209,6 +222,7 @@ static ROWS: &[Row] = &[
         tile_pixels: 1,
         run: Some(scalar::conv),
     },
+    #[cfg(not(target_os = "none"))]
     Row {
         name: "depthwise_s8s8s32_1x64_avx512vnni",
         isa: IsaSet::AVX512_VNNI,
@@ -219,6 +233,7 @@ static ROWS: &[Row] = &[
         tile_pixels: 1,
         run: compiled!(target_arch = "x86_64", super::x86_avx512vnni_depthwise::depthwise),
     },
+    #[cfg(not(target_os = "none"))]
     Row {
         name: "depthwise_s8s8s32_1x32_avxvnni",
         isa: IsaSet::AVX_VNNI,
@@ -229,6 +244,7 @@ static ROWS: &[Row] = &[
         tile_pixels: 1,
         run: compiled!(target_arch = "x86_64", super::x86_avx2_depthwise::depthwise_vnni),
     },
+    #[cfg(not(target_os = "none"))]
     Row {
         name: "depthwise_s8s8s32_1x32_avx2",
         isa: IsaSet::AVX2,
@@ -239,6 +255,7 @@ static ROWS: &[Row] = &[
         tile_pixels: 1,
         run: compiled!(target_arch = "x86_64", super::x86_avx2_depthwise::depthwise),
     },
+    #[cfg(not(target_os = "none"))]
     Row {
         name: "depthwise_s8s8s32_1x16_dotprod",
         isa: IsaSet::DOTPROD,
@@ -249,6 +266,7 @@ static ROWS: &[Row] = &[
         tile_pixels: 1,
         run: compiled!(target_arch = "aarch64", super::aarch64_dotprod_depthwise::depthwise),
     },
+    #[cfg(not(target_os = "none"))]
     Row {
         name: "depthwise_s8s8s32_1x16_neon",
         isa: IsaSet::NEON,
@@ -259,6 +277,7 @@ static ROWS: &[Row] = &[
         tile_pixels: 1,
         run: compiled!(target_arch = "aarch64", super::aarch64_depthwise::depthwise),
     },
+    #[cfg(not(target_os = "none"))]
     Row {
         name: "depthwise_s8s8s32_4x8_neon32",
         isa: IsaSet::NEON32,
