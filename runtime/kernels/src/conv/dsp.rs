@@ -7,12 +7,13 @@
 //!
 //! Words may lie anywhere: `ldr` takes any address on ARMv7-M and later.
 
-use core::arch::{asm, naked_asm};
+use core::arch::naked_asm;
 use core::mem::MaybeUninit;
 use core::slice;
 
 use super::columns::{Columns, PIXELS, QUAD};
 use super::results::{TileOutput, TileResidual};
+use super::scalar::Pixel;
 use super::{ConvArgs, ConvShape, WeightSource, Weights, dsp_store, reference};
 
 /// Channels whose sums are on the stack at a time.
@@ -121,7 +122,9 @@ impl Layer<'_> {
             // SAFETY: the columns have room for both pixels; a row of bytes is there where taps are no words.
             unsafe {
                 let to = self.words.add(pixel * 2);
-                if self.columns.whole {
+                if self.columns.whole && self.columns.pointwise {
+                    edgepack_dsp_unpack(self.point(group, position), self.columns.values / QUAD, to);
+                } else if self.columns.whole {
                     let mut lanes = Lanes { to };
                     self.gather(group, position, &mut lanes);
                 } else {
@@ -141,7 +144,7 @@ impl Layer<'_> {
         // SAFETY: the pixel exists, and there is a row of bytes where it reads more than one stretch.
         unsafe {
             let from = if self.columns.pointwise {
-                self.tap(group, position, [0, 0]).unwrap_or(self.input)
+                self.point(group, position)
             } else {
                 self.gather(group, position, &mut Bytes { to: self.bytes });
                 self.bytes
@@ -150,43 +153,47 @@ impl Layer<'_> {
         }
     }
 
-    /// The first channel of the group that a tap reads; `None` in the padding.
-    fn tap(&self, group: usize, [image, oy, ox]: [usize; 3], [ky, kx]: [usize; 2]) -> Option<*const i8> {
+    /// Where the one tap is of a pixel of a pointwise convolution.
+    fn point(&self, group: usize, [image, oy, ox]: [usize; 3]) -> *const i8 {
         let shape = self.shape;
-        let (y, x) = (shape.input_row(oy, ky)?, shape.input_column(ox, kx)?);
-        let pixel = (image * shape.in_h + y) * shape.in_w + x;
-        Some(self.input.wrapping_add(pixel * shape.in_channels + group * shape.group_in_channels()))
+        let at = (image * shape.in_h + oy * shape.stride_h) * shape.in_w + ox * shape.stride_w;
+        self.input.wrapping_add(at * shape.in_channels + group * shape.group_in_channels())
     }
 
     /// Takes all that a pixel reads.
     ///
     /// # Safety
     /// The pixel and the group exist; `sink` has room for K values.
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn gather(&self, group: usize, position: [usize; 3], sink: &mut impl Sink) {
         let shape = self.shape;
         let channels = shape.group_in_channels();
+        let [image, oy, ox] = position;
+        let Pixel { rows, columns, from } = Pixel::new(shape, oy, ox, image, group);
+        // Taps beside each other are one stretch.
         let in_line = shape.dilation_w == 1 && shape.groups == 1;
+        let (stretches, elems) =
+            if in_line { (1, columns.count * channels) } else { (columns.count, channels) };
+        let left = columns.first * channels;
+        let right = (shape.kernel_w - columns.first - columns.count) * channels;
+        let mut line = self.input.wrapping_add(from);
         for ky in 0..shape.kernel_h {
-            let mut kx = 0;
-            while kx < shape.kernel_w {
-                let Some(from) = self.tap(group, position, [ky, kx]) else {
-                    // SAFETY: `channels` values for each of the K / channels taps.
-                    unsafe { sink.pad(self.zero_point, channels) };
-                    kx += 1;
+            // SAFETY: the taps of `rows` and `columns` are inside the image, by `Inside`; the sink has room for every
+            // tap of the kernel, which this is.
+            unsafe {
+                if ky.wrapping_sub(rows.first) >= rows.count {
+                    sink.pad(self.zero_point, shape.kernel_w * channels);
                     continue;
-                };
-                // The taps beside it, up to the end of the line, lie beside it.
-                let taps = if in_line {
-                    let x = (position[2] * shape.stride_w + kx).wrapping_sub(shape.pad_left);
-                    (shape.kernel_w - kx).min(shape.in_w - x)
-                } else {
-                    1
-                };
-                // SAFETY: the taps are inside the image, and the sink has room for them.
-                unsafe { sink.copy(from, taps * channels) };
-                kx += taps;
+                }
+                sink.pad(self.zero_point, left);
+                let mut from = line;
+                for _ in 0..stretches {
+                    sink.copy(from, elems);
+                    from = from.wrapping_add(shape.dilation_w.wrapping_mul(shape.in_channels));
+                }
+                sink.pad(self.zero_point, right);
             }
+            line = line.wrapping_add(shape.dilation_h.wrapping_mul(shape.in_w * shape.in_channels));
         }
     }
 
@@ -304,10 +311,16 @@ impl Sink for Bytes {
     unsafe fn copy(&mut self, from: *const i8, count: usize) {
         // SAFETY: the caller's promise; the scratch memory is not the input.
         unsafe {
-            for at in 0..count {
-                *self.to.add(at) = *from.add(at);
-                // A call of memcpy costs more than the few bytes that come here.
-                asm!("", options(nostack, preserves_flags));
+            // A call of memcpy costs more than the few bytes that come here.
+            let (mut from, end) = (from, self.to.add(count));
+            let mut to = self.to;
+            for _ in 0..count / QUAD {
+                to.cast::<u32>().write_unaligned(from.cast::<u32>().read_unaligned());
+                (from, to) = (from.add(QUAD), to.add(QUAD));
+            }
+            while to < end {
+                *to = *from;
+                (from, to) = (from.add(1), to.add(1));
             }
             self.to = self.to.add(count);
         }
@@ -317,8 +330,10 @@ impl Sink for Bytes {
     unsafe fn pad(&mut self, value: i8, count: usize) {
         // SAFETY: the caller's promise.
         unsafe {
-            self.to.write_bytes(value as u8, count);
-            self.to = self.to.add(count);
+            for _ in 0..count {
+                *self.to = value;
+                self.to = self.to.add(1);
+            }
         }
     }
 }

@@ -179,27 +179,50 @@ struct Block {
 impl Block {
     /// Turns to the block that begins at channel `first`.
     fn prepare(&mut self, across: &Axis, along: &Axis, weights: &Weights<'_>, first: usize) {
-        let weight = |ky: usize, kx: usize, channel: usize| {
-            let at = ky * across.weight_step + kx * along.weight_step + first + channel;
-            // SAFETY: a tap of the kernel, and a channel of the block.
-            unsafe { *weights.weights.as_ptr().add(at) }
-        };
-        let two = |low: i8, high: i8| u32::from(i16::from(low) as u16) | (i32::from(high) << 16) as u32;
-        for (channel, words) in self.weights.iter_mut().enumerate() {
+        for (channel, bias) in self.bias.iter_mut().enumerate() {
             // SAFETY: the block's channels exist.
-            self.bias[channel] = unsafe { *weights.bias.as_ptr().add(first + channel) };
-            let mut words = words.iter_mut();
-            for ky in 0..across.kernel {
-                let w = |kx: usize| if kx < along.kernel { weight(ky, kx, channel) } else { 0 };
-                if self.strip.run.is_some() {
-                    for (kx, word) in [0, 1].into_iter().zip(words.by_ref()) {
-                        *word = two(w(kx), w(kx + 1));
-                    }
-                } else {
-                    for (pair, word) in (0..self.strip.line_words).zip(words.by_ref()) {
-                        *word = two(w(2 * pair), w(2 * pair + 1));
-                    }
+            *bias = unsafe { *weights.bias.as_ptr().add(first + channel) };
+        }
+        let mut line = weights.weights.as_ptr().wrapping_add(first);
+        let mut at = 0;
+        for _ in 0..across.kernel {
+            // A tap's weights of all four channels, and nothing behind the last.
+            let tap = |kx: usize| match kx < along.kernel {
+                // SAFETY: a tap of the kernel, and the block's channels.
+                true => unsafe { line.add(kx * along.weight_step).cast::<u32>().read_unaligned() },
+                false => 0,
+            };
+            if self.strip.run.is_some() {
+                let [a, b, c] = [tap(0), tap(1), tap(2)];
+                self.pair(at, a, b);
+                self.pair(at + 1, b, c);
+                at += 2;
+            } else {
+                for pair in 0..self.strip.line_words {
+                    self.pair(at, tap(2 * pair), tap(2 * pair + 1));
+                    at += 1;
                 }
+            }
+            line = line.wrapping_add(across.weight_step);
+        }
+    }
+
+    /// Puts two taps' weights beside each other, each channel's in a word of its own.
+    #[inline(always)]
+    fn pair(&mut self, at: usize, first: u32, second: u32) {
+        let even = |word| sxtb16(word);
+        let odd = |word: u32| sxtb16(word.rotate_right(8));
+        let low = |first: u32, second: u32| (first & 0xffff) | (second << 16);
+        let high = |first: u32, second: u32| (first >> 16) | (second & 0xffff_0000);
+        let words = [
+            low(even(first), even(second)),
+            low(odd(first), odd(second)),
+            high(even(first), even(second)),
+            high(odd(first), odd(second)),
+        ];
+        for (channel, word) in self.weights.iter_mut().zip(words) {
+            if let Some(to) = channel.get_mut(at) {
+                *to = word;
             }
         }
     }
@@ -250,13 +273,16 @@ impl Block {
         let first = (start + before).saturating_sub(along.pad);
         let inside = if y < across.size { along.size.saturating_sub(first).min(width - before) } else { 0 };
         let planes = self.planes.as_mut_ptr().cast::<i16>();
-        for channel in 0..CHANNELS {
-            for (start, end) in [(0, before), (before + inside, width)] {
-                let mut at = planes.wrapping_add(channel * PLANE + slot + start);
-                for _ in start..end {
-                    // SAFETY: the line is inside the plane, since `ring * width` is at most its size.
-                    unsafe { at.write(self.zero_point) };
-                    at = at.wrapping_add(1);
+        for (start, count) in [(0, before), (before + inside, width - before - inside)] {
+            let mut at = planes.wrapping_add(slot + start);
+            for _ in 0..count {
+                // SAFETY: the line is inside the planes, since `ring * width` is at most a plane's size.
+                unsafe {
+                    at.write(self.zero_point);
+                    at.add(PLANE).write(self.zero_point);
+                    at.add(2 * PLANE).write(self.zero_point);
+                    at.add(3 * PLANE).write(self.zero_point);
+                    at = at.add(1);
                 }
             }
         }
@@ -322,6 +348,18 @@ impl Block {
             unsafe { dsp_store::pixels(sums.as_ptr(), multiplier, out.add(channel), along.out_step, pixels) };
         }
     }
+}
+
+/// The even bytes of a word as 16 bits each, with their signs.
+#[inline(always)]
+fn sxtb16(word: u32) -> u32 {
+    let lanes;
+    // SAFETY: the instruction is one of the extension, for whose rows this is.
+    unsafe {
+        asm!("sxtb16 {lanes}, {word}", lanes = lateout(reg) lanes, word = in(reg) word,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    lanes
 }
 
 /// Adds the products of a line's taps, which lie beside each other.

@@ -86,9 +86,9 @@ fn for_each_pixel(shape: &ConvShape, mut visit: impl FnMut(usize, usize, usize))
 
 /// The taps of an output pixel along one axis that are inside the image: the first, and how many.
 #[derive(Clone, Copy)]
-struct Inside {
-    first: usize,
-    count: usize,
+pub(super) struct Inside {
+    pub first: usize,
+    pub count: usize,
     /// Where the first of them is.
     position: usize,
 }
@@ -108,16 +108,16 @@ impl Inside {
 }
 
 /// What an output pixel reads.
-struct Pixel {
-    rows: Inside,
-    columns: Inside,
+pub(super) struct Pixel {
+    pub rows: Inside,
+    pub columns: Inside,
     /// Element of the input that the first tap inside reads, of the group's first channel.
-    from: usize,
+    pub from: usize,
 }
 
 impl Pixel {
     #[inline(always)]
-    fn new(shape: &ConvShape, oy: usize, ox: usize, image: usize, group: usize) -> Self {
+    pub fn new(shape: &ConvShape, oy: usize, ox: usize, image: usize, group: usize) -> Self {
         let rows =
             Inside::new(oy * shape.stride_h, shape.pad_top, shape.in_h, shape.kernel_h, shape.dilation_h);
         let columns =
