@@ -16,7 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("edgepack-engine", &["edgepack-core", "edgepack-kernels", "edgepack-format"]),
     ("edgepack-agent", &["edgepack-engine", "edgepack-core", "edgepack-kernels", "edgepack-format"]),
     ("edgepack-capi", &["edgepack-engine"]),
-    ("edgepack-firmware", &["edgepack-core"]),
+    ("edgepack-firmware", &["edgepack-core", "edgepack-signal"]),
     ("edgepack-mcu", &["edgepack-firmware", "edgepack-core"]),
     // An application: what it shows is the road, and it decodes images.
     ("edgepack-camera", &["edgepack-engine", "edgepack-firmware"]),

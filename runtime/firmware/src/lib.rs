@@ -47,6 +47,7 @@
 
 mod decision;
 mod error;
+mod listen;
 mod model;
 mod scores;
 mod signal;
@@ -56,7 +57,9 @@ mod watch;
 pub use decision::{Decision, DecisionError, Hysteresis, MAX_FRAMES, Votes};
 pub use edgepack_core;
 pub use edgepack_core::format::{Operations, operations};
+pub use edgepack_signal;
 pub use error::{Code, ModelError};
+pub use listen::{Listen, ListenError, Recorder};
 pub use model::{Aligned, Inference, Model, Session};
 pub use scores::{Class, TOP, Top};
 pub use signal::{Level, Signal};
