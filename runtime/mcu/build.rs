@@ -20,4 +20,5 @@ fn main() {
     std::fs::write(Path::new(&folder).join("memory.x"), map).expect("cargo's OUT_DIR can be written");
     println!("cargo::rustc-link-search={folder}");
     println!("cargo::rustc-link-arg-bins=-Tlink.x");
+    println!("cargo::rustc-link-arg-examples=-Tlink.x");
 }

@@ -2,10 +2,11 @@
 
 use core::fmt;
 
-use bytemuck::try_cast_slice;
+use bytemuck::{try_cast_slice, try_cast_slice_mut};
 use edgepack_firmware::edgepack_core::InputData;
 use edgepack_firmware::edgepack_core::format::{All, SeededBytes};
 use edgepack_firmware::edgepack_core::kernels::isa::IsaToken;
+use edgepack_firmware::edgepack_signal::{Error, FrontEnd, Stream};
 use edgepack_firmware::{Code, Model, ModelError, Session};
 
 use crate::args::{Args, Command, Form};
@@ -217,6 +218,17 @@ fn selftest(machine: &mut impl Machine, loaded: &mut Loaded) -> Result<bool, Fai
     let samples = loaded.session.package().golden().count();
     let (outcome, _) = machine.stack_of(|| loaded.session.selftest());
     let isa = isa();
+    // What a package's front-end computes of samples is tried too.
+    if outcome.is_ok() && !front_end(loaded)? {
+        print(
+            machine,
+            format_args!(
+                "\"passed\":false,\"samples\":{samples},\"message\":\"the front-end gives other features than on the \
+                 workstation\",{isa}"
+            ),
+        )?;
+        return Ok(false);
+    }
     match outcome {
         Ok(_) => {
             print(machine, format_args!("\"passed\":true,\"samples\":{samples},\"message\":\"\",{isa}"))?
@@ -231,4 +243,24 @@ fn selftest(machine: &mut impl Machine, loaded: &mut Loaded) -> Result<bool, Fai
         Err(error) => return Err(error.into()),
     }
     Ok(outcome.is_ok())
+}
+
+/// Whether the package's front-end, if it has one, computes what it does on the workstation.
+fn front_end(loaded: &mut Loaded) -> Result<bool, Failure<'static>> {
+    let Some(section) = loaded.session.package().signal() else { return Ok(true) };
+    let front_end = FrontEnd::parse(section).map_err(Failure::Signal)?;
+    // `spare` is at a multiple of 64, its length is not one of 4.
+    let given = loaded.spare.len();
+    let memory = try_cast_slice_mut(&mut loaded.spare[..given / 4 * 4]).unwrap_or(&mut []);
+    let needed = front_end.memory_elems() + front_end.elems();
+    let Some((memory, features)) =
+        memory.get_mut(..needed).map(|all| all.split_at_mut(front_end.memory_elems()))
+    else {
+        return Err(Failure::Ram { what: "the front-end", needed: 4 * needed, given });
+    };
+    let outcome = Stream::new(front_end, memory).and_then(|mut stream| stream.selftest(features));
+    match outcome {
+        Err(Error::Check) => Ok(false),
+        outcome => outcome.map(|()| true).map_err(Failure::Signal),
+    }
 }

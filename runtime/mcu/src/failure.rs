@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use edgepack_firmware::ModelError;
+use edgepack_firmware::{ModelError, edgepack_signal};
 
 use crate::Room;
 
@@ -27,6 +27,8 @@ pub enum Failure<'a> {
     },
     /// The package is refused, or a run of it.
     Model(ModelError),
+    /// The package's front-end is refused.
+    Signal(edgepack_signal::Error),
     /// The package needs more memory than the board has.
     Ram {
         /// What of it does not fit: the arena, or a sample.
@@ -68,6 +70,7 @@ impl fmt::Display for Failure<'_> {
                 given.bytes, given.address, free.bytes, free.address
             ),
             Self::Model(error) => error.fmt(f),
+            Self::Signal(error) => error.fmt(f),
             Self::Ram { what, needed, given } => write!(
                 f,
                 "too little RAM: {what} needs {needed} bytes, the board has {given} left: pack a smaller model, or \
