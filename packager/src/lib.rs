@@ -27,6 +27,7 @@ pub mod error;
 pub mod evaluate;
 pub mod graph;
 mod guard;
+pub mod header;
 pub mod import;
 pub mod in_place;
 pub mod integers;

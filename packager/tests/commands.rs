@@ -299,3 +299,38 @@ fn demo_walks_the_whole_road() {
     }
     assert!(bench.path("edgepack-demo/digits.epk").is_file());
 }
+
+#[test]
+fn header_has_what_firmware_must_know_at_compile_time() {
+    let bench = Bench::new();
+    bench.pack();
+    let report = json(&bench.ok(&["inspect", "model.epk", "--format", "json", "--header"]));
+    let [module, header] =
+        ["model.rs", "model.h"].map(|name| std::fs::read_to_string(bench.path(name)).unwrap());
+    let hash = report["hash"].as_str().unwrap();
+    for expected in [
+        format!("ARENA_BYTES: usize = {};", report["arena_bytes"]),
+        format!("PACKAGE_BYTES: usize = {};", report["file_bytes"]),
+        format!("STEPS: usize = {};", report["steps"].as_array().unwrap().len()),
+        "CLASSES: usize = 2;".into(),
+        format!("0x{}, 0x{}", &hash[..2], &hash[2..4]),
+        "include_bytes!(\"model.epk\")".into(),
+        "pub Operations: Conv".into(),
+        "shape: &[1, 3, 8, 8]".into(),
+    ] {
+        assert!(module.contains(&expected), "{expected} in\n{module}");
+    }
+    for expected in [
+        format!("#define MODEL_ARENA_BYTES {}\n", report["arena_bytes"]),
+        "#define MODEL_INPUT0_SHAPE { 1, 3, 8, 8 }\n".into(),
+        "#define MODEL_CLASSES 2\n".into(),
+        format!("0x{}, 0x{}", &hash[..2], &hash[2..4]),
+    ] {
+        assert!(header.contains(&expected), "{expected} in\n{header}");
+    }
+    // As `pack` writes them.
+    let packed =
+        bench.ok(&["pack", "model.onnx", "-o", "new.epk", "--calibration", "samples.npy", "--header"]);
+    assert!(packed.contains("new.rs"), "{packed}");
+    assert!(std::fs::read_to_string(bench.path("new.h")).unwrap().contains("#ifndef NEW_H"));
+}

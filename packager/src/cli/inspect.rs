@@ -1,11 +1,13 @@
 //! `edgepack inspect`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use edgepack_engine::format::{Package, SectionKind, plan};
 use edgepack_engine::kernels::isa::IsaSet;
 use edgepack_engine::{Model, kernel_name, step_macs};
 use edgepack_packager::emit::{Provenance, provenance};
+use edgepack_packager::header;
 use edgepack_packager::memory::arena_spans;
 use edgepack_packager::node_map::{self, Fate, NodeRecord, Truth, constant_bytes};
 use serde::Serialize;
@@ -18,7 +20,7 @@ use super::{Context, Outcome};
 /// Show what is in a package: steps, schemes, kernels, arena, sizes, hashes, provenance.
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Example:\n  edgepack inspect mobilenet.epk\n  edgepack inspect mobilenet.epk --nodes --target rpi4 --require-int8 95"
+    after_help = "Example:\n  edgepack inspect mobilenet.epk\n  edgepack inspect mobilenet.epk --nodes --target rpi4 --require-int8 95\n  edgepack inspect keywords.epk --header"
 )]
 pub(super) struct Args {
     /// The package
@@ -26,6 +28,9 @@ pub(super) struct Args {
     /// Show what became of every node of the model: its step, precision, kernel, multiply-adds and error
     #[arg(long)]
     nodes: bool,
+    /// Write NAME.rs and NAME.h beside the package NAME.epk, as `edgepack pack --header` does
+    #[arg(long)]
+    header: bool,
     #[command(flatten)]
     processor: ProcessorArgs,
     #[command(flatten)]
@@ -108,6 +113,9 @@ const ISAS: [(&str, IsaSet); 9] = [
 pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
     let model = Model::open(&args.package)?;
     let report = report(&model.package());
+    if args.header {
+        write_header(&args.package, context)?;
+    }
     if args.nodes {
         return print_nodes(args, &model.package(), &report, context);
     }
@@ -116,6 +124,17 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
         _ => print(&args.package.display().to_string(), &report),
     }
     Ok(args.require.outcome(report.int8_macs_percent))
+}
+
+/// Writes what firmware includes beside a package, and says so.
+pub(super) fn write_header(path: &Path, context: Context) -> anyhow::Result<()> {
+    let model = Model::open(path)?;
+    let written = header::write(path, &model.package());
+    let [module, c] = written.with_context(|| format!("--header, beside {}", path.display()))?;
+    if context.format == Format::Text {
+        println!("for firmware: {} and {}", module.display(), c.display());
+    }
+    Ok(())
 }
 
 #[derive(Serialize)]

@@ -111,6 +111,10 @@ pub(super) struct Args {
     /// Add weights prepacked in this layout (`edgepack kernels` lists them); may be repeated
     #[arg(long, value_name = "LAYOUT")]
     prepack: Vec<String>,
+    /// Also write OUT.rs and OUT.h beside the package, for firmware: sizes of package and arena, inputs, outputs, hash,
+    /// and (Rust) the set of operations, so that a program has the kernels of this model and no others
+    #[arg(long)]
+    header: bool,
     /// Second-level cache of a core: layers around a tensor that is larger than half of it run in strips of
     /// lines, and it is never stored. 0 for none [default: the target's, or 512]
     #[arg(long, value_name = "KIB")]
@@ -207,6 +211,9 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
     match context.format {
         Format::Json => println!("{}", serde_json::to_string(&report)?),
         _ => print(&report),
+    }
+    if args.header {
+        super::inspect::write_header(&args.output, context)?;
     }
     if let Room::None(error) = room {
         eprintln!("error: {error}");

@@ -56,11 +56,12 @@ mod watch;
 
 pub use decision::{Decision, DecisionError, Hysteresis, MAX_FRAMES, Votes};
 pub use edgepack_core;
-pub use edgepack_core::format::{Operations, operations};
+pub use edgepack_core::format::plan::{ElemType, Quant};
+pub use edgepack_core::format::{All, Operations, operations};
 pub use edgepack_signal;
 pub use error::{Code, ModelError};
 pub use listen::{Listen, ListenError, Recorder};
-pub use model::{Aligned, Inference, Model, Session};
+pub use model::{Aligned, Inference, Model, Session, Tensor};
 pub use scores::{Class, TOP, Top};
 pub use signal::{Level, Signal};
 pub use source::{Element, Sensor, Source, Window, WindowError};

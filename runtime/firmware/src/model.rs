@@ -1,5 +1,6 @@
 //! Running a package from where it lies.
 
+use edgepack_core::format::plan::{ElemType, Quant};
 use edgepack_core::format::{All, Hash, Operations, Package};
 use edgepack_core::kernels::isa::IsaToken;
 use edgepack_core::{InputData, Interpreter, Observer, OutputData};
@@ -47,6 +48,19 @@ const fn has_hash(package: &[u8], hash: &Hash) -> bool {
         index += 1;
     }
     true
+}
+
+/// An input or output of a model, as `edgepack pack --header` writes it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tensor {
+    /// The model's name of it.
+    pub name: &'static str,
+    /// The model's shape of it, outermost dimension first.
+    pub shape: &'static [u32],
+    /// The type of its elements in the arena.
+    pub dtype: ElemType,
+    /// Scale and zero point, where it is or may be given as int8.
+    pub quant: Option<Quant>,
 }
 
 /// A package that was found to be in order, for a program with the operations of `O`. It is not copied, and itself
