@@ -2,7 +2,7 @@
 
 use bytemuck::{cast_slice, try_cast_slice, try_cast_slice_mut};
 use edgepack_format::plan::{SoftmaxInput, SoftmaxOutput, Span};
-use edgepack_format::{All, GoldenInput, Hash, Operation, Operations, Package, SeededBytes};
+use edgepack_format::{All, GoldenInput, Hash, Hasher, Operation, Operations, Package, SeededBytes};
 use edgepack_kernels::conv::matmul::MatMulArgs;
 use edgepack_kernels::conv::{ConvArgs, Output, Residual, WeightSource};
 use edgepack_kernels::copy::copy;
@@ -141,11 +141,11 @@ pub(crate) fn golden<O: Operations>(
         start += bytes;
     }
     run(arena)?;
-    let mut hasher = blake3::Hasher::new();
+    let mut hasher = Hasher::new();
     for output in package.outputs().filter(|output| output.exact) {
         hasher.update(arena.get(bounds(output.buffer)).unwrap_or(&[]));
     }
-    Ok(*hasher.finalize().as_bytes())
+    Ok(hasher.finalize())
 }
 
 /// Runs one step; `None` where its spans do not fit the arena, which validation has excluded.

@@ -4,6 +4,7 @@ use core::marker::PhantomData;
 
 use crate::error::{Error, Place};
 use crate::golden::{self, Golden};
+use crate::hash::{Hash, Hasher, hash};
 use crate::island::Island;
 use crate::operations::{All, Operations};
 use crate::plan::{Head, Input, Output, Span, Step};
@@ -21,9 +22,6 @@ pub const ENTRY_BYTES: usize = 80;
 pub const SECTION_ALIGN: usize = 64;
 /// More sections than any package needs.
 const MAX_SECTIONS: u32 = 64;
-
-/// A BLAKE3 hash.
-pub type Hash = [u8; 32];
 
 /// What a section holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,10 +110,8 @@ pub(crate) const HEADER_HASH_AT: usize = 32;
 
 /// BLAKE3 of the header, its own hash taken for zeros, and the section table.
 pub(crate) fn hash_header(header_and_table: &[u8]) -> Hash {
-    let (before, rest) = header_and_table.split_at(HEADER_HASH_AT.min(header_and_table.len()));
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(before).update(&[0; 32]).update(rest.get(32..).unwrap_or_default());
-    *hasher.finalize().as_bytes()
+    let (before, rest) = header_and_table.split_at_checked(HEADER_HASH_AT).unwrap_or((header_and_table, &[]));
+    Hasher::new().update(before).update(&[0; 32]).update(rest.get(32..).unwrap_or_default()).finalize()
 }
 
 impl<'a> Package<'a> {
@@ -211,7 +207,7 @@ impl<'a, O: Operations> Package<'a, O> {
             if !aligned || padding.iter().any(|&byte| byte != 0) {
                 return Err(malformed("the space before it"));
             }
-            if *blake3::hash(section.bytes).as_bytes() != section.hash {
+            if hash(section.bytes) != section.hash {
                 return Err(Error::Damaged(place));
             }
             end = section.offset as usize + section.bytes.len();

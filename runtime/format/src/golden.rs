@@ -3,8 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::container::{Hash, Package};
+use crate::container::Package;
 use crate::error::{Error, Place};
+use crate::hash::Hash;
 use crate::operations::Operations;
 use crate::plan::Span;
 

@@ -14,6 +14,7 @@ extern crate std;
 mod container;
 mod error;
 mod golden;
+mod hash;
 mod island;
 mod operations;
 pub mod plan;
@@ -24,9 +25,10 @@ mod validate;
 pub mod writer;
 
 pub use container::{
-    ENTRY_BYTES, FORMAT_VERSION, HEADER_BYTES, Hash, MAGIC, Package, SECTION_ALIGN, Section, SectionKind,
+    ENTRY_BYTES, FORMAT_VERSION, HEADER_BYTES, MAGIC, Package, SECTION_ALIGN, Section, SectionKind,
 };
 pub use error::{Error, Place};
 pub use golden::{Golden, GoldenInput, SeededBytes};
+pub use hash::{Hash, Hasher};
 pub use island::{ISLAND_ALIGN, Island};
 pub use operations::{All, Operation, OperationSet, Operations};

@@ -8,10 +8,10 @@ use std::vec::Vec;
 use serde::Serialize;
 
 use crate::container::{
-    ENTRY_BYTES, FORMAT_VERSION, HEADER_BYTES, HEADER_HASH_AT, Hash, MAGIC, SECTION_ALIGN, SectionKind,
-    hash_header,
+    ENTRY_BYTES, FORMAT_VERSION, HEADER_BYTES, HEADER_HASH_AT, MAGIC, SECTION_ALIGN, SectionKind, hash_header,
 };
 use crate::golden::{Entry, EntryInput};
+use crate::hash::Hash;
 use crate::plan::{Head, Input, IslandTensor, Output, Span, Step};
 
 /// Encodes a plan. The counts of `head` are taken from the slices.
