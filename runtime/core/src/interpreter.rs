@@ -6,7 +6,7 @@
 //! plan and choosing the kernels, some thousand instructions a step.
 
 use edgepack_format::{All, GoldenInput, Hash, Operations, Package};
-use edgepack_kernels::conv::{ConvShape, Layout, Weights};
+use edgepack_kernels::conv::{ConvShape, HAS_LAYOUTS, Layout, Weights};
 use edgepack_kernels::isa::IsaToken;
 use edgepack_kernels::variants::BoundVariant;
 
@@ -42,7 +42,8 @@ impl<'p, O: Operations> Interpreter<'p, O> {
     /// # Errors
     /// [`BindError`]: the plan is older than the kernels, or a step is an island.
     pub fn new(package: Package<'p, O>, token: IsaToken) -> Result<Self, BindError> {
-        let section = Layout::all().find_map(|layout| {
+        let mut layouts = HAS_LAYOUTS.then(Layout::all).into_iter().flatten();
+        let section = layouts.find_map(|layout| {
             let bytes = package.prepacked(layout.key)?;
             let needed: usize = package.steps().filter_map(|step| packs_in(&step.op, layout)).sum();
             (needed == bytes.len()).then_some(Section { layout, bytes })
@@ -126,7 +127,7 @@ struct Carried<'p, O> {
 
 impl<'p, O: Operations> Places<'p> for Carried<'p, O> {
     fn has(&self, layout: &'static Layout) -> bool {
-        self.section.is_some_and(|section| section.layout == layout)
+        HAS_LAYOUTS && self.section.is_some_and(|section| section.layout == layout)
     }
 
     fn next(
@@ -136,7 +137,9 @@ impl<'p, O: Operations> Places<'p> for Carried<'p, O> {
         _: &ConvShape,
         canonical: Weights<'p>,
     ) -> Result<BoundWeights<'p>, BindError> {
-        let Some(section) = self.section else { return Ok(BoundWeights::Canonical(canonical)) };
+        let Some(section) = self.section.filter(|_| HAS_LAYOUTS) else {
+            return Ok(BoundWeights::Canonical(canonical));
+        };
         let start = self.used;
         self.used += packs_in(op, section.layout).unwrap_or(0);
         match (layout, section.bytes.get(start..self.used)) {
@@ -147,7 +150,7 @@ impl<'p, O: Operations> Places<'p> for Carried<'p, O> {
 
     /// Goes through the plan up to that step again: a list of places would need memory.
     fn earlier(&self, step: usize, layout: &'static Layout, shape: &ConvShape) -> Option<BoundWeights<'p>> {
-        let section = self.section.filter(|section| section.layout == layout)?;
+        let section = self.section.filter(|section| HAS_LAYOUTS && section.layout == layout)?;
         let mut steps = self.package.steps();
         let start = steps.by_ref().take(step).filter_map(|step| packs_in(&step.op, layout)).sum();
         let bytes =

@@ -139,7 +139,7 @@ impl<'a, P: Parallel> Team<'a, P> {
         mut output: &mut [i8],
         run: impl Fn(&[i8], &mut [i8]) + Sync,
     ) {
-        let lines = output.len() / channels;
+        let lines = output.len().checked_div(channels).unwrap_or(0);
         let count = self.parts(|| output.len() as u64, VALUES_OF_LINES).min(lines.max(1));
         if count == 1 {
             return run(input, output);

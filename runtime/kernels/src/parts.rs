@@ -38,3 +38,10 @@ mod tests {
         }
     }
 }
+
+/// `len` values from `at` on; none where there are not so many, which shapes that were checked exclude. An index
+/// would be a panic, and its text, in programs that have no room for either.
+#[inline(always)]
+pub(crate) fn stretch<T>(values: &[T], at: usize, len: usize) -> &[T] {
+    values.get(at..).and_then(|values| values.get(..len)).unwrap_or(&[])
+}

@@ -1,5 +1,6 @@
 //! Maximum and average pooling over `[N, H, W, C]`, and with them means over any run of axes.
 
+use crate::parts::stretch;
 use crate::parts::{cut_front, share};
 use crate::requantize::OutputRange;
 
@@ -184,8 +185,8 @@ fn for_each_window(
     mut visit: impl FnMut(&[i8], &Window, &Window, &mut [i8]),
 ) {
     let line = args.in_w * args.channels;
-    let mut pixels = output.chunks_exact_mut(args.channels);
-    for image in input.chunks_exact(args.in_h * line) {
+    let mut pixels = output.chunks_exact_mut(args.channels.max(1));
+    for image in input.chunks_exact((args.in_h * line).max(1)) {
         for oy in 0..args.out_h {
             let rows = Window {
                 start: oy * args.stride_h,
@@ -257,7 +258,7 @@ fn pool_pixel(args: &PoolArgs, image: &[i8], rows: &Window, columns: &Window, pi
             pixel.fill(i8::MIN);
             for y in rows.inside() {
                 for x in columns.inside() {
-                    for (largest, &value) in pixel.iter_mut().zip(&image[at(y, x)..][..channels]) {
+                    for (largest, &value) in pixel.iter_mut().zip(stretch(image, at(y, x), channels)) {
                         *largest = (*largest).max(value);
                     }
                 }
@@ -270,7 +271,7 @@ fn pool_pixel(args: &PoolArgs, image: &[i8], rows: &Window, columns: &Window, pi
                 let mut sums = [-zero_point * inside as i32; BLOCK];
                 for y in rows.inside() {
                     for x in columns.inside() {
-                        let values = &image[at(y, x) + block * BLOCK..][..results.len()];
+                        let values = stretch(image, at(y, x) + block * BLOCK, results.len());
                         for (sum, &value) in sums.iter_mut().zip(values) {
                             *sum += value as i32;
                         }

@@ -34,6 +34,8 @@ pub enum Probabilities<'a> {
 /// with `m` the greatest of the row. Each operation on f32 is one IEEE operation.
 #[inline(always)]
 pub fn softmax(channels: usize, logits: Logits<'_>, probabilities: Probabilities<'_>) {
+    // No row is empty; said so that there need be no panic for it.
+    let channels = channels.max(1);
     match (logits, probabilities) {
         (Logits::I8(values, table), Probabilities::I8(out, multiplier, range)) => {
             for (row, out) in values.chunks_exact(channels).zip(out.chunks_exact_mut(channels)) {
@@ -48,9 +50,15 @@ pub fn softmax(channels: usize, logits: Logits<'_>, probabilities: Probabilities
                 }
             }
         }
-        (Logits::F32(values), mut probabilities) => {
-            for (index, row) in values.chunks_exact(channels).enumerate() {
-                real_row(row, index * channels, &mut probabilities);
+        (Logits::F32(values), Probabilities::I8(out, multiplier, range)) => {
+            for (row, out) in values.chunks_exact(channels).zip(out.chunks_exact_mut(channels)) {
+                let probabilities = out.iter_mut().zip(real_row(row));
+                probabilities.for_each(|(out, p)| *out = range.quantize(p * multiplier));
+            }
+        }
+        (Logits::F32(values), Probabilities::F32(out)) => {
+            for (row, out) in values.chunks_exact(channels).zip(out.chunks_exact_mut(channels)) {
+                out.iter_mut().zip(real_row(row)).for_each(|(out, p)| *out = p);
             }
         }
     }
@@ -93,19 +101,13 @@ fn quantized_row(row: &[i8], table: &[u16; 256], multiplier: f32, range: OutputR
 }
 
 #[inline(always)]
-fn real_row(row: &[f32], start: usize, out: &mut Probabilities<'_>) {
+fn real_row(row: &[f32]) -> impl Iterator<Item = f32> {
     let largest = row.iter().copied().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
     let mut sum = 0.0_f32;
     for x in row {
         sum += exp(x - largest);
     }
-    for (i, x) in row.iter().enumerate() {
-        let p = exp(x - largest) / sum;
-        match out {
-            Probabilities::I8(out, multiplier, range) => out[start + i] = range.quantize(p * *multiplier),
-            Probabilities::F32(out) => out[start + i] = p,
-        }
-    }
+    row.iter().map(move |x| exp(x - largest) / sum)
 }
 
 /// `e^x` for `x <= 0`, within 2 units in the last place; below -87 it is 0.

@@ -101,7 +101,7 @@ mod x86_avx512vnni_winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86_avxvnni;
 
-pub use table::{Row, rows, select, select_within};
+pub use table::{HAS_LAYOUTS, Row, rows, select, select_within};
 
 use crate::isa::IsaToken;
 use crate::requantize::{OutputRange, is_residual_multiplier};
@@ -175,12 +175,20 @@ impl ConvShape {
 
     /// Input channels of one group.
     pub fn group_in_channels(&self) -> usize {
-        if self.groups == 1 { self.in_channels } else { self.in_channels / self.groups }
+        if self.groups == 1 {
+            self.in_channels
+        } else {
+            self.in_channels.checked_div(self.groups).unwrap_or(0)
+        }
     }
 
     /// Output channels of one group.
     pub fn group_out_channels(&self) -> usize {
-        if self.groups == 1 { self.out_channels } else { self.out_channels / self.groups }
+        if self.groups == 1 {
+            self.out_channels
+        } else {
+            self.out_channels.checked_div(self.groups).unwrap_or(0)
+        }
     }
 
     /// Kernel positions.

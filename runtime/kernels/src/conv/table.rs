@@ -56,15 +56,16 @@ impl Row {
     /// the host holds on the device.
     pub fn scratch_bytes(&self, shape: &ConvShape) -> usize {
         match (self.winograd, self.layout) {
-            (Some(method), _) => (method.scratch_bytes)(shape),
-            (None, Some(layout)) => layout.scratch_bytes(shape, self.tile_pixels),
-            (None, None) => self.scratch.map_or(0, |bytes| bytes(shape)),
+            // Rows of Winograd's method have layouts, too.
+            (Some(method), _) if HAS_LAYOUTS => (method.scratch_bytes)(shape),
+            (None, Some(layout)) if HAS_LAYOUTS => layout.scratch_bytes(shape, self.tile_pixels),
+            _ => self.scratch.map_or(0, |bytes| bytes(shape)),
         }
     }
 
     /// Bytes of the packed weights; 0 where the row reads the canonical ones.
     pub fn packed_bytes(&self, shape: &ConvShape) -> usize {
-        self.layout.map_or(0, |layout| layout.packed_bytes(shape))
+        self.layout.filter(|_| HAS_LAYOUTS).map_or(0, |layout| layout.packed_bytes(shape))
     }
 
     /// Packs canonical weights into `packed`, which has [`Row::packed_bytes`].
@@ -74,6 +75,10 @@ impl Row {
         }
     }
 }
+
+/// Whether rows may read weights that are packed: none does without an operating system, where there is no memory to pack
+/// into.
+pub const HAS_LAYOUTS: bool = cfg!(not(target_os = "none"));
 
 /// The function of a row where this build is for `$arch`, else `None`.
 macro_rules! compiled {
@@ -326,7 +331,8 @@ pub fn select(shape: &ConvShape, isa: IsaSet) -> &'static Row {
 pub fn select_within(shape: &ConvShape, isa: IsaSet, scratch_bytes: usize) -> &'static Row {
     let fits =
         |row: &&Row| row.accepts(shape) && isa.contains(row.isa) && row.scratch_bytes(shape) <= scratch_bytes;
-    ROWS.iter().find(fits).expect("the scalar rows accept every shape, and need no extension or memory")
+    // The scalar rows accept every shape, and need no extension or memory: one is always found.
+    ROWS.iter().find(fits).unwrap_or(&ROWS[ROWS.len() - 1])
 }
 
 #[cfg(test)]
