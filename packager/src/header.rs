@@ -82,6 +82,7 @@ pub fn rust(file: &str, package: &Package<'_>) -> String {
     };
     format!(
         "// Written by edgepack {version} with {file}, which lies beside it: pack again instead of editing.
+#![allow(dead_code)]
 
 use edgepack_firmware::{{Aligned, ElemType, Quant, Tensor}};
 

@@ -91,6 +91,7 @@ impl Votes {
 
 /// A rule that decides nothing.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum DecisionError {
     /// Thresholds that are not finite, or in the wrong order.

@@ -7,6 +7,7 @@ use edgepack_core::{BindError, RunError};
 
 /// Why a package does not run here. Formatting it is possible, and links nothing where nobody does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ModelError {
     /// The cause.
     pub code: Code,
@@ -22,6 +23,7 @@ macro_rules! codes {
         /// |--:|---|---|
         $(#[doc = concat!("| ", $number, " | ", $text, " | ", $at, " |")])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[cfg_attr(feature = "defmt", derive(defmt::Format))]
         #[non_exhaustive]
         #[repr(u16)]
         pub enum Code {

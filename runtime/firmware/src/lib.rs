@@ -38,6 +38,39 @@
 //! }
 //! ```
 //!
+//! # A model in flash
+//! `edgepack pack model.onnx … --target nucleo-l4r5zi -o keywords.epk --header` writes `keywords.rs` beside the package: the
+//! package as a static, the size of its arena, inputs, outputs, and the set of operations that its steps need. A program
+//! links these and no others, has no memory for the plan, and nothing in it allocates, formats or panics.
+//!
+//! ```
+//! # mod keywords {
+//! #     edgepack_firmware::operations!(pub Operations: Conv, Pool, Softmax);
+//! #     pub type Model = edgepack_firmware::Model<'static, Operations>;
+//! #     pub type Arena = edgepack_firmware::Aligned<64>;
+//! #     pub static PACKAGE: edgepack_firmware::Aligned<64> = edgepack_firmware::Aligned::ZEROED;
+//! # }
+//! use edgepack_firmware::edgepack_core::{InputData, OutputData};
+//! use edgepack_firmware::{Code, Inference, ModelError};
+//! // #[path = "../keywords.rs"]
+//! // mod keywords;
+//!
+//! /// Whether the features of a second of sound are those of the word of class 3. In a `main` of cortex-m-rt the arena
+//! /// is `static mut ARENA: keywords::Arena = keywords::Arena::ZEROED;`.
+//! fn is_word(features: &[f32; 490], arena: &mut keywords::Arena) -> Result<bool, ModelError> {
+//!     let model = keywords::Model::from_flash(&keywords::PACKAGE.0)?; // once, at the start
+//!     let mut session = model.session(&mut arena.0)?;
+//!     match session.infer(InputData::F32(features))? {
+//!         OutputData::F32(scores) => Ok(scores.get(3).is_some_and(|&score| score > 0.8)),
+//!         _ => Ok(false),
+//!     }
+//! }
+//!
+//! // This flash is empty. A number says so, which a light can blink: the table is at [`Code`].
+//! let error = is_word(&[0.0; 490], &mut keywords::Arena::ZEROED).unwrap_err();
+//! assert_eq!((error.code, error.code()), (Code::NotAPackage, 101));
+//! ```
+//!
 //! **Architecture invariant:** no `std`, no `alloc`, no panic on what a sensor, a package or a pin does: each of
 //! their errors is returned, after the pin was brought to its idle level.
 //!

@@ -10,6 +10,7 @@ pub type Top = heapless::Vec<Class, TOP>;
 
 /// A value of the output.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Class {
     /// Its index in the output.
     pub class: usize,

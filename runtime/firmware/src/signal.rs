@@ -4,6 +4,7 @@ use embedded_hal::digital::OutputPin;
 
 /// What a pin that is on looks like from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Level {
     /// High is on.
     ActiveHigh,

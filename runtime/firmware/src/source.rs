@@ -114,6 +114,7 @@ impl<S: Sensor<AXES>, D: DelayNs, const AXES: usize, const LEN: usize> Source<f3
 
 /// Why there is no sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum WindowError<E> {
     /// What the sensor says.

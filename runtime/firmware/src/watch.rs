@@ -20,6 +20,7 @@ pub struct Watch<'b, T, S, M, P> {
 
 /// What came of a frame.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Report {
     /// The value of the class that is watched.
     pub score: f32,
@@ -105,6 +106,7 @@ impl<'b, T: Element, S: Source<T>, M: Inference, P: OutputPin> Watch<'b, T, S, M
 
 /// What has gone wrong with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Error<S, M, P> {
     /// The source gave no sample.

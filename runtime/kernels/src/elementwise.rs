@@ -129,6 +129,9 @@ impl BinaryArgs {
     }
 }
 
+#[cfg(target_os = "none")]
+use small_lines as lines;
+
 /// Runs an element-wise operation over slices of the lengths that [`BinaryArgs`] asks for.
 #[inline(always)]
 pub fn binary(args: &BinaryArgs, operands: Operands<'_>) {
@@ -143,7 +146,31 @@ pub fn binary(args: &BinaryArgs, operands: Operands<'_>) {
     }
 }
 
+/// `real` takes both operands relative to their zero points. The code of firmware is small, and cannot panic: sizes were
+/// checked before.
+#[cfg(any(target_os = "none", test))]
+fn small_lines(args: &BinaryArgs, operands: Operands<'_>, real: impl Fn(i32, i32) -> f32) {
+    let [d0, d1, d2, d3] = args.dims;
+    let (ls, rs) = (&args.lhs_strides, &args.rhs_strides);
+    let (left, right, output) = match operands {
+        Operands::Separate { lhs, rhs, output } => (Some(lhs), rhs, output),
+        Operands::InPlace { output, rhs } => (None, rhs, output),
+    };
+    for ((i0, i1, i2), line) in indices(d0, d1, d2).zip(output.chunks_mut(d3.max(1))) {
+        let mut from = i0 * ls[0] + i1 * ls[1] + i2 * ls[2];
+        let mut at = i0 * rs[0] + i1 * rs[1] + i2 * rs[2];
+        for y in line {
+            let a = left.map_or(Some(*y), |left| left.get(from).copied()).unwrap_or(0);
+            let b = right.get(at).copied().unwrap_or(0);
+            *y = args.output.quantize(real(a as i32 - args.lhs_zero_point, b as i32 - args.rhs_zero_point));
+            // Behind the last element these are not used.
+            (from, at) = (from.wrapping_add(ls[3]), at.wrapping_add(rs[3]));
+        }
+    }
+}
+
 /// `real` takes both operands relative to their zero points.
+#[cfg(not(target_os = "none"))]
 #[inline(always)]
 fn lines(args: &BinaryArgs, operands: Operands<'_>, real: impl Fn(i32, i32) -> f32) {
     let [d0, d1, d2, d3] = args.dims;
@@ -234,6 +261,35 @@ mod tests {
             for (&a, &y) in lhs.iter().zip(&output) {
                 let real = (a as f64 + 3.0) * 0.43 - (b as f64 - 4.0) * 0.21;
                 assert!((y as f64 - 5.0 - real.clamp(-133.0, 122.0)).abs() <= 0.5 + 1e-4, "{a} {b} {y}");
+            }
+        }
+    }
+
+    /// What firmware has gives what the others do, in place or not, for every way in which an operand is repeated.
+    #[test]
+    fn small_lines_are_the_same() {
+        let dims = [2, 3, 4, 5];
+        let values = |seed: i32| -> Vec<i8> { (0..120).map(|i| (i * seed % 251) as i8).collect() };
+        let (lhs, rhs) = (values(37), values(53));
+        let op = BinaryOp::Add { lhs_multiplier: 0.43, rhs_multiplier: -0.21 };
+        let real = |a: i32, b: i32| a as f32 * 0.43 + b as f32 * -0.21;
+        for strides in [[60, 20, 5, 1], [0, 0, 0, 1], [0, 0, 0, 0], [0, 20, 0, 1], [60, 1, 15, 3]] {
+            let args = args(op, dims, strides);
+            let run = |small: bool, in_place: bool| {
+                let mut output = lhs.clone();
+                let rhs = &rhs[..];
+                let operands = match in_place {
+                    true => Operands::InPlace { output: &mut output, rhs },
+                    false => Operands::Separate { lhs: &lhs, rhs, output: &mut output },
+                };
+                match small {
+                    true => small_lines(&args, operands, real),
+                    false => lines(&args, operands, real),
+                }
+                output
+            };
+            for in_place in [false, true] {
+                assert_eq!(run(true, in_place), run(false, in_place), "{strides:?}");
             }
         }
     }

@@ -129,13 +129,18 @@ pub fn quantize_f32(
         }
         return;
     }
-    match (args.dims[3], args.strides[2]) {
+    // Firmware does without what is for pictures.
+    let plane_step = if cfg!(target_os = "none") { 0 } else { args.strides[2] };
+    match (args.dims[3], plane_step) {
         (2, 1) => interleave::<2>(args, input, output, quantize),
         (3, 1) => interleave::<3>(args, input, output, quantize),
         (4, 1) => interleave::<4>(args, input, output, quantize),
         _ => args.for_each_line(|line| {
             for i in 0..line.count {
-                output[line.to + i * line.to_step] = quantize(input[line.from + i * line.from_step]);
+                let from = input.get(line.from + i * line.from_step);
+                if let (Some(&x), Some(y)) = (from, output.get_mut(line.to + i * line.to_step)) {
+                    *y = quantize(x);
+                }
             }
         }),
     }
@@ -194,7 +199,7 @@ pub fn quantize_u8(args: &InputArgs, input: &[u8], tables: &[i8], reverse_channe
         }
     }
     args.for_each_line(|line| {
-        let table = &tables[line.channel];
+        let Some(table) = tables.get(line.channel) else { return };
         let mirrored = channels - 1 - line.channel;
         let from = if reverse_channels {
             line.from - line.channel * args.strides[3] + mirrored * args.strides[3]
@@ -202,7 +207,10 @@ pub fn quantize_u8(args: &InputArgs, input: &[u8], tables: &[i8], reverse_channe
             line.from
         };
         for i in 0..line.count {
-            output[line.to + i * line.to_step] = table[input[from + i * line.from_step] as usize];
+            let from = input.get(from + i * line.from_step);
+            if let (Some(&x), Some(y)) = (from, output.get_mut(line.to + i * line.to_step)) {
+                *y = table[x as usize];
+            }
         }
     });
 }
@@ -227,7 +235,10 @@ fn only_shifts(table: &[i8; 256]) -> bool {
 pub fn copy_f32(args: &InputArgs, input: &[f32], output: &mut [f32]) {
     args.for_each_line(|line| {
         for i in 0..line.count {
-            output[line.to + i * line.to_step] = input[line.from + i * line.from_step];
+            let from = input.get(line.from + i * line.from_step);
+            if let (Some(&x), Some(y)) = (from, output.get_mut(line.to + i * line.to_step)) {
+                *y = x;
+            }
         }
     });
 }
@@ -241,14 +252,18 @@ pub fn lookup_u8_f32(
     reverse_channels: bool,
     output: &mut [f32],
 ) {
+    let (tables, _) = tables.as_chunks::<256>();
     let last = args.dims[3] - 1;
     args.for_each_line(|line| {
-        let table = &tables[line.channel * 256..][..256];
+        let Some(table) = tables.get(line.channel) else { return };
         // The channel's place among the pixel's.
         let moved = if reverse_channels { last - line.channel } else { line.channel };
         let from = line.from - line.channel * args.strides[3] + moved * args.strides[3];
         for i in 0..line.count {
-            output[line.to + i * line.to_step] = table[input[from + i * line.from_step] as usize];
+            let from = input.get(from + i * line.from_step);
+            if let (Some(&x), Some(y)) = (from, output.get_mut(line.to + i * line.to_step)) {
+                *y = table[x as usize];
+            }
         }
     });
 }

@@ -18,6 +18,13 @@ pub(crate) fn cut_front<'a, T>(all: &mut &'a mut [T], elems: usize) -> &'a mut [
     front
 }
 
+/// `len` values from `at` on; none where there are not so many, which shapes that were checked exclude. An index
+/// would be a panic, and its text, in programs that have no room for either.
+#[inline(always)]
+pub(crate) fn stretch<T>(values: &[T], at: usize, len: usize) -> &[T] {
+    values.get(at..).and_then(|values| values.get(..len)).unwrap_or(&[])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,11 +44,4 @@ mod tests {
             }
         }
     }
-}
-
-/// `len` values from `at` on; none where there are not so many, which shapes that were checked exclude. An index
-/// would be a panic, and its text, in programs that have no room for either.
-#[inline(always)]
-pub(crate) fn stretch<T>(values: &[T], at: usize, len: usize) -> &[T] {
-    values.get(at..).and_then(|values| values.get(..len)).unwrap_or(&[])
 }

@@ -239,9 +239,10 @@ fn copy(copy: &Copy, bounds: &Bounds<'_>) -> Check {
         (copy.input, copy.input_start, &copy.input_strides, "input"),
         (copy.output, copy.output_start, &copy.output_strides, "output"),
     ] {
-        bounds.arena(span, Some(span.bytes / elem_bytes), elem_bytes, field)?;
+        let elems = span.bytes.checked_div(elem_bytes);
+        bounds.arena(span, elems, elem_bytes, field)?;
         let needed = extent(start, &copy.dims, strides);
-        require(needed.is_some_and(|needed| needed <= span.bytes / elem_bytes), field)?;
+        require(needed.zip(elems).is_some_and(|(needed, elems)| needed <= elems), field)?;
     }
     require(!overlap(copy.input, copy.output), OVERLAPS_INPUT)?;
     match copy.table {
