@@ -5,7 +5,7 @@ use edgepack_format::plan::{SoftmaxInput, SoftmaxOutput, Span};
 use edgepack_format::{All, GoldenInput, Hash, Hasher, Operation, Operations, Package, SeededBytes};
 use edgepack_kernels::conv::matmul::MatMulArgs;
 use edgepack_kernels::conv::{ConvArgs, Output, Residual, WeightSource};
-use edgepack_kernels::copy::copy;
+use edgepack_kernels::copy::{copy, copy_bytes};
 use edgepack_kernels::elementwise::Operands;
 use edgepack_kernels::lookup::lookup;
 use edgepack_kernels::recurrent::RecurrentArgs;
@@ -230,6 +230,8 @@ pub(crate) fn run_step<O: Operations>(
         BoundOp::Copy { ref args, input, output, elem_bytes, table } if O::SET.contains(Operation::Copy) => {
             let (input, output) = pair(arena, input, output)?;
             match table {
+                // Of a program that has to be small.
+                _ if cfg!(target_os = "none") => copy_bytes(args, elem_bytes.into(), table, input, output),
                 _ if elem_bytes == 4 => {
                     let output = try_cast_slice_mut::<u8, u32>(output).ok()?;
                     copy(args, try_cast_slice(input).ok()?, output, |x: u32| x);

@@ -349,7 +349,7 @@ impl<'a, O: Operations> Package<'a, O> {
 
     /// The golden samples.
     pub fn golden(&self) -> impl Iterator<Item = Golden<'a>> + use<'a, O> {
-        golden::read(self.golden.unwrap_or(&[]))
+        golden::samples(self.golden.unwrap_or(&[]))
     }
 
     /// The front-end for a sensor's samples, where the package has one, at a multiple of 64 in memory. It is validated

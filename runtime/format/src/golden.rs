@@ -8,6 +8,7 @@ use crate::error::{Error, Place};
 use crate::hash::Hash;
 use crate::operations::Operations;
 use crate::plan::Span;
+use crate::read;
 
 /// One entry of the golden section, as it is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,10 +80,10 @@ impl Iterator for SeededBytes {
 }
 
 /// The samples of a section: a count, that many entries, then the stored bytes.
-pub(crate) fn read(section: &[u8]) -> impl Iterator<Item = Golden<'_>> {
-    let (count, mut rest) = postcard::take_from_bytes::<u32>(section).unwrap_or((0, &[]));
+pub(crate) fn samples(section: &[u8]) -> impl Iterator<Item = Golden<'_>> {
+    let (count, mut rest) = read::value::<u32>(section).unwrap_or((0, &[]));
     (0..count).map_while(move |_| {
-        let (entry, after) = postcard::take_from_bytes::<Entry>(rest).ok()?;
+        let (entry, after) = read::value::<Entry>(rest)?;
         rest = after;
         let input = match entry.input {
             EntryInput::Seeded(seed) => GoldenInput::Seeded(seed),
@@ -97,10 +98,10 @@ pub(crate) fn read(section: &[u8]) -> impl Iterator<Item = Golden<'_>> {
 
 pub(crate) fn validate<O: Operations>(section: &[u8], package: &Package<'_, O>) -> Result<(), Error> {
     let wrong = |index| Error::Malformed { place: Place::Golden(index), field: "its entry or size" };
-    let (count, _) = postcard::take_from_bytes::<u32>(section).map_err(|_| wrong(0))?;
+    let (count, _) = read::value::<u32>(section).ok_or(wrong(0))?;
     let input_bytes: u64 = package.inputs().map(|input| input.buffer.bytes as u64).sum();
     let mut index = 0;
-    for golden in read(section) {
+    for golden in samples(section) {
         if let GoldenInput::Stored(bytes) = golden.input
             && bytes.len() as u64 != input_bytes
         {

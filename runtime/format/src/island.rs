@@ -21,10 +21,10 @@ impl<'a> Island<'a> {
     ///
     /// `None` where it is none, or its tensors are.
     pub fn parse(section: &'a [u8]) -> Option<Self> {
-        let ((inputs, outputs), tensors) = postcard::take_from_bytes::<(u32, u32)>(section).ok()?;
+        let ((inputs, outputs), tensors) = crate::read::value::<(u32, u32)>(section)?;
         let mut graph = tensors;
         for _ in 0..inputs.checked_add(outputs)? {
-            let (tensor, rest) = postcard::take_from_bytes::<IslandTensor>(graph).ok()?;
+            let (tensor, rest) = crate::read::value::<IslandTensor>(graph)?;
             tensor.bytes()?;
             graph = rest;
         }
@@ -38,7 +38,7 @@ impl<'a> Island<'a> {
     fn tensors(&self, skip: u32, count: u32) -> impl Iterator<Item = IslandTensor> + use<'a> {
         let mut rest = self.tensors;
         let mut next = move || {
-            let (tensor, after) = postcard::take_from_bytes::<IslandTensor>(rest).ok()?;
+            let (tensor, after) = crate::read::value::<IslandTensor>(rest)?;
             rest = after;
             Some(tensor)
         };

@@ -18,6 +18,7 @@ mod hash;
 mod island;
 mod operations;
 pub mod plan;
+mod read;
 #[cfg(test)]
 mod tests;
 mod validate;

@@ -31,7 +31,7 @@ impl<'a> Stream<'a> {
     // looked at.
     #[inline(never)]
     fn next<T: Deserialize<'a>>(&mut self) -> Option<T> {
-        let (value, rest) = postcard::take_from_bytes(self.0).ok()?;
+        let (value, rest) = crate::read::value(self.0)?;
         self.0 = rest;
         Some(value)
     }

@@ -78,9 +78,66 @@ pub fn copy<T: Copy>(args: &CopyArgs, input: &[T], output: &mut [T], map: impl F
     }
 }
 
+/// The same of elements of `elem_bytes`, through a table if there is one ([`crate::lookup`]; of one byte): one function
+/// for all of them, where programs have to be small.
+pub fn copy_bytes(
+    args: &CopyArgs,
+    elem_bytes: usize,
+    table: Option<&[i8; 256]>,
+    input: &[u8],
+    output: &mut [u8],
+) {
+    let [d0, d1, d2, d3, d4, d5] = args.dims;
+    for lead in 0..d0 * d1 * d2 * d3 * d4 {
+        let (mut left, mut from, mut to) = (lead, args.input_start, args.output_start);
+        for (axis, dim) in [d0, d1, d2, d3, d4].into_iter().enumerate().rev() {
+            // No dimension is 0 here; said so that there need be no panic for it.
+            let dim = dim.max(1);
+            from += left % dim * args.input_strides[axis];
+            to += left % dim * args.output_strides[axis];
+            left /= dim;
+        }
+        for i in 0..d5 {
+            let from = (from + i * args.input_strides[5]) * elem_bytes;
+            let to = (to + i * args.output_strides[5]) * elem_bytes;
+            let (from, to) = (input.get(from..from + elem_bytes), output.get_mut(to..to + elem_bytes));
+            let (Some(from), Some(to)) = (from, to) else { return };
+            for (to, &from) in to.iter_mut().zip(from) {
+                *to = table.map_or(from, |table| table[(from ^ 0x80) as usize] as u8);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn copies_of_bytes_are_copies_of_elements() {
+        let args = CopyArgs {
+            dims: [1, 2, 1, 3, 2, 2],
+            input_start: 1,
+            input_strides: [0, 12, 0, 4, 1, 2],
+            output_start: 2,
+            output_strides: [0, 1, 0, 2, 6, 12],
+        };
+        let input: [u32; 25] = core::array::from_fn(|i| 0x0101_0203 * i as u32);
+        let mut expected = [7u32; 27];
+        copy(&args, &input, &mut expected, |x| x);
+        let bytes =
+            |words: &[u32]| -> std::vec::Vec<u8> { words.iter().flat_map(|x| x.to_le_bytes()).collect() };
+        let mut written = bytes(&[7; 27]);
+        copy_bytes(&args, 4, None, &bytes(&input), &mut written);
+        assert_eq!(written, bytes(&expected));
+
+        let table: [i8; 256] = core::array::from_fn(|i| (i * 7 + 3) as i8);
+        let input: [u8; 25] = core::array::from_fn(|i| (i * 11) as u8);
+        let (mut expected, mut output) = ([7u8; 27], [7u8; 27]);
+        copy(&args, &input, &mut expected, |x| table[(x ^ 0x80) as usize] as u8);
+        copy_bytes(&args, 1, Some(&table), &input, &mut output);
+        assert_eq!(output, expected);
+    }
 
     #[test]
     fn a_transpose_and_a_padded_copy() {

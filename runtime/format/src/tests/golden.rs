@@ -48,7 +48,7 @@ fn samples_of_every_size_survive_encoding() {
             (GoldenSample::Stored(stored.clone()), [3; 32]),
         ];
         let section = encode_golden(&samples);
-        let read: Vec<_> = crate::golden::read(&section).collect();
+        let read: Vec<_> = crate::golden::samples(&section).collect();
         let stored = GoldenInput::Stored(&stored);
         let inputs = [stored, GoldenInput::Seeded(9), stored];
         assert_eq!(read.iter().map(|golden| golden.input).collect::<Vec<_>>(), inputs, "{bytes} bytes");
