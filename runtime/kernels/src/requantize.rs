@@ -232,7 +232,8 @@ impl OutputRange {
     #[cfg(any(edgepack_vcvtr, edgepack_soft_float, test))]
     #[inline(always)]
     fn within(self, rounded: i32) -> i32 {
-        rounded.saturating_add(self.zero_point).clamp(self.min, self.max)
+        // Not `clamp`, which panics where the bounds are none.
+        rounded.saturating_add(self.zero_point).max(self.min).min(self.max)
     }
 
     /// Requantizes an accumulator. The multiplier is finite.

@@ -57,7 +57,7 @@ pub(super) unsafe fn depthwise(args: &mut ConvArgs<'_>) {
                 let input = args.input.as_ptr().add(image * image_pixels[0] * shape.in_channels + first);
                 let out = out.add(image * image_pixels[1] * shape.in_channels + first);
                 let multiplier = &*weights.multiplier.as_ptr().add(first).cast::<[f32; CHANNELS]>();
-                for start in (0..along.out).step_by(block.strip.pixels) {
+                for start in (0..along.out).step_by(block.strip.pixels.max(1)) {
                     block.lines(&across, &along, start, input, out, multiplier);
                 }
             }

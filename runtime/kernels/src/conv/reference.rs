@@ -1,27 +1,32 @@
-//! The definition of the convolutions: plain loops over canonical weights.
+//! The definition of the convolutions: plain loops over canonical weights. Sizes were checked before; none of the
+//! accesses can panic, so that firmware, which has this for shapes that no row is fast with, has no code for it.
 
-use super::{ConvArgs, Output, Residual, Weights};
+use super::{ConvArgs, ConvShape, Output, Residual, Weights};
+use crate::parts::stretch;
 
 /// A convolution with weights `[out_channels, kh, kw, in_channels / groups]`.
 pub fn conv(args: &mut ConvArgs<'_>, weights: &Weights<'_>) {
     let shape = args.shape;
     let (in_channels, out_channels) = (shape.group_in_channels(), shape.group_out_channels());
     let per_channel = shape.taps() * in_channels;
-    for pixel in 0..shape.output_pixels() {
-        let (image, in_image) = (pixel / (shape.out_h * shape.out_w), pixel % (shape.out_h * shape.out_w));
-        let (oy, ox) = (in_image / shape.out_w, in_image % shape.out_w);
+    for_each_pixel(&shape, |image, oy, ox, pixel| {
         for channel in 0..shape.out_channels {
-            let group = channel / out_channels;
-            let mut acc = weights.bias[channel];
+            let group = channel.checked_div(out_channels).unwrap_or(0);
+            let (Some(&bias), Some(&multiplier)) =
+                (weights.bias.get(channel), weights.multiplier.get(channel))
+            else {
+                return;
+            };
+            let mut acc = bias;
             for ky in 0..shape.kernel_h {
                 for kx in 0..shape.kernel_w {
                     let tap = (ky * shape.kernel_w + kx) * in_channels;
-                    let w = &weights.weights[channel * per_channel + tap..][..in_channels];
+                    let w = stretch(weights.weights, channel * per_channel + tap, in_channels);
                     let dot = match (shape.input_row(oy, ky), shape.input_column(ox, kx)) {
                         (Some(y), Some(x)) => {
                             let at = ((image * shape.in_h + y) * shape.in_w + x) * shape.in_channels
                                 + group * in_channels;
-                            let x = &args.input[at..][..in_channels];
+                            let x = stretch(args.input, at, in_channels);
                             x.iter().zip(w).map(|(&x, &w)| x as i32 * w as i32).sum::<i32>()
                         }
                         _ => w.iter().map(|&w| args.input_zero_point as i32 * w as i32).sum(),
@@ -30,34 +35,46 @@ pub fn conv(args: &mut ConvArgs<'_>, weights: &Weights<'_>) {
                 }
             }
             let at = pixel * shape.out_channels + channel;
-            store(&mut args.output, args.residual, at, acc, weights.multiplier[channel]);
+            store(&mut args.output, args.residual, at, acc, multiplier);
         }
-    }
+    });
 }
 
 /// A depthwise convolution with weights `[kh, kw, C]`.
 pub fn depthwise(args: &mut ConvArgs<'_>, weights: &Weights<'_>) {
     let shape = args.shape;
     let channels = shape.in_channels;
-    for pixel in 0..shape.output_pixels() {
-        let (image, in_image) = (pixel / (shape.out_h * shape.out_w), pixel % (shape.out_h * shape.out_w));
-        let (oy, ox) = (in_image / shape.out_w, in_image % shape.out_w);
-        for channel in 0..channels {
-            let mut acc = weights.bias[channel];
+    for_each_pixel(&shape, |image, oy, ox, pixel| {
+        for (channel, (&bias, &multiplier)) in weights.bias.iter().zip(weights.multiplier).enumerate() {
+            let mut acc = bias;
             for ky in 0..shape.kernel_h {
                 for kx in 0..shape.kernel_w {
                     let x = match (shape.input_row(oy, ky), shape.input_column(ox, kx)) {
                         (Some(y), Some(x)) => {
-                            args.input[((image * shape.in_h + y) * shape.in_w + x) * channels + channel]
+                            let at = ((image * shape.in_h + y) * shape.in_w + x) * channels + channel;
+                            args.input.get(at).copied().unwrap_or(0)
                         }
                         _ => args.input_zero_point,
                     };
-                    let w = weights.weights[(ky * shape.kernel_w + kx) * channels + channel];
+                    let at = (ky * shape.kernel_w + kx) * channels + channel;
+                    let w = weights.weights.get(at).copied().unwrap_or(0);
                     acc = acc.wrapping_add(x as i32 * w as i32);
                 }
             }
-            let at = pixel * channels + channel;
-            store(&mut args.output, args.residual, at, acc, weights.multiplier[channel]);
+            store(&mut args.output, args.residual, pixel * channels + channel, acc, multiplier);
+        }
+    });
+}
+
+/// Calls with image, line, column and number of every pixel of the output.
+fn for_each_pixel(shape: &ConvShape, mut visit: impl FnMut(usize, usize, usize, usize)) {
+    let mut pixel = 0;
+    for image in 0..shape.batch {
+        for oy in 0..shape.out_h {
+            for ox in 0..shape.out_w {
+                visit(image, oy, ox, pixel);
+                pixel += 1;
+            }
         }
     }
 }
@@ -65,14 +82,19 @@ pub fn depthwise(args: &mut ConvArgs<'_>, weights: &Weights<'_>) {
 fn store(output: &mut Output<'_>, residual: Option<Residual<'_>>, at: usize, acc: i32, multiplier: f32) {
     match output {
         Output::I8(out, range) => {
-            out[at] = match residual {
+            let Some(out) = out.get_mut(at) else { return };
+            *out = match residual {
                 None => range.requantize(acc, multiplier),
                 Some(residual) => {
-                    let value = residual.values.map_or(out[at], |values| values[at]);
+                    let value = residual.values.map_or(*out, |values| values.get(at).copied().unwrap_or(0));
                     range.requantize_sum(acc, multiplier, value, residual.multiplier)
                 }
             };
         }
-        Output::F32(out) => out[at] = acc as f32 * multiplier,
+        Output::F32(out) => {
+            if let Some(out) = out.get_mut(at) {
+                *out = acc as f32 * multiplier;
+            }
+        }
     }
 }

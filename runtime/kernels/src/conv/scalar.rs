@@ -32,8 +32,8 @@ pub(super) unsafe fn conv(args: &mut ConvArgs<'_>) {
                 // SAFETY: the channels exist; so do their weights, biases and multipliers, and their results' places.
                 unsafe {
                     let sums = layer.sums(&pixel, weights.weights.as_ptr().add(start * k), pitch);
-                    for channel in tile.clone() {
-                        results.store(at + channel, channel, sums[channel - start]);
+                    for (channel, &sum) in (start..).zip(&sums).skip(tile.start - start).take(tile.len()) {
+                        results.store(at + channel, channel, sum);
                     }
                 }
                 channel = tile.end;
@@ -65,7 +65,7 @@ pub(super) unsafe fn depthwise(args: &mut ConvArgs<'_>) {
             unsafe {
                 let from = weights.weights.as_ptr().add(first);
                 let sums = depthwise_sums(&shape, &pixel, input.add(first), from, zero_point);
-                (0..TILE).for_each(|n| results.store(at + first + n, first + n, sums[n]));
+                sums.iter().enumerate().for_each(|(n, &sum)| results.store(at + first + n, first + n, sum));
             }
         }
         at += channels;
@@ -97,7 +97,7 @@ impl Inside {
     #[inline(always)]
     fn new(start: usize, pad: usize, size: usize, kernel: usize, dilation: usize) -> Self {
         // A division is a call of dozens of instructions where there is none for it.
-        let steps = |elems: usize| if dilation == 1 { elems } else { elems.div_ceil(dilation) };
+        let steps = |elems: usize| if dilation <= 1 { elems } else { elems.div_ceil(dilation) };
         let first = steps(pad.saturating_sub(start));
         let end = steps(size.saturating_add(pad).saturating_sub(start)).min(kernel);
         match end.checked_sub(first) {
