@@ -26,11 +26,15 @@ edition = "2024"
 [dependencies]
 edgepack-firmware.path = "FIRMWARE"
 
+# What runs once is small, kernels are fast.
 [profile.release]
-opt-level = "s"
+opt-level = "z"
 lto = "fat"
 codegen-units = 1
 panic = "abort"
+
+[profile.release.package.edgepack-kernels]
+opt-level = "s"
 
 [workspace]
 "#;

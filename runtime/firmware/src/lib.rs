@@ -71,6 +71,20 @@
 //! assert_eq!((error.code, error.code()), (Code::NotAPackage, 101));
 //! ```
 //!
+//! What runs once is best compiled for size, and kernels a little less so; that is what a test of the project holds to 40 KiB
+//! for the operations of a small model, the hash and the self-test included:
+//!
+//! ```toml
+//! [profile.release]
+//! opt-level = "z"
+//! lto = "fat"
+//! codegen-units = 1
+//! panic = "abort"
+//!
+//! [profile.release.package.edgepack-kernels]
+//! opt-level = "s"
+//! ```
+//!
 //! **Architecture invariant:** no `std`, no `alloc`, no panic on what a sensor, a package or a pin does: each of
 //! their errors is returned, after the pin was brought to its idle level.
 //!

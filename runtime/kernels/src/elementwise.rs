@@ -115,7 +115,7 @@ impl BinaryArgs {
     fn is_contiguous(&self, strides: &[usize; 4]) -> bool {
         let [_, d1, d2, d3] = self.dims;
         let own = [d1 * d2 * d3, d2 * d3, d3, 1];
-        (0..4).all(|axis| self.dims[axis] == 1 || strides[axis] == own[axis])
+        self.dims.iter().zip(strides).zip(own).all(|((&dim, &stride), own)| dim == 1 || stride == own)
     }
 
     /// The same walk with one line where nothing is broadcast and both operands are contiguous.

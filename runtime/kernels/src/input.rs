@@ -27,7 +27,7 @@ impl InputArgs {
     fn is_contiguous(&self) -> bool {
         let [_, d1, d2, d3] = self.dims;
         let wanted = [d1 * d2 * d3, d2 * d3, d3, 1];
-        (0..4).all(|axis| self.dims[axis] == 1 || self.strides[axis] == wanted[axis])
+        self.dims.iter().zip(self.strides).zip(wanted).all(|((&dim, stride), own)| dim == 1 || stride == own)
     }
 
     /// Each line (along axis 2) of each channel (axis 3): a loop long enough to be worth its start.

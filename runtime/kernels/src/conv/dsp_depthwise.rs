@@ -133,7 +133,7 @@ impl Strip {
         let ring = reach(across)?.checked_add(1)?;
         // Words are read whole: one pixel more.
         let beyond = reach(along)?.checked_add(2)?;
-        let steps = ((PLANE / ring) & !1).checked_sub(beyond)? / along.stride;
+        let steps = (PLANE.checked_div(ring)? & !1).checked_sub(beyond)?.checked_div(along.stride)?;
         let pixels = (steps.min(PIXELS - 1) + 1).min(along.out.next_multiple_of(2)) & !1;
         let width = ((pixels.checked_sub(1)?) * along.stride + beyond).next_multiple_of(2);
         let line_words = along.kernel.div_ceil(2);
@@ -148,7 +148,7 @@ impl Strip {
 
     /// Where a line is in the planes, counted from the first line of padding.
     fn slot(&self, line: usize) -> usize {
-        line % self.ring * self.width
+        line.checked_rem(self.ring).unwrap_or(0) * self.width
     }
 }
 

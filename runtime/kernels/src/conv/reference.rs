@@ -1,8 +1,26 @@
 //! The definition of the convolutions: plain loops over canonical weights. Sizes were checked before; none of the
 //! accesses can panic, so that firmware, which has this for shapes that no row is fast with, has no code for it.
 
+#[cfg(edgepack_dsp)]
+use super::WeightSource;
 use super::{ConvArgs, ConvShape, Output, Residual, Weights};
 use crate::parts::stretch;
+
+/// # Safety
+/// None needed; the signature is the table's.
+#[cfg(edgepack_dsp)]
+pub(super) unsafe fn conv_row(args: &mut ConvArgs<'_>) {
+    let WeightSource::Canonical(weights) = args.weights else { return };
+    conv(args, &weights);
+}
+
+/// # Safety
+/// None needed; the signature is the table's.
+#[cfg(edgepack_dsp)]
+pub(super) unsafe fn depthwise_row(args: &mut ConvArgs<'_>) {
+    let WeightSource::Canonical(weights) = args.weights else { return };
+    depthwise(args, &weights);
+}
 
 /// A convolution with weights `[out_channels, kh, kw, in_channels / groups]`.
 pub fn conv(args: &mut ConvArgs<'_>, weights: &Weights<'_>) {

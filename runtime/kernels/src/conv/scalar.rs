@@ -12,7 +12,7 @@ const TILE: usize = 4;
 
 /// # Safety
 /// As the table's `RunFn`.
-pub(super) unsafe fn conv(args: &mut ConvArgs<'_>) {
+pub(super) unsafe fn conv_row(args: &mut ConvArgs<'_>) {
     let WeightSource::Canonical(weights) = args.weights else { return };
     let shape = args.shape;
     let count = shape.group_out_channels();
@@ -45,7 +45,7 @@ pub(super) unsafe fn conv(args: &mut ConvArgs<'_>) {
 
 /// # Safety
 /// As the table's `RunFn`.
-pub(super) unsafe fn depthwise(args: &mut ConvArgs<'_>) {
+pub(super) unsafe fn depthwise_row(args: &mut ConvArgs<'_>) {
     let WeightSource::Canonical(weights) = args.weights else { return };
     let shape = args.shape;
     let channels = shape.in_channels;

@@ -225,7 +225,7 @@ static ROWS: &[Row] = &[
         layout: None,
         scratch: None,
         tile_pixels: 1,
-        run: Some(scalar::conv),
+        run: Some(scalar::conv_row),
     },
     #[cfg(not(target_os = "none"))]
     Row {
@@ -311,7 +311,7 @@ static ROWS: &[Row] = &[
         layout: None,
         scratch: None,
         tile_pixels: 1,
-        run: Some(scalar::depthwise),
+        run: Some(scalar::depthwise_row),
     },
 ];
 
