@@ -4,8 +4,15 @@
 #[cfg(not(target_os = "none"))]
 use super::pack;
 use super::pack::Layout;
-use super::{ConvArgs, ConvShape, Weights, columns, scalar, winograd};
+use super::{ConvArgs, ConvShape, Weights, columns, winograd};
 use crate::isa::IsaSet;
+
+// The DSP rows are for every shape. A plan that has too little scratch memory for them, since it was made for another
+// processor, runs by the definition, which they have for some shapes anyway: firmware has one set of fast rows.
+#[cfg(edgepack_dsp)]
+use super::reference as plain;
+#[cfg(not(edgepack_dsp))]
+use super::scalar as plain;
 
 /// A whole convolution.
 ///
@@ -225,7 +232,7 @@ static ROWS: &[Row] = &[
         layout: None,
         scratch: None,
         tile_pixels: 1,
-        run: Some(scalar::conv_row),
+        run: Some(plain::conv_row),
     },
     #[cfg(not(target_os = "none"))]
     Row {
@@ -311,7 +318,7 @@ static ROWS: &[Row] = &[
         layout: None,
         scratch: None,
         tile_pixels: 1,
-        run: Some(scalar::depthwise_row),
+        run: Some(plain::depthwise_row),
     },
 ];
 
