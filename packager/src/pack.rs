@@ -274,6 +274,7 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         kib => in_strips(&whole, whole_plan.arena_bytes, kib.saturating_mul(1024 / 2), target),
     };
     fit_scratch(&mut lowered, target);
+    let mut is_cut_to_fit = false;
     if let Some(limit) = &options.limits.ram
         && placed(&model, &lowered)?.arena_bytes > limit.bytes
     {
@@ -281,6 +282,7 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         fit_scratch(&mut fitted, target);
         let fitted = memory::order::ordered(&fitted).unwrap_or(fitted);
         lowered = in_budget(&fitted, limit.bytes, target);
+        is_cut_to_fit = true;
     }
     let joined = in_place::concatenate(&mut lowered);
     let plan = placed(&model, &lowered)?;
@@ -297,7 +299,7 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
     progress.start("writing and testing the package", 1);
     provenance.arrived = arrived.clone();
     (provenance.pruned, provenance.sparse) = (pruned.clone(), sparse.clone());
-    let is_cut = joined > 0 || lowered.steps.len() != whole_steps;
+    let is_cut = is_cut_to_fit || joined > 0 || lowered.steps.len() != whole_steps;
     let emission = Emission {
         lowered: &lowered,
         plan: &plan,

@@ -78,7 +78,7 @@ fn targets_shows_a_microcontroller_with_its_memory_and_linker_script() {
     let error = fails(&bench, 2, &["doctor", "--device", "qemu:nucleo-l4r5zi"]);
     assert!(error.contains("nucleo-l4r5zi"), "{error}");
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let error = fails(&bench, 2, &["build", "--target", "stm32f4-discovery", "--workspace", root]);
+    let error = fails(&bench, 2, &["build", "--target", "nucleo-l4r5zi", "--workspace", root]);
     assert!(error.contains("no operating system") && error.contains("cargo build --target"), "{error}");
 }
 

@@ -34,15 +34,21 @@ pub fn in_budget(whole: &Lowered, bytes: u32, target: Option<&Target>) -> Lowere
         return whole.clone();
     };
     let runs = Runs::new(whole, &whole_plan, target);
-    let mut best = (whole_plan.arena_bytes, whole.clone());
-    for turn in 0..TRIES {
-        let groups = runs.partition(u64::from(bytes / TRIES * (TRIES - turn)));
-        let cut = rewrite(whole, &groups, target);
-        let Some(arena_bytes) = memory::plan(&cut).map(|plan| plan.arena_bytes) else { break };
-        if arena_bytes < best.0 {
-            best = (arena_bytes, cut);
+    // What is beyond the budget, then steps: the fewest of either.
+    let rank = |arena_bytes: u32, cut: &Lowered| (arena_bytes.saturating_sub(bytes), cut.steps.len());
+    let mut best = (rank(whole_plan.arena_bytes, whole), whole.clone());
+    // Where nothing fits, how far one can get is told: then budgets above this one are worth a try as well.
+    for from in [bytes, whole_plan.arena_bytes] {
+        for turn in 0..TRIES {
+            let groups = runs.partition(u64::from(from / TRIES * (TRIES - turn)));
+            let cut = rewrite(whole, &groups, target);
+            let Some(plan) = memory::plan(&cut) else { continue };
+            let rank = rank(plan.arena_bytes, &cut);
+            if rank < best.0 {
+                best = (rank, cut);
+            }
         }
-        if arena_bytes <= bytes {
+        if best.0.0 == 0 {
             break;
         }
     }
