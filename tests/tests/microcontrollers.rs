@@ -207,22 +207,28 @@ fn damaged_package_is_an_error_code_and_no_hang() {
         ] {
             let path = folder.path().join("damaged.epk");
             std::fs::write(&path, &bytes).unwrap();
-            let (status, said) = told(&board, &agent, &path, bytes.len());
+            let (status, said) = told(&board, &agent, &path, &[]);
             let expected = format!("error: error {code}: ");
             assert!(status == Some(2) && said.starts_with(&expected), "{name}, {code}: {status:?} {said}");
         }
-        let (status, said) = told(&board, &agent, &package, whole.len());
+        let (status, said) = told(&board, &agent, &package, &[]);
         assert!(status == Some(0) && said.contains("\"passed\":true"), "{name}: {status:?} {said}");
+        // RAM that is not there: the processor faults, and the machine ends.
+        let ram = format!("{:#x}+1048576000", board.microcontroller().unwrap().ram.origin);
+        let (status, said) = told(&board, &agent, &package, &["--ram", &ram]);
+        assert!(status == Some(3) && said.is_empty(), "{name}: {status:?} {said}");
     }
 }
 
 /// The exit code and the words of a self-test, a minute at most.
-fn told(board: &Board, agent: &Path, package: &Path, bytes: usize) -> (Option<i32>, String) {
+fn told(board: &Board, agent: &Path, package: &Path, more: &[&str]) -> (Option<i32>, String) {
+    let bytes = std::fs::metadata(package).unwrap().len();
     let own = board.microcontroller().unwrap();
     let qemu = own.qemu.as_ref().unwrap();
     let address = own.flash.origin + (3 << 20);
-    let words = ["edgepack-mcu".into(), "selftest".into(), format!("{address:#x}+{bytes}")];
-    let words: String = words.iter().map(|word| format!(",arg={word}")).collect();
+    let place = format!("{address:#x}+{bytes}");
+    let words = ["edgepack-mcu", "selftest", &place].into_iter().chain(more.iter().copied());
+    let words: String = words.map(|word| format!(",arg={word}")).collect();
     let mut command = Command::new("timeout");
     command.args(["60", &qemu.program, "-M", &qemu.machine, "-cpu", &qemu.cpu]).args(&qemu.args);
     command.args(["-display", "none", "-serial", "none", "-monitor", "none", "-chardev", "stdio,id=console"]);
