@@ -70,17 +70,19 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    /// Seven bits a byte, the lowest first; all but the last byte have the highest bit. Of `bits`, the last byte has no
-    /// more than are left.
+    /// Seven bits a byte, the lowest first; all but the last byte have the highest bit. Of `bits`, at most 32, the last
+    /// byte has no more than are left.
     #[inline(never)]
-    fn varint(&mut self, bits: u32) -> Result<u64, Invalid> {
+    fn varint(&mut self, bits: u32) -> Result<u32, Invalid> {
         let (mut value, mut shift) = (0, 0);
         loop {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
+            let (&byte, rest) = self.0.split_first().ok_or(Invalid)?;
+            self.0 = rest;
+            let byte = u32::from(byte);
+            value |= (byte & 0x7f) << shift;
             if shift + 7 >= bits {
                 // The last that there can be.
-                return if u32::from(byte) < 1 << (bits - shift) { Ok(value) } else { Err(Invalid) };
+                return if byte < 1 << (bits - shift) { Ok(value) } else { Err(Invalid) };
             }
             if byte < 0x80 {
                 return Ok(value);
@@ -90,13 +92,28 @@ impl<'a> Reader<'a> {
     }
 
     fn u32(&mut self) -> Result<u32, Invalid> {
-        Ok(self.varint(32)? as u32)
+        self.varint(32)
+    }
+
+    /// The same of 64 bits, of which a package has one number: others need not be read in two words for it.
+    #[inline(never)]
+    fn u64(&mut self) -> Result<u64, Invalid> {
+        let mut value = 0;
+        for shift in (0..u64::BITS).step_by(7) {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            // Of the tenth byte one bit is left.
+            if byte < if shift == 63 { 2 } else { 0x80 } {
+                return Ok(value);
+            }
+        }
+        Err(Invalid)
     }
 
     /// Signed numbers of 16 bits and more are zigzag: 0, -1, 1, -2, …
-    fn signed(&mut self, bits: u32) -> Result<i64, Invalid> {
+    fn signed(&mut self, bits: u32) -> Result<i32, Invalid> {
         let value = self.varint(bits)?;
-        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
+        Ok((value >> 1) as i32 ^ -((value & 1) as i32))
     }
 
     /// A length, and as many bytes.
@@ -146,7 +163,7 @@ impl<'a> de::Deserializer<'a> for &mut Reader<'a> {
     }
 
     fn deserialize_i32<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Invalid> {
-        visitor.visit_i32(self.signed(32)? as i32)
+        visitor.visit_i32(self.signed(32)?)
     }
 
     fn deserialize_u32<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Invalid> {
@@ -154,7 +171,7 @@ impl<'a> de::Deserializer<'a> for &mut Reader<'a> {
     }
 
     fn deserialize_u64<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Invalid> {
-        visitor.visit_u64(self.varint(64)?)
+        visitor.visit_u64(self.u64()?)
     }
 
     fn deserialize_f32<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, Invalid> {

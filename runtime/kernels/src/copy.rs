@@ -88,6 +88,11 @@ pub fn copy_bytes(
     output: &mut [u8],
 ) {
     let [d0, d1, d2, d3, d4, d5] = args.dims;
+    // Neighbours that stay neighbours are one piece.
+    let (pieces, piece_bytes) = match (args.input_strides[5], args.output_strides[5]) {
+        (1, 1) => (1, d5 * elem_bytes),
+        _ => (d5, elem_bytes),
+    };
     for lead in 0..d0 * d1 * d2 * d3 * d4 {
         let (mut left, mut from, mut to) = (lead, args.input_start, args.output_start);
         for (axis, dim) in [d0, d1, d2, d3, d4].into_iter().enumerate().rev() {
@@ -97,13 +102,15 @@ pub fn copy_bytes(
             to += left % dim * args.output_strides[axis];
             left /= dim;
         }
-        for i in 0..d5 {
+        for i in 0..pieces {
             let from = (from + i * args.input_strides[5]) * elem_bytes;
             let to = (to + i * args.output_strides[5]) * elem_bytes;
-            let (from, to) = (input.get(from..from + elem_bytes), output.get_mut(to..to + elem_bytes));
+            let (from, to) = (input.get(from..from + piece_bytes), output.get_mut(to..to + piece_bytes));
             let (Some(from), Some(to)) = (from, to) else { return };
-            for (to, &from) in to.iter_mut().zip(from) {
-                *to = table.map_or(from, |table| table[(from ^ 0x80) as usize] as u8);
+            let both = to.iter_mut().zip(from);
+            match table {
+                None => both.for_each(|(to, &from)| *to = from),
+                Some(table) => both.for_each(|(to, &from)| *to = table[(from ^ 0x80) as usize] as u8),
             }
         }
     }
@@ -122,20 +129,30 @@ mod tests {
             output_start: 2,
             output_strides: [0, 1, 0, 2, 6, 12],
         };
+        same_in_bytes(&args);
+        // The last dimension in one piece.
+        same_in_bytes(&CopyArgs {
+            input_strides: [0, 12, 0, 4, 2, 1],
+            output_strides: [0, 2, 0, 4, 12, 1],
+            ..args
+        });
+    }
+
+    fn same_in_bytes(args: &CopyArgs) {
         let input: [u32; 25] = core::array::from_fn(|i| 0x0101_0203 * i as u32);
         let mut expected = [7u32; 27];
-        copy(&args, &input, &mut expected, |x| x);
+        copy(args, &input, &mut expected, |x| x);
         let bytes =
             |words: &[u32]| -> std::vec::Vec<u8> { words.iter().flat_map(|x| x.to_le_bytes()).collect() };
         let mut written = bytes(&[7; 27]);
-        copy_bytes(&args, 4, None, &bytes(&input), &mut written);
+        copy_bytes(args, 4, None, &bytes(&input), &mut written);
         assert_eq!(written, bytes(&expected));
 
         let table: [i8; 256] = core::array::from_fn(|i| (i * 7 + 3) as i8);
         let input: [u8; 25] = core::array::from_fn(|i| (i * 11) as u8);
         let (mut expected, mut output) = ([7u8; 27], [7u8; 27]);
-        copy(&args, &input, &mut expected, |x| table[(x ^ 0x80) as usize] as u8);
-        copy_bytes(&args, 1, Some(&table), &input, &mut output);
+        copy(args, &input, &mut expected, |x| table[(x ^ 0x80) as usize] as u8);
+        copy_bytes(args, 1, Some(&table), &input, &mut output);
         assert_eq!(output, expected);
     }
 
