@@ -98,7 +98,7 @@ struct StepLine {
 }
 
 /// The instruction sets that a reader wants to know about.
-const ISAS: [(&str, IsaSet); 9] = [
+const ISAS: [(&str, IsaSet); 10] = [
     ("avx512vbmi", IsaSet::AVX512_VBMI),
     ("avx512vnni", IsaSet::AVX512_VNNI),
     ("avxvnni", IsaSet::AVX_VNNI),
@@ -107,6 +107,7 @@ const ISAS: [(&str, IsaSet); 9] = [
     ("dotprod", IsaSet::DOTPROD),
     ("neon", IsaSet::NEON),
     ("neon32", IsaSet::NEON32),
+    ("dsp", IsaSet::DSP),
     ("scalar", IsaSet::SCALAR),
 ];
 
