@@ -28,6 +28,10 @@ impl Hasher {
     }
 
     /// The hash of what was given so far.
+    #[cfg_attr(
+        target_os = "none",
+        expect(clippy::useless_conversion, reason = "that of the crate is a type of its own")
+    )]
     pub fn finalize(&self) -> Hash {
         self.0.finalize().into()
     }
