@@ -1,7 +1,5 @@
 //! Strided copies: transposes, concatenation, padding and slicing are all one of these.
 
-use crate::parts::stretch;
-
 /// The number of dimensions that a copy may have.
 pub const COPY_RANK: usize = 6;
 
@@ -55,18 +53,12 @@ pub fn copy<T: Copy>(args: &CopyArgs, input: &[T], output: &mut [T], map: impl F
                     for _ in 0..d4 {
                         // Concatenations copy whole lines.
                         if (from[5], to[5]) == (1, 1) {
-                            // Sizes were checked before; none of these accesses can panic.
-                            let line = output.get_mut(y..y + d5).unwrap_or(&mut []);
-                            for (to, &from) in line.iter_mut().zip(stretch(input, x, d5)) {
+                            for (to, &from) in output[y..y + d5].iter_mut().zip(&input[x..x + d5]) {
                                 *to = map(from);
                             }
                         } else {
                             for i5 in 0..d5 {
-                                let (from, to) =
-                                    (input.get(x + i5 * from[5]), output.get_mut(y + i5 * to[5]));
-                                if let (Some(&from), Some(to)) = (from, to) {
-                                    *to = map(from);
-                                }
+                                output[y + i5 * to[5]] = map(input[x + i5 * from[5]]);
                             }
                         }
                         // Behind the last line these are not used, and may be anywhere.
