@@ -218,7 +218,7 @@ fn folder_gives_images_by_name_with_their_labels() {
     let wrong =
         |text: &str, parts: &[&str]| fails(&folder.file("labels.csv", text.as_bytes()), &[1, 2, 3, 3], parts);
     wrong("b.png,cat\n", &["labels.csv:1", "`cat`", "not a number"]);
-    wrong("file,label\nc.png,1\n", &["labels.csv:2", "no image", "c.png"]);
+    wrong("file,label\nc.png,1\n", &["labels.csv:2", "no file", "c.png"]);
     wrong("b.png\n", &["labels.csv:1", "file,label"]);
     wrong("file,label\n", &["no samples"]);
     fails(folder.0.path(), &[1, 10], &["not [1, C, H, W]"]);
