@@ -2,18 +2,12 @@
 
 use std::vec::Vec;
 
-use super::hostile::{check, check_allowed};
+use super::hostile::{OVERLAPS_INPUT, OVERLAPS_OPERAND, at, check, check_allowed};
 use super::parts::*;
 use crate::Place;
 use crate::plan::*;
 
-const fn at(step: usize) -> Place {
-    Place::Step(step as u32)
-}
-
-pub(super) const OVERLAPS_INPUT: &str = "output, which overlaps the input";
 const OVERLAPS_SOURCE: &str = "output, which overlaps a source";
-const OVERLAPS_OPERAND: &str = "output, which overlaps an operand";
 
 fn instruction(function: Function, to: u8, a: u8, b: u8, value: f32) -> [u8; Instruction::BYTES] {
     Instruction { function, to, a, b, value }.encode()
