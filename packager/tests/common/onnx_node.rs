@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use edgepack_engine::format::plan::ElemType;
 use edgepack_engine::{InputData, Model, SessionOptions};
-use edgepack_harness::Preprocessing;
 use edgepack_packager::calibrate::Observer;
 use edgepack_packager::error::PackError;
 use edgepack_packager::evaluate::evaluate;
@@ -259,24 +258,13 @@ impl NodeTest {
         let archive = folder.path().join("data.npz");
         write_npz(&archive, &names, &given);
         let options = PackOptions {
-            model: path,
-            output: folder.path().join("model.epk"),
             shapes,
-            fixed: Vec::new(),
-            calibration: CalibrationSource::Data(archive),
             calibration_limit: 1,
-            preprocessing: Preprocessing::default(),
             // The one sample is all that there is: nothing of it is to be cut off.
             observer: Observer::MinMax,
-            methods: Default::default(),
             precision: precision.options(),
-            pruning: Default::default(),
-            sparsity: Default::default(),
-            islands: Default::default(),
-            target: None,
-            limits: Default::default(),
-            prepack: vec![],
             l2_kib: 0,
+            ..PackOptions::new(path, folder.path().join("model.epk"), CalibrationSource::Data(archive))
         };
         if let Err(error) = pack(&options, &mut ()) {
             return refusal(&model, &error);
