@@ -159,6 +159,9 @@ fn programs_that_lie_are_refused() {
         ("a condition that was not written", at(ELEMENTWISE), "program", |p| {
             rewrite(p, 2, instruction(Function::Select, 5, 0, 1, 0.0));
         }),
+        ("a comparison with what was not written", at(ELEMENTWISE), "program", |p| {
+            rewrite(p, 2, instruction(Function::Equal, 5, 0, 6, 0.0));
+        }),
         ("a value on the left", at(ELEMENTWISE), "program", |p| {
             rewrite(p, 2, instruction(Function::Mul, 0, Instruction::VALUE, 0, 0.0));
         }),
