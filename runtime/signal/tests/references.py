@@ -37,6 +37,15 @@ def mlperf_kws(pcm):
     return tf.signal.mfccs_from_log_mel_spectrograms(tf.math.log(mel + 1e-6))[..., :10].numpy()
 
 
+def mlperf_ad(pcm):
+    """The lines of mlcommons/tiny, benchmark/training/anomaly_detection/common.py, but for frames centred at the ends."""
+    import librosa
+
+    mel = librosa.feature.melspectrogram(
+        y=pcm / 32768.0, sr=16000, n_fft=1024, hop_length=512, center=False, n_mels=128, power=2.0, dtype=np.float64)
+    return (20.0 / 2.0 * np.log10(mel + sys.float_info.epsilon)).T
+
+
 def log_mel_80(pcm):
     import librosa
 
@@ -74,7 +83,7 @@ def mfcc_13(pcm):
 def main():
     folder = pathlib.Path(sys.argv[1])
     pcm = samples()
-    for reference in [mlperf_kws, log_mel_80, kaldi_fbank_80, mfcc_13]:
+    for reference in [mlperf_kws, mlperf_ad, log_mel_80, kaldi_fbank_80, mfcc_13]:
         name = reference.__name__.replace("_", "-")
         try:
             features = reference(pcm)

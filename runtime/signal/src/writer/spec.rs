@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Front-ends by name: what models that many have were trained on.
 pub const PRESETS: &[(&str, &str)] = &[
     ("mlperf-kws", include_str!("../../presets/mlperf-kws.toml")),
+    ("mlperf-ad", include_str!("../../presets/mlperf-ad.toml")),
     ("log-mel-80", include_str!("../../presets/log-mel-80.toml")),
     ("kaldi-fbank-80", include_str!("../../presets/kaldi-fbank-80.toml")),
     ("mfcc-13", include_str!("../../presets/mfcc-13.toml")),
