@@ -18,8 +18,8 @@ pub struct Class {
     pub score: f32,
 }
 
-/// The greatest of `scores`, in one pass.
-pub(crate) fn top(scores: impl Iterator<Item = f32>) -> Top {
+/// The greatest of `scores`, such as [`crate::edgepack_core::OutputData::values`] of an output, in one pass.
+pub fn top(scores: impl Iterator<Item = f32>) -> Top {
     let mut top = Top::new();
     for (class, score) in scores.enumerate() {
         let place = top.iter().position(|other| score.total_cmp(&other.score) == Ordering::Greater);
