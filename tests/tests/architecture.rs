@@ -43,7 +43,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "edgepack-targets",
         ],
     ),
-    ("edgepack-tests", &["edgepack-harness", "edgepack-packager"]),
+    (
+        "edgepack-tests",
+        &["edgepack-harness", "edgepack-packager", "edgepack-engine", "edgepack-signal", "edgepack-targets"],
+    ),
 ];
 
 /// What no device crate may depend on, directly or not.

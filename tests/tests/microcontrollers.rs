@@ -12,6 +12,7 @@ use edgepack_harness::device::{Device, Local, Remote, reach};
 use edgepack_harness::{BenchOptions, PackageFacts, Preprocessing, Sample};
 use edgepack_packager::pack::CalibrationSource;
 use edgepack_targets::Board;
+use edgepack_tests::emulated::qemu;
 use edgepack_tests::{Case, digits, others, root, skip, synthetic};
 
 /// A board of this folder's, or one of edgepack's.
@@ -100,8 +101,8 @@ fn digits_has_the_same_bytes_and_a_count_that_repeats() {
 #[test]
 fn synthetic_networks_pass_their_self_tests() {
     let folder = tempfile::tempdir().unwrap();
-    let others = synthetic::others(folder.path());
-    for (name, package) in synthetic::packages(folder.path()).into_iter().chain(others) {
+    let integers = synthetic::of_integers(folder.path());
+    for (name, package) in synthetic::packages(folder.path()).into_iter().chain([integers]) {
         for board in BOARDS {
             let Some(mut device) = device(board, &package) else { continue };
             let outcome = device.selftest().unwrap();
@@ -224,17 +225,11 @@ fn damaged_package_is_an_error_code_and_no_hang() {
 fn told(board: &Board, agent: &Path, package: &Path, more: &[&str]) -> (Option<i32>, String) {
     let bytes = std::fs::metadata(package).unwrap().len();
     let own = board.microcontroller().unwrap();
-    let qemu = own.qemu.as_ref().unwrap();
     let address = own.flash.origin + (3 << 20);
     let place = format!("{address:#x}+{bytes}");
-    let words = ["edgepack-mcu", "selftest", &place].into_iter().chain(more.iter().copied());
-    let words: String = words.map(|word| format!(",arg={word}")).collect();
-    let mut command = Command::new("timeout");
-    command.args(["60", &qemu.program, "-M", &qemu.machine, "-cpu", &qemu.cpu]).args(&qemu.args);
-    command.args(["-display", "none", "-serial", "none", "-monitor", "none", "-chardev", "stdio,id=console"]);
-    command.args(["-semihosting-config", &format!("enable=on,target=native,chardev=console{words}")]);
+    let words = [&["edgepack-mcu", "selftest", &place], more].concat();
     let loader = format!("loader,file={},addr={address:#x},force-raw=on", package.display());
-    let output = command.arg("-kernel").arg(agent).args(["-device", &loader]).output().unwrap();
+    let output = qemu(board, agent, &words).args(["-device", &loader]).output().unwrap();
     (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 

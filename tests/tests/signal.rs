@@ -1,7 +1,6 @@
 //! Front-ends in packages: from recordings to what a model says.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use edgepack_engine::format::writer::PackageWriter;
 use edgepack_engine::format::{Package, SectionKind};
@@ -9,40 +8,13 @@ use edgepack_engine::{InputData, Model, OutputData, SessionOptions};
 use edgepack_harness::device::{Device, Local};
 use edgepack_harness::{DataSet, PackageFacts, Preprocessing, SignalFrontEnd};
 use edgepack_packager::pack::PackReport;
-use edgepack_signal::writer::{Spec, encode, preset};
+use edgepack_signal::writer::encode;
 use edgepack_signal::{FrontEnd, Stream};
-use edgepack_tests::{Case, digits, others, root, skip};
-
-fn recordings() -> PathBuf {
-    root().join("runtime/signal/tests/data")
-}
-
-fn spec(name: &str) -> Spec {
-    Spec::from_toml(preset(name).unwrap()).unwrap()
-}
-
-/// The digits' network takes 16 x 16 values, and does not know what they are of.
-fn small() -> Spec {
-    let mut spec = spec("log-mel-80");
-    let sound = spec.spectral.as_mut().unwrap();
-    (sound.frames, sound.step_frames, sound.bands.count) = (16, Some(1), 16);
-    spec
-}
-
-fn with(case: Case, spec: &Spec, calibration: PathBuf) -> Case {
-    let signal = Some(SignalFrontEnd::new(&encode(spec).unwrap()).unwrap());
-    let preprocessing = Preprocessing { signal, ..Preprocessing::default() };
-    Case { preprocessing, calibration, ..case }
-}
+use edgepack_tests::recordings::{self, samples, small, spec, with};
+use edgepack_tests::{digits, others};
 
 fn packed(folder: &Path) -> PackReport {
-    with(digits(), &small(), recordings()).pack(folder)
-}
-
-/// What follows the 44 bytes of a WAV file's header.
-fn samples(name: &str) -> Vec<i16> {
-    let bytes = std::fs::read(recordings().join(name)).unwrap();
-    bytes[44..].as_chunks::<2>().0.iter().map(|&sample| i16::from_le_bytes(sample)).collect()
+    with(digits(), &small(), recordings::folder()).pack(folder)
 }
 
 #[test]
@@ -63,7 +35,7 @@ fn a_package_says_how_recordings_become_its_input() {
     let OutputData::F32(expected) = session.output(0).unwrap() else { panic!("an output of another type") };
     // The harness, as `run` and `compare` use it.
     let facts = PackageFacts::read(&report.package).unwrap();
-    let data = DataSet::open_all(&recordings(), &facts.inputs(), &facts.of_files(), None).unwrap();
+    let data = DataSet::open_all(&recordings::folder(), &facts.inputs(), &facts.of_files(), None).unwrap();
     assert_eq!((data.len(), data.get(0).unwrap().name.as_str()), (2, "no.wav"));
     let mut device = Local::open(&report.package, 1, None).unwrap();
     let outcome = device.run(&[data.get(0).unwrap()]).unwrap();
@@ -74,7 +46,7 @@ fn a_package_says_how_recordings_become_its_input() {
 fn recordings_that_do_not_fit_are_refused_with_the_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let facts = PackageFacts::read(&packed(folder.path()).package).unwrap();
-    let good = std::fs::read(recordings().join("yes.wav")).unwrap();
+    let good = std::fs::read(recordings::folder().join("yes.wav")).unwrap();
     let path = folder.path().join("bad.wav");
     // Bytes 22, 24 and 34 of a WAV file's header have the channels, the rate, and the bits of a sample.
     let cases: [(usize, u16, &str); 3] = [
@@ -152,7 +124,7 @@ fn keywords_are_heard_in_recordings() {
     let calibration = case.calibration.clone();
     let report = with(case, &spec("mlperf-kws"), calibration).pack(folder.path());
     let facts = PackageFacts::read(&report.package).unwrap();
-    let data = DataSet::open_all(&recordings(), &facts.inputs(), &facts.of_files(), None).unwrap();
+    let data = DataSet::open_all(&recordings::folder(), &facts.inputs(), &facts.of_files(), None).unwrap();
     let mut device = Local::open(&report.package, 1, None).unwrap();
     // Classes of the model: down, go, left, no, off, on, right, stop, up, yes, silence, unknown.
     for (index, class) in [(0, 3), (1, 9)] {
@@ -162,95 +134,4 @@ fn keywords_are_heard_in_recordings() {
         println!("{}: {values:?}", sample.name);
         assert_eq!(edgepack_harness::argmax(values), Some(class), "{}", sample.name);
     }
-}
-
-const BARE: &str = "thumbv7em-none-eabihf";
-
-/// Whether a firmware can be built and emulated here; says what is missing.
-fn has_emulated_microcontroller() -> bool {
-    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().unwrap().stdout;
-    let library = Path::new(String::from_utf8(sysroot).unwrap().trim()).join("lib/rustlib").join(BARE);
-    if !library.is_dir() {
-        skip(
-            "emulated microcontroller",
-            &format!("there is no standard library for {BARE} (rustup target add {BARE})"),
-        );
-        return false;
-    }
-    let qemu = Command::new("qemu-system-arm").arg("--version").output();
-    if qemu.is_err() {
-        skip("emulated microcontroller", "there is no qemu-system-arm (apt install qemu-system-arm)");
-        return false;
-    }
-    true
-}
-
-/// From raw PCM to words on a Cortex-M4: features and outputs of every window are the workstation's, bit for bit.
-#[test]
-fn a_microcontroller_hears_the_same_keywords() {
-    let case = others().into_iter().find(|case| case.name.contains("kws")).unwrap();
-    if !case.is_there() || !has_emulated_microcontroller() {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let calibration = case.calibration.clone();
-    let package = with(case, &spec("mlperf-kws"), calibration).pack(folder.path()).package;
-    let pcm = [samples("yes.wav"), samples("no.wav"), samples("yes.wav")].concat();
-    let expected = heard_here(&package, &pcm);
-    assert!(expected.len() > 8 && expected[0].starts_with("class 9 "), "{expected:?}");
-
-    let cargo = std::env::var("CARGO").unwrap_or("cargo".into());
-    let built = Command::new(cargo)
-        .args(["build", "--quiet", "--offline", "--profile", "firmware", "-p", "edgepack-mcu"])
-        .args(["--example", "keywords", "--target", BARE])
-        .env("EDGEPACK_PACKAGE", &package)
-        .current_dir(root())
-        .output()
-        .unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    let file = folder.path().join("samples.pcm");
-    std::fs::write(&file, pcm.iter().flat_map(|sample| sample.to_le_bytes()).collect::<Vec<_>>()).unwrap();
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    let ran = Command::new("qemu-system-arm")
-        .args(["-M", "mps2-an386", "-nographic", "-semihosting-config"])
-        .arg(format!("enable=on,target=native,arg=keywords,arg={}", file.display()))
-        .arg("-kernel")
-        .arg(target.join(BARE).join("firmware/examples/keywords"))
-        .output()
-        .unwrap();
-    let heard = String::from_utf8(ran.stdout).unwrap();
-    assert!(ran.status.success(), "{heard}{}", String::from_utf8_lossy(&ran.stderr));
-    assert_eq!(heard.lines().collect::<Vec<_>>(), expected);
-}
-
-/// What the example prints, computed here.
-fn heard_here(package: &Path, pcm: &[i16]) -> Vec<String> {
-    let fnv = |bytes: &mut dyn Iterator<Item = u8>| {
-        bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        })
-    };
-    let model = Model::open(package).unwrap();
-    let mut session = model.session(&SessionOptions::default()).unwrap();
-    let front_end = FrontEnd::parse(model.package().signal().unwrap()).unwrap();
-    let mut memory = vec![0.0; front_end.memory_elems()];
-    let mut features = vec![0.0; front_end.elems()];
-    let mut stream = Stream::new(front_end, &mut memory).unwrap();
-    let (mut lines, mut rest) = (Vec::new(), pcm);
-    while let Some(left) = stream.push(rest) {
-        rest = left;
-        stream.read(&mut features).unwrap();
-        session.set_input(0, InputData::F32(&features)).unwrap();
-        session.run().unwrap();
-        let OutputData::F32(values) = session.output(0).unwrap() else { panic!("an output of another type") };
-        let class = edgepack_harness::argmax(values).unwrap();
-        lines.push(format!(
-            "class {class} {} features {:016x} outputs {:016x}",
-            values[class],
-            fnv(&mut features.iter().flat_map(|feature| feature.to_bits().to_le_bytes())),
-            fnv(&mut values.iter().flat_map(|value| value.to_bits().to_le_bytes())),
-        ));
-    }
-    println!("{}", lines.join("\n"));
-    lines
 }

@@ -12,7 +12,7 @@ use crate::args::Args;
 use crate::{Failure, Machine, Room, agent};
 
 /// Bytes of the longest command line.
-const LINE: usize = 1024;
+pub(crate) const LINE: usize = 1024;
 
 /// Runs the agent on the words that the host gives, and ends.
 pub fn main() -> ! {
@@ -99,16 +99,19 @@ fn with_zero(path: &str, buffer: &mut [u8; LINE]) -> Option<()> {
     Some(())
 }
 
-impl Board {
-    fn with_path<'a, T>(
-        path: &'a str,
-        open: impl FnOnce(&CStr) -> semihosting::io::Result<T>,
-    ) -> Result<T, Failure<'a>> {
-        let mut buffer = [0; LINE];
-        with_zero(path, &mut buffer).ok_or(Failure::File(path))?;
-        let name = CStr::from_bytes_until_nul(&buffer).map_err(|_| Failure::File(path))?;
-        open(name).map_err(|_| Failure::File(path))
-    }
+fn with_path<'a, T>(
+    path: &'a str,
+    open: impl FnOnce(&CStr) -> semihosting::io::Result<T>,
+) -> Result<T, Failure<'a>> {
+    let mut buffer = [0; LINE];
+    with_zero(path, &mut buffer).ok_or(Failure::File(path))?;
+    let name = CStr::from_bytes_until_nul(&buffer).map_err(|_| Failure::File(path))?;
+    open(name).map_err(|_| Failure::File(path))
+}
+
+/// Opens a file of the host for reading.
+pub(crate) fn open(path: &str) -> Result<fs::File, Failure<'_>> {
+    with_path(path, |name| fs::File::open(name))
 }
 
 impl Machine for Board {
@@ -150,13 +153,13 @@ impl Machine for Board {
     }
 
     fn open<'a>(&mut self, path: &'a str) -> Result<(fs::File, usize), Failure<'a>> {
-        let file = Self::with_path(path, |name| fs::File::open(name))?;
+        let file = open(path)?;
         let length = file.metadata().map_err(|_| Failure::File(path))?.len();
         Ok((file, length.try_into().map_err(|_| Failure::File(path))?))
     }
 
     fn create<'a>(&mut self, path: &'a str) -> Result<fs::File, Failure<'a>> {
-        Self::with_path(path, |name| fs::File::create(name))
+        with_path(path, |name| fs::File::create(name))
     }
 
     fn read(&mut self, file: &mut fs::File, bytes: &mut [u8]) -> Result<(), Failure<'static>> {

@@ -20,7 +20,16 @@ pub mod args;
 #[cfg(target_os = "none")]
 pub mod board;
 mod failure;
+#[cfg(target_os = "none")]
+pub mod host;
 mod machine;
+mod program;
 
 pub use failure::Failure;
 pub use machine::{Machine, Room};
+
+/// FNV-1a of 64 bits (Fowler, Noll, Vo): what tells of one bit, in a line of text.
+pub fn fnv(bytes: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
+}

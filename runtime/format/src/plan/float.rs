@@ -159,15 +159,11 @@ pub enum Function {
     Cos,
     /// `a` where register `to` is not 0, else `b`; what is not taken leaves no trace
     Select,
-    /// 1 where `a >= b`, else 0
-    GreaterOrEqual,
-    /// 1 where `a == b`, else 0
-    Equal,
 }
 
 impl Function {
     /// Every function, by its code.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 23] = [
         Self::Load,
         Self::Constant,
         Self::Add,
@@ -191,8 +187,6 @@ impl Function {
         Self::Sin,
         Self::Cos,
         Self::Select,
-        Self::GreaterOrEqual,
-        Self::Equal,
     ];
 
     /// How many registers it reads.
@@ -200,7 +194,6 @@ impl Function {
         match self {
             Self::Load | Self::Constant => 0,
             Self::Select => 3,
-            Self::GreaterOrEqual | Self::Equal => 2,
             _ if (self as u8) < Self::Abs as u8 => 2,
             _ => 1,
         }
