@@ -159,6 +159,7 @@ fn of_node(graph: &Graph, node: &Node, intervals: &[Interval], largest: &mut f64
             let most = a.abs().max(b.abs());
             Some([-most, most])
         }
+        Op::Binary(BinaryKind::Compare(_)) => Some([0.0, 1.0]),
         Op::Select => hull([read(1), read(2)].into_iter()),
         Op::Unary(function) => of_function(function, read(0), largest),
         Op::Embed { table } => hull(table.data.iter().map(|&x| Some([f64::from(x); 2]))),
@@ -257,6 +258,7 @@ fn of_function(function: &Unary, of: Interval, largest: &mut f64) -> Interval {
                     let most = a.abs().max(b.abs());
                     [-most, most]
                 }
+                BinaryKind::Compare(_) => [0.0, 1.0],
             };
             Some(all)
         }

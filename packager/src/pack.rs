@@ -82,6 +82,31 @@ pub struct PackOptions {
     pub l2_kib: u32,
 }
 
+impl PackOptions {
+    /// Those of `edgepack pack` where nothing else is asked for.
+    pub fn new(model: PathBuf, output: PathBuf, calibration: CalibrationSource) -> Self {
+        Self {
+            model,
+            output,
+            shapes: Vec::new(),
+            fixed: Vec::new(),
+            calibration,
+            calibration_limit: 200,
+            preprocessing: Preprocessing::default(),
+            observer: Observer::default(),
+            methods: Methods::default(),
+            precision: PrecisionOptions::default(),
+            pruning: PruneOptions::default(),
+            sparsity: SparsityOptions::default(),
+            islands: Islands::default(),
+            target: None,
+            limits: Limits::default(),
+            prepack: Vec::new(),
+            l2_kib: L2_KIB,
+        }
+    }
+}
+
 /// A board, as far as a plan depends on it.
 #[derive(Clone, Debug)]
 pub struct Target {

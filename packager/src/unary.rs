@@ -136,8 +136,8 @@ pub enum Unary {
         /// Exponent.
         exponent: f32,
     },
-    /// Sum, difference or product of two functions of the same number: SiLU, HardSwish and Gelu as
-    /// exporters write them.
+    /// Sum, difference, product or comparison of two functions of the same number: SiLU, HardSwish and Gelu
+    /// as exporters write them, and `x == x`.
     Both(BinaryKind, Box<[Unary; 2]>),
     /// The second function's value where the first's is not 0, else the third's.
     Select(Box<[Unary; 3]>),
@@ -147,7 +147,7 @@ pub enum Unary {
     Chain(Vec<Unary>),
 }
 
-/// How two numbers compare.
+/// How two numbers compare, by IEEE 754: what is not a number equals nothing, and is neither below nor above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
     /// `<`
@@ -165,6 +165,10 @@ pub enum Comparison {
 }
 
 impl Comparison {
+    /// Every one.
+    pub const ALL: [Self; 6] =
+        [Self::Less, Self::LessOrEqual, Self::Greater, Self::GreaterOrEqual, Self::Equal, Self::NotEqual];
+
     /// Whether `a` and `b` compare so.
     pub fn holds(self, a: f64, b: f64) -> bool {
         match self {
@@ -275,12 +279,7 @@ impl Unary {
             Self::Pow { exponent } => x.powf(exponent as f64),
             Self::Both(kind, ref functions) => {
                 let [left, right] = functions.each_ref().map(|function| function.apply_f64(x));
-                match kind {
-                    BinaryKind::Add => left + right,
-                    BinaryKind::Sub => left - right,
-                    BinaryKind::Mul => left * right,
-                    BinaryKind::Div => left / right,
-                }
+                kind.apply(left, right)
             }
             Self::Select(ref functions) => {
                 let [condition, yes, no] = functions.each_ref();
@@ -365,6 +364,16 @@ mod tests {
         close(Unary::Mish.apply(1.0), 0.865_098_4);
         close(Unary::Selu { alpha: 1.673_263_2, gamma: 1.050_701 }.apply(-1.0), -1.111_330_7);
         close(Unary::Round.apply(2.5), 2.0);
+    }
+
+    #[test]
+    fn what_is_no_number_equals_nothing_and_is_neither_below_nor_above() {
+        let holds = |a: f64, b: f64| Comparison::ALL.map(|comparison| comparison.holds(a, b));
+        let unordered = [false, false, false, false, false, true];
+        assert_eq!([holds(f64::NAN, 1.0), holds(1.0, f64::NAN), holds(f64::NAN, f64::NAN)], [unordered; 3]);
+        let equal = [false, true, false, true, true, false];
+        assert_eq!([holds(-0.0, 0.0), holds(f64::INFINITY, f64::INFINITY)], [equal; 2]);
+        assert_eq!(holds(f64::NEG_INFINITY, f64::MIN), [true, true, false, false, false, true]);
     }
 
     #[test]

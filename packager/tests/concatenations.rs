@@ -22,23 +22,9 @@ fn copies(follow: Vec<Node>) -> (usize, Vec<f32>) {
         vec![tensor("w", &[8, 4, 1, 1]), floats("v", &[8, 4, 1, 1], &[0.9, -0.4, 0.7, 0.2].repeat(8))];
     write_model(&path, &model(13, &[1, 4, 6, 5], nodes, weights));
     let options = PackOptions {
-        model: path,
-        output: folder.path().join("model.epk"),
-        shapes: Vec::new(),
-        fixed: Vec::new(),
-        calibration: CalibrationSource::Random { seed: 3 },
         calibration_limit: 8,
-        preprocessing: Default::default(),
-        observer: Default::default(),
-        methods: Default::default(),
-        precision: Default::default(),
-        pruning: Default::default(),
-        sparsity: Default::default(),
-        islands: Default::default(),
-        target: None,
-        limits: Default::default(),
-        prepack: Vec::new(),
         l2_kib: 0,
+        ..PackOptions::new(path, folder.path().join("model.epk"), CalibrationSource::Random { seed: 3 })
     };
     let report = pack(&options, &mut ()).unwrap();
     let package = Model::open(&report.package).unwrap();

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use edgepack_engine::format::plan::{ElemType, Op};
 use edgepack_engine::{InputData, Model, OutputData, SessionOptions};
 use edgepack_harness::{DataSet, InputSpec, Preprocessing};
-use edgepack_packager::calibrate::Observer;
 use edgepack_packager::error::PackError;
 use edgepack_packager::evaluate::evaluate;
 use edgepack_packager::graph::Precision;
@@ -24,23 +23,15 @@ fn preprocessing() -> Preprocessing {
 
 fn packed(folder: &Path, precision: PrecisionOptions) -> Result<PackReport, PackError> {
     let options = PackOptions {
-        model: asset("model.onnx"),
-        output: folder.join("digits.epk"),
-        shapes: vec![],
-        fixed: Vec::new(),
-        calibration: CalibrationSource::Data(asset("calibration.npz")),
         calibration_limit: 64,
         preprocessing: preprocessing(),
-        observer: Observer::default(),
-        methods: Default::default(),
         precision,
-        pruning: Default::default(),
-        sparsity: Default::default(),
-        islands: Default::default(),
-        target: None,
-        limits: Default::default(),
-        prepack: vec![],
         l2_kib: 0,
+        ..PackOptions::new(
+            asset("model.onnx"),
+            folder.join("digits.epk"),
+            CalibrationSource::Data(asset("calibration.npz")),
+        )
     };
     pack(&options, &mut ())
 }

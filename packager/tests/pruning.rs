@@ -15,23 +15,16 @@ fn asset(name: &str) -> PathBuf {
 fn packed(pruning: PruneOptions, sparsity: SparsityOptions) -> Result<PackReport, PackError> {
     let folder = tempfile::tempdir().unwrap();
     let options = PackOptions {
-        model: asset("model.onnx"),
-        output: folder.path().join("digits.epk"),
-        shapes: vec![],
-        fixed: Vec::new(),
-        calibration: CalibrationSource::Data(asset("calibration.npz")),
         calibration_limit: 64,
         preprocessing: Preprocessing { mean: vec![127.5], std: vec![127.5], ..Default::default() },
-        observer: Default::default(),
-        methods: Default::default(),
-        precision: Default::default(),
         pruning,
         sparsity,
-        islands: Default::default(),
-        target: None,
-        limits: Default::default(),
-        prepack: vec![],
         l2_kib: 0,
+        ..PackOptions::new(
+            asset("model.onnx"),
+            folder.path().join("digits.epk"),
+            CalibrationSource::Data(asset("calibration.npz")),
+        )
     };
     pack(&options, &mut ())
 }

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use edgepack_engine::format::plan::{Op, WeightFormat};
 use edgepack_engine::{InputData, Model, OutputData, SessionOptions};
 use edgepack_harness::{DataSet, InputSpec, Preprocessing};
-use edgepack_packager::calibrate::Observer;
 use edgepack_packager::evaluate::evaluate;
 use edgepack_packager::graph::Precision;
 use edgepack_packager::import::import;
@@ -23,23 +22,11 @@ fn preprocessing() -> Preprocessing {
 
 fn packed(folder: &Path, base: Precision, calibration: CalibrationSource) -> PackReport {
     let options = PackOptions {
-        model: asset("model.onnx"),
-        output: folder.join("digits.epk"),
-        shapes: vec![],
-        fixed: Vec::new(),
-        calibration,
         calibration_limit: 64,
         preprocessing: preprocessing(),
-        observer: Observer::default(),
-        methods: Default::default(),
         precision: PrecisionOptions { base, ..PrecisionOptions::default() },
-        pruning: Default::default(),
-        islands: Default::default(),
-        sparsity: Default::default(),
-        target: None,
-        limits: Default::default(),
-        prepack: vec![],
         l2_kib: 0,
+        ..PackOptions::new(asset("model.onnx"), folder.join("digits.epk"), calibration)
     };
     pack(&options, &mut ()).unwrap()
 }

@@ -50,6 +50,121 @@ fn what_is_not_taken_leaves_no_trace_in_f32() {
     assert_eq!(log[..6], [-1.0, 0.0, 0.0, -1.0, std::f32::consts::LN_2 - 1.0, -INF]);
 }
 
+/// Numbers that IEEE 754 has rules of their own for; the differences of some are beyond f32.
+const SPECIAL: [f32; 10] = [-INF, f32::MIN, -1.5, -1e-45, -0.0, 0.0, 1.5, f32::MAX, INF, f32::NAN];
+
+/// Whether two numbers compare so.
+type Holds = fn(f32, f32) -> bool;
+
+/// The comparisons of ONNX, and what they are by Rust's operators, which are IEEE 754's.
+const COMPARISONS: [(&str, Holds); 5] = [
+    ("Less", |a, b| a < b),
+    ("LessOrEqual", |a, b| a <= b),
+    ("Greater", |a, b| a > b),
+    ("GreaterOrEqual", |a, b| a >= b),
+    ("Equal", |a, b| a == b),
+];
+
+#[test]
+fn comparisons_of_tensors_and_numbers_in_f32_are_those_of_ieee_754() {
+    let (row, column) = (floats("row", &[1, 10], &SPECIAL), floats("column", &[10, 1], &SPECIAL));
+    let numbers = SPECIAL.iter().enumerate().map(|(i, &x)| scalar(&format!("n{i}"), x));
+    let constants: Vec<_> = numbers.chain([row, column]).collect();
+    let names: Vec<String> = (0..10).map(|i| format!("n{i}")).collect();
+    for (name, holds) in COMPARISONS {
+        let truth = |a: f32, b: f32| f32::from(holds(a, b));
+        let all = |of: &dyn Fn(f32, f32) -> f32| -> Vec<f32> {
+            SPECIAL.iter().flat_map(|&b| SPECIAL.map(|a| of(a, b))).collect()
+        };
+        // Two tensors, with themselves, with constants on both sides; constants, which are none when the model runs.
+        let mut nodes = vec![
+            op(name, &["x", "y"], "tensors"),
+            op(name, &["x", "x"], "itself"),
+            op(name, &["x", "column"], "right"),
+            op(name, &["column", "x"], "left"),
+            op(name, &["row", "column"], "folded"),
+            op("Where", &["folded", "x", "y"], "by_folded"),
+        ];
+        let (to, of) = (|i: usize| format!("to{i}"), |i: usize| format!("of{i}"));
+        for (i, n) in names.iter().enumerate() {
+            nodes.extend([op(name, &["x", n], &to(i)), op(name, &[n, "x"], &of(i))]);
+        }
+        let outputs = ["tensors", "itself", "right", "left", "by_folded"].map(String::from);
+        let outputs: Vec<String> = outputs.into_iter().chain((0..10).flat_map(|i| [to(i), of(i)])).collect();
+        let kinds = outputs.iter().map(|output| match output.as_str() {
+            "by_folded" => (output.as_str(), DataType::Float),
+            _ => (output.as_str(), DataType::Bool),
+        });
+        let inputs = [("x", DataType::Float, &[1, 10][..]), ("y", DataType::Float, &[10, 1][..])];
+        let bench = Bench::new();
+        let model = model(&inputs, &kinds.collect::<Vec<_>>(), nodes, constants.clone());
+        let package = packed(&bench, &model, &["--precision", "fp32"]);
+        let got = run(&package, &[InputData::F32(&SPECIAL), InputData::F32(&SPECIAL)]);
+        let mut wanted = vec![
+            all(&truth),
+            SPECIAL.map(|a| truth(a, a)).to_vec(),
+            all(&truth),
+            all(&|a, b| truth(b, a)),
+            all(&|a, b| if holds(a, b) { a } else { b }),
+        ];
+        for n in SPECIAL {
+            wanted.extend([SPECIAL.map(|x| truth(x, n)).to_vec(), SPECIAL.map(|x| truth(n, x)).to_vec()]);
+        }
+        for ((got, wanted), output) in got.iter().zip(&wanted).zip(&outputs) {
+            let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&got.1), bits(wanted), "{name}: {output}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_number_is_found_by_comparing_it_with_itself() {
+    let x = [1.0, f32::NAN, INF, -INF, -0.0, f32::NAN, 3.5];
+    let nodes = vec![op("Equal", &["x", "x"], "is"), op("Where", &["is", "x", "zero"], "y")];
+    let y = of_x(&x, nodes, vec![scalar("zero", 0.0)], &["--precision", "fp32"]);
+    assert_eq!(y, [1.0, 0.0, INF, -INF, 0.0, 0.0, 3.5]);
+}
+
+#[test]
+fn tensors_compare_in_int8_as_what_they_stand_for_whatever_their_scales() {
+    // Every level of int8; `z` is half of what is behind, at half the scale.
+    let x: Vec<f32> = (-128..128).map(|level| level as f32 / 127.0).collect();
+    for (name, holds) in COMPARISONS {
+        let nodes = vec![
+            op("Slice", &["x", "last", "first", "axes", "steps"], "y"),
+            op("Mul", &["y", "half"], "z"),
+            op(name, &["x", "y"], "one_scale"),
+            op(name, &["x", "z"], "two_scales"),
+        ];
+        let slice = [("last", -1), ("first", i64::MIN), ("axes", 1), ("steps", -1)];
+        let slice = slice.iter().map(|(name, value)| ints(name, &[*value]));
+        let constants = slice.chain([scalar("half", 0.5)]).collect();
+        let outputs = [("one_scale", DataType::Bool), ("two_scales", DataType::Bool)];
+        let model = model(&[("x", DataType::Float, &[1, 256])], &outputs, nodes, constants);
+        let bench = Bench::new();
+        write_model(&bench.path("model.onnx"), &model);
+        let bytes: Vec<u8> = x.iter().flat_map(|x| x.to_le_bytes()).collect();
+        std::fs::write(bench.path("x.npy"), npy("<f4", &[1, 256], &bytes)).unwrap();
+        bench.ok(&[
+            "pack",
+            "model.onnx",
+            "-o",
+            "model.epk",
+            "--calibration",
+            "x.npy",
+            "--observer",
+            "min-max",
+        ]);
+        let got = run(&bench.path("model.epk"), &[InputData::F32(&x)]);
+        let level = |i: usize| i as f32 - 128.0;
+        let one: Vec<f32> = (0..256).map(|i| f32::from(holds(level(i), level(255 - i)))).collect();
+        assert_eq!(got[0].1, one, "{name}");
+        let difference = |i: usize| level(i) - level(255 - i) / 2.0;
+        let two: Vec<f32> = (0..256).map(|i| f32::from(holds(difference(i), 0.0))).collect();
+        assert_eq!(got[1].1, two, "{name}");
+    }
+}
+
 #[test]
 fn infinite_constants_are_chosen() {
     let x = [0.0, -0.0, 1.5, -2.0];

@@ -131,23 +131,14 @@ fn packed_in(folder: &Path, ram_bytes: u32) -> Result<PackReport, PackError> {
 
 fn options(folder: &Path, l2_kib: u32) -> PackOptions {
     PackOptions {
-        model: folder.join("model.onnx"),
-        output: folder.join(format!("{l2_kib}.epk")),
-        shapes: Vec::new(),
-        fixed: Vec::new(),
-        calibration: CalibrationSource::Random { seed: 3 },
         calibration_limit: 2,
-        preprocessing: Default::default(),
-        observer: Default::default(),
-        methods: Default::default(),
-        precision: Default::default(),
-        pruning: Default::default(),
-        sparsity: Default::default(),
-        islands: Default::default(),
-        target: None,
-        limits: Default::default(),
         prepack: vec!["nr16_kr4_xu8".into()],
         l2_kib,
+        ..PackOptions::new(
+            folder.join("model.onnx"),
+            folder.join(format!("{l2_kib}.epk")),
+            CalibrationSource::Random { seed: 3 },
+        )
     }
 }
 

@@ -12,8 +12,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use edgepack_harness::{DataSet, PackageFacts, Preprocessing};
-use edgepack_packager::calibrate::Observer;
-use edgepack_packager::pack::{CalibrationSource, L2_KIB, PackOptions, PackReport, pack};
+use edgepack_packager::pack::{CalibrationSource, PackOptions, PackReport, pack};
 use edgepack_packager::precision::PrecisionOptions;
 
 /// A model with its data.
@@ -153,23 +152,11 @@ impl Case {
     ) -> PackReport {
         let shapes = self.shape.iter().map(|(name, dims)| (name.to_string(), dims.to_vec())).collect();
         let options = PackOptions {
-            model: self.model.clone(),
-            output: folder.join(format!("{}.epk", self.name)),
             shapes,
-            fixed: Vec::new(),
-            calibration,
-            calibration_limit: 200,
             preprocessing: self.preprocessing.clone(),
-            observer: Observer::default(),
-            methods: Default::default(),
             precision,
-            pruning: Default::default(),
-            sparsity: Default::default(),
-            islands: Default::default(),
-            target: None,
-            limits: Default::default(),
             prepack,
-            l2_kib: L2_KIB,
+            ..PackOptions::new(self.model.clone(), folder.join(format!("{}.epk", self.name)), calibration)
         };
         pack(&options, &mut ()).unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }

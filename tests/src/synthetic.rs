@@ -3,7 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
+use edgepack_packager::graph::Precision;
 use edgepack_packager::pack::{CalibrationSource, PackOptions, pack};
+use edgepack_packager::precision::PrecisionOptions;
 use prost::Message;
 use tract_onnx::pb::{self, attribute_proto::AttributeType, tensor_proto::DataType};
 
@@ -30,12 +32,15 @@ pub fn packages(folder: &Path) -> Vec<(&'static str, PathBuf)> {
     NETWORKS.into_iter().map(|network| package(folder, network)).collect()
 }
 
-/// Packs a network that computes with integers: the greatest of some values choose rows of a table.
+/// Packs networks whose speed is not looked at: one that computes with integers, where the greatest of some values
+/// choose rows of a table; and one in f32, which compares what is infinite and what is no number.
 ///
 /// # Panics
 /// Where that fails.
-pub fn of_integers(folder: &Path) -> (&'static str, PathBuf) {
-    package(folder, ("integers", [1, 1, 32, 64], integers, 512))
+pub fn others(folder: &Path) -> Vec<(&'static str, PathBuf)> {
+    let integers = package(folder, ("integers", [1, 1, 32, 64], integers, 512));
+    let precision = PrecisionOptions { base: Precision::F32, ..Default::default() };
+    vec![integers, package_in(folder, ("comparisons", [1, 1, 16, 16], comparisons, 512), precision)]
 }
 
 /// Writes the ONNX file of a network into `folder`.
@@ -56,28 +61,21 @@ fn write(folder: &Path, name: &str, shape: [i64; 4], build: Build) -> PathBuf {
     model
 }
 
-fn package(
+fn package(folder: &Path, network: (&'static str, [i64; 4], Build, u32)) -> (&'static str, PathBuf) {
+    package_in(folder, network, PrecisionOptions::default())
+}
+
+fn package_in(
     folder: &Path,
     (name, shape, build, l2_kib): (&'static str, [i64; 4], Build, u32),
+    precision: PrecisionOptions,
 ) -> (&'static str, PathBuf) {
+    let model = write(folder, name, shape, build);
     let options = PackOptions {
-        model: write(folder, name, shape, build),
-        output: folder.join(format!("{name}.epk")),
-        shapes: Vec::new(),
-        fixed: Vec::new(),
-        calibration: CalibrationSource::Random { seed: 1 },
         calibration_limit: 2,
-        preprocessing: Default::default(),
-        observer: Default::default(),
-        methods: Default::default(),
-        precision: Default::default(),
-        pruning: Default::default(),
-        sparsity: Default::default(),
-        islands: Default::default(),
-        target: None,
-        limits: Default::default(),
-        prepack: Vec::new(),
+        precision,
         l2_kib,
+        ..PackOptions::new(model, folder.join(format!("{name}.epk")), CalibrationSource::Random { seed: 1 })
     };
     let report = pack(&options, &mut ()).unwrap_or_else(|error| panic!("{name}: {error}"));
     assert_eq!(report.steps_with_strips > report.steps, l2_kib < 512, "{name}: {report:?}");
@@ -180,6 +178,33 @@ fn integers(net: &mut Net) {
     net.dense(40, 10);
     net.node("ArgMax", &[], &[("axis", vec![-1]), ("keepdims", vec![0])]);
     net.node("Cast", &[], &[("to", vec![DataType::Float as i64])]);
+}
+
+/// Logarithms of what is negative are no numbers, and reciprocals of 0 infinite: each is compared with the greatest
+/// reciprocal around it. The result has a bit for each comparison that holds.
+fn comparisons(net: &mut Net) {
+    let input = net.mark();
+    net.unary("Log");
+    let logarithm = net.mark();
+    net.go_to(&input);
+    net.unary("Relu");
+    net.unary("Reciprocal");
+    let reciprocal = net.mark();
+    net.max_pool(3, 1);
+    let greatest = net.mark();
+    let mut sum: Option<Mark> = None;
+    for values in [&logarithm, &reciprocal] {
+        for comparison in ["Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal"] {
+            net.go_to(values);
+            net.binary(comparison, &greatest);
+            net.node("Cast", &[], &[("to", vec![DataType::Float as i64])]);
+            if let Some(sum) = &sum {
+                net.binary("Add", sum);
+                net.binary("Add", sum);
+            }
+            sum = Some(net.mark());
+        }
+    }
 }
 
 /// The anomaly detector's: products of a vector with a matrix.

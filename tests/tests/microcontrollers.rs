@@ -101,8 +101,8 @@ fn digits_has_the_same_bytes_and_a_count_that_repeats() {
 #[test]
 fn synthetic_networks_pass_their_self_tests() {
     let folder = tempfile::tempdir().unwrap();
-    let integers = synthetic::of_integers(folder.path());
-    for (name, package) in synthetic::packages(folder.path()).into_iter().chain([integers]) {
+    let others = synthetic::others(folder.path());
+    for (name, package) in synthetic::packages(folder.path()).into_iter().chain(others) {
         for board in BOARDS {
             let Some(mut device) = device(board, &package) else { continue };
             let outcome = device.selftest().unwrap();

@@ -82,7 +82,7 @@ pub fn backward(
                         BinaryKind::Add => [*d, *d],
                         BinaryKind::Sub => [*d, -d],
                         BinaryKind::Mul => [d * operand(ids[1])[b], d * operand(ids[0])[a]],
-                        BinaryKind::Div => [0.0; 2],
+                        BinaryKind::Div | BinaryKind::Compare(_) => [0.0; 2],
                     };
                     results[0][a] += by_a;
                     results[1][b] += by_b;

@@ -11,7 +11,7 @@ use matrixmultiply::sgemm;
 pub use gradient::{Constants, backward, has_gradient};
 pub use window::{ConvSizes, columns};
 
-use crate::graph::{BinaryKind, FullyConnected, Graph, LayerNorm, Op, ValueId, as_nchw};
+use crate::graph::{FullyConnected, Graph, LayerNorm, Op, ValueId, as_nchw};
 
 /// Runs the graph on one sample. `inputs` are row-major, one for each of the graph's inputs;
 /// `observe` sees every value as it is made, inputs included, and may change it: what follows then sees
@@ -90,12 +90,8 @@ pub fn evaluate_op(
         }
         Op::Binary(kind) => {
             let [left, right] = [0, 1].map(|i| broadcast_strides(graph.dims(inputs[i]), output_dims));
-            let apply = |(a, b): (usize, usize)| match kind {
-                BinaryKind::Add => operands[0][a] + operands[1][b],
-                BinaryKind::Sub => operands[0][a] - operands[1][b],
-                BinaryKind::Mul => operands[0][a] * operands[1][b],
-                BinaryKind::Div => operands[0][a] / operands[1][b],
-            };
+            let apply =
+                |(a, b): (usize, usize)| kind.apply(operands[0][a].into(), operands[1][b].into()) as f32;
             Strided::new(output_dims, &left).zip(Strided::new(output_dims, &right)).map(apply).collect()
         }
         Op::Select => {

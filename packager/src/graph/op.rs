@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Tensor;
 use crate::islands::Island;
-use crate::unary::Unary;
+use crate::unary::{Comparison, Unary};
 
 /// Geometry of a window that slides over height and width. One-dimensional convolutions and
 /// poolings have height 1.
@@ -53,6 +53,21 @@ pub enum BinaryKind {
     Mul,
     /// `a / b`, of integers: in f32 only
     Div,
+    /// 1 where `a` compares so with `b`, else 0
+    Compare(Comparison),
+}
+
+impl BinaryKind {
+    /// The value for two elements. Of f32 numbers the result, rounded to f32, is that of f32 arithmetic.
+    pub fn apply(self, a: f64, b: f64) -> f64 {
+        match self {
+            Self::Add => a + b,
+            Self::Sub => a - b,
+            Self::Mul => a * b,
+            Self::Div => a / b,
+            Self::Compare(comparison) => comparison.holds(a, b).into(),
+        }
+    }
 }
 
 /// Which pooling.

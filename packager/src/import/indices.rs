@@ -75,6 +75,8 @@ pub(super) fn scatter(importer: &mut Importer, context: &Context<'_>) -> Result<
     importer.result(context, 0, result)
 }
 
+const EQUAL: BinaryKind = BinaryKind::Compare(Comparison::Equal);
+
 /// `index == 0, 1, 2, ..` along a new axis.
 pub(super) fn one_hot(importer: &mut Importer, context: &Context<'_>) -> Result<()> {
     let (indices, values) = (importer.input(context, 0)?, importer.constant(context, 2)?);
@@ -94,10 +96,11 @@ pub(super) fn one_hot(importer: &mut Importer, context: &Context<'_>) -> Result<
     counted[along] = depth as usize;
     let counted = Tensor::new(counted, (0..depth).map(|i| i as f32).collect());
     let counted = importer.constant_part(context, "counted", counted);
-    let distance = importer.binary_part(context, "distance", BinaryKind::Sub, [column, counted])?;
-    let is_it = Unary::Compare { comparison: Comparison::Equal, than: 0.0 };
-    let function = is_it.then(Unary::Affine { scale: on - off, shift: off });
-    let result = importer.unary_part(context, "one hot", function, distance);
+    let mut result = importer.binary_part(context, "one hot", EQUAL, [column, counted])?;
+    let function = Unary::Affine { scale: on - off, shift: off };
+    if function != Unary::IDENTITY {
+        result = importer.unary_part(context, "of its values", function, result);
+    }
     importer.result(context, 0, result)
 }
 
@@ -116,9 +119,7 @@ pub(super) fn hardmax(importer: &mut Importer, context: &Context<'_>) -> Result<
     let place = importer.part(context, "place", Op::TopK(of), vec![rows], vec![outer, 1, inner]);
     let counted = Tensor::new(vec![1, size, 1], (0..size).map(|i| i as f32).collect());
     let counted = importer.constant_part(context, "counted", counted);
-    let distance = importer.binary_part(context, "distance", BinaryKind::Sub, [place, counted])?;
-    let is_it = Unary::Compare { comparison: Comparison::Equal, than: 0.0 };
-    let hot = importer.unary_part(context, "one hot", is_it, distance);
+    let hot = importer.binary_part(context, "one hot", EQUAL, [place, counted])?;
     let result = importer.reshape_part(context, "in shape", hot, dims);
     importer.result(context, 0, result)
 }

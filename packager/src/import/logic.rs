@@ -18,7 +18,11 @@ pub(super) fn compare(importer: &mut Importer, context: &Context<'_>) -> Result<
     };
     let operands = [importer.input(context, 0)?, importer.input(context, 1)?];
     let dims = super::parts::broadcast(importer.graph.dims(operands[0]), importer.graph.dims(operands[1]));
-    let result = match operands.map(|id| importer.number(id)) {
+    let number = |id: ValueId| match importer.graph.value(id).constant.as_ref()?.data[..] {
+        [number] => Some(number),
+        _ => None,
+    };
+    let result = match operands.map(number) {
         [_, Some(than)] if dims.as_deref() == Some(importer.graph.dims(operands[0])) => {
             importer.unary_part(context, "result", Unary::Compare { comparison, than }, operands[0])
         }
@@ -26,10 +30,7 @@ pub(super) fn compare(importer: &mut Importer, context: &Context<'_>) -> Result<
             let function = Unary::Compare { comparison: comparison.swapped(), than };
             importer.unary_part(context, "result", function, operands[1])
         }
-        _ => {
-            let difference = importer.binary_part(context, "difference", BinaryKind::Sub, operands)?;
-            importer.unary_part(context, "result", Unary::Compare { comparison, than: 0.0 }, difference)
-        }
+        _ => importer.binary_part(context, "result", BinaryKind::Compare(comparison), operands)?,
     };
     importer.result(context, 0, result)
 }

@@ -31,7 +31,7 @@ impl Importer {
         self.part(context, what, Op::Unary(function), vec![input], dims)
     }
 
-    /// Sum, difference or product, with broadcasting.
+    /// Sum, difference, product, quotient or comparison, with broadcasting.
     pub(super) fn binary_part(
         &mut self,
         context: &Context<'_>,

@@ -8,7 +8,7 @@ use tract_onnx::prelude::f16;
 
 use super::layout::{self, Order};
 use super::products::window;
-use super::program::{Program, binary_function};
+use super::program::Program;
 use super::{Lowering, Stored};
 use crate::error::{PackError, Result};
 use crate::evaluate::broadcast_strides;
@@ -24,7 +24,7 @@ impl Lowering<'_> {
             Op::Unary(function) => self.float_unary(node, function)?,
             Op::Binary(kind) => {
                 let mut program = Program::default();
-                program.load(0, 0).load(1, 1).apply(binary_function(*kind), 0, 0, 1);
+                program.load(0, 0).load(1, 1).binary(*kind, 0, 0, 1);
                 self.program_of_all(node, program)?;
             }
             Op::Recurrent(layer) => self.float_recurrent(node, layer)?,

@@ -10,7 +10,7 @@ use crate::graph::{BinaryKind, Node, Op, PoolKind, Precision, ValueId, Window, a
 use crate::memory::{Access, arena_spans};
 use crate::quant::Quant;
 use crate::quantize::{Repr, factor, quant_of_constant, rescaled};
-use crate::unary::Unary;
+use crate::unary::{Comparison, Unary};
 
 /// One operand of a node of two.
 struct BinaryOperand {
@@ -18,6 +18,13 @@ struct BinaryOperand {
     /// By axis of the output: distance in elements, 0 where it is broadcast.
     strides: Vec<usize>,
     quant: Quant,
+}
+
+/// What a step of two operands makes.
+struct Made {
+    scale: f32,
+    range: plan::Range,
+    output: plan::Span,
 }
 
 impl Lowering<'_> {
@@ -100,11 +107,17 @@ impl Lowering<'_> {
     }
 
     fn unary(&mut self, node: &Node, function: &Unary) -> Result<()> {
-        let Stored { buffer, order } = self.any(node.inputs[0])?;
         let from = self.quant(node.inputs[0]);
+        let input = self.any(node.inputs[0])?;
+        self.table(node, input, |q| function.apply(from.dequantize(q)))
+    }
+
+    /// A function of int8 values, by a table.
+    fn table(&mut self, node: &Node, input: Stored, function: impl Fn(i32) -> f32) -> Result<()> {
+        let Stored { buffer, order } = input;
         let to_f32 = self.is_wide(node.output);
         let results = (-128..=127).map(|q| {
-            let y = function.apply(from.dequantize(q)).max(node.clamp.min).min(node.clamp.max);
+            let y = function(q).max(node.clamp.min).min(node.clamp.max);
             // Outside its domain a function has no value; calibration has seen none of it.
             if y.is_nan() { 0.0 } else { y }
         });
@@ -121,6 +134,30 @@ impl Lowering<'_> {
     }
 
     fn binary(&mut self, node: &Node, kind: BinaryKind) -> Result<()> {
+        if let BinaryKind::Compare(comparison) = kind {
+            return self.comparison(node, comparison);
+        }
+        let output = self.value_buffer(node.output)?;
+        let made = Made { scale: self.quant(node.output).scale, range: self.range(node), output };
+        let order = self.binary_step(node, kind, made)?;
+        self.store(node.output, output, order);
+        Ok(())
+    }
+
+    /// The sign of a difference, by a table: it saturates, at steps so much finer than those of the operands that
+    /// what these stand for compares as in f32. Of one scale their int8 values do so exactly.
+    fn comparison(&mut self, node: &Node, comparison: Comparison) -> Result<()> {
+        let [left, right] = [0, 1].map(|i| self.operand_quant(node.inputs[i]).scale);
+        let range = plan::Range { zero_point: 0, min: -128, max: 127 };
+        let difference = self.buffer(&node.name, self.elems(node.output))?;
+        let made = Made { scale: left.max(right) / 65_536.0, range, output: difference };
+        let order = self.binary_step(node, BinaryKind::Sub, made)?;
+        let holds = |q: i32| if comparison.holds(q.into(), 0.0) { 1.0 } else { 0.0 };
+        self.table(node, Stored { buffer: difference, order }, holds)
+    }
+
+    /// The order in which the result lies.
+    fn binary_step(&mut self, node: &Node, kind: BinaryKind, made: Made) -> Result<Order> {
         let output_dims = self.dims(node.output);
         // The output is stored as the operand that has its shape, so that at least that one is walked
         // through in order.
@@ -131,14 +168,14 @@ impl Lowering<'_> {
         };
         let [first, second] = [0, 1].map(|i| self.operand(node, node.inputs[i]));
         let (first, second) = (first?, second?);
-        let to = self.quant(node.output).scale as f64;
+        let to = made.scale as f64;
         let ratio = |scale: f64| (scale / to) as f32;
         let (of_first, of_second) = (first.quant.scale as f64, second.quant.scale as f64);
         let mut multipliers = match kind {
             BinaryKind::Add | BinaryKind::Mul => [ratio(of_first), ratio(of_second)],
             BinaryKind::Sub => [ratio(of_first), -ratio(of_second)],
-            // Of integers, which are f32.
-            BinaryKind::Div => return Err(self.too_large(&node.name)),
+            // Of integers, which are f32; and a comparison is a difference first.
+            BinaryKind::Div | BinaryKind::Compare(_) => return Err(self.too_large(&node.name)),
         };
         // What is broadcast stands on the right: the other one may then be overwritten, and kernels need
         // to know one case. Of two whole ones, what the step before has made stands on the left: it is
@@ -158,9 +195,7 @@ impl Lowering<'_> {
         let [lhs_multiplier, rhs_multiplier] = multipliers;
         let op = match kind {
             BinaryKind::Add | BinaryKind::Sub => plan::BinaryOp::Add { lhs_multiplier, rhs_multiplier },
-            BinaryKind::Mul | BinaryKind::Div => {
-                plan::BinaryOp::Mul { multiplier: seven_bits(ratio(of_first * of_second)) }
-            }
+            _ => plan::BinaryOp::Mul { multiplier: seven_bits(ratio(of_first * of_second)) },
         };
         let too_large = || self.too_large(&node.name);
         let binary = plan::Binary {
@@ -169,15 +204,14 @@ impl Lowering<'_> {
             rhs: rhs.operand,
             lhs_zero_point: lhs.quant.zero_point as i8,
             rhs_zero_point: rhs.quant.zero_point as i8,
-            range: self.range(node),
+            range: made.range,
             dims: layout::right_aligned(&dims, 1).ok_or_else(too_large)?,
             lhs_strides: layout::right_aligned(&strides[1], 0).ok_or_else(too_large)?,
             rhs_strides: layout::right_aligned(&strides[2], 0).ok_or_else(too_large)?,
-            output: self.value_buffer(node.output)?,
+            output: made.output,
         };
         self.node_step(node, plan::Op::Binary(binary));
-        self.store(node.output, binary.output, order);
-        Ok(())
+        Ok(order)
     }
 
     /// Whether the last step has written an operand.
@@ -187,12 +221,17 @@ impl Lowering<'_> {
         written.iter().any(|(access, span)| *access == Access::Write && span.offset == read.offset)
     }
 
+    /// Constants have the scale of their range.
+    fn operand_quant(&self, id: ValueId) -> Quant {
+        self.graph.value(id).constant.as_ref().map_or_else(|| self.quant(id), quant_of_constant)
+    }
+
     fn operand(&mut self, node: &Node, id: ValueId) -> Result<BinaryOperand> {
         let output_dims = self.dims(node.output);
         let dims = self.dims(id);
         let lead = output_dims.len() - dims.len();
         if let Some(constant) = &self.graph.value(id).constant {
-            let quant = quant_of_constant(constant);
+            let quant = self.operand_quant(id);
             let operand =
                 Operand::Constant(self.i8_constant(constant.data.iter().map(|&x| quant.quantize(x))));
             return Ok(BinaryOperand { operand, strides: broadcast_strides(dims, output_dims), quant });

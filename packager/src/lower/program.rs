@@ -45,6 +45,18 @@ impl Program {
         self.push(Function::Constant, to, 0, 0, value)
     }
 
+    /// A function of two registers, as nodes of two are.
+    pub fn binary(&mut self, kind: BinaryKind, to: u8, a: u8, b: u8) -> &mut Self {
+        let function = match kind {
+            BinaryKind::Add => Function::Add,
+            BinaryKind::Sub => Function::Sub,
+            BinaryKind::Mul => Function::Mul,
+            BinaryKind::Div => Function::Div,
+            BinaryKind::Compare(comparison) => return self.compare(comparison, to, a, b),
+        };
+        self.apply(function, to, a, b)
+    }
+
     /// Bounds of a register.
     pub fn clamp(&mut self, register: u8, clamp: Clamp) -> &mut Self {
         if clamp.min > f32::NEG_INFINITY {
@@ -235,7 +247,9 @@ impl Program {
                 self.with(Sub, value, from, bias).with(Greater, to, from, lambd);
                 self.apply(Mul, to, to, value).apply(Add, to, to, below);
             }
-            Unary::Compare { comparison, than } => self.compare(comparison, than, registers),
+            Unary::Compare { comparison, than } => {
+                self.constant(free, than).compare(comparison, to, from, free);
+            }
             Unary::Atan => self.arctangent(registers),
             Unary::Asin | Unary::Acos => {
                 // The arctangent of x / sqrt((1 - x) (1 + x)).
@@ -259,7 +273,7 @@ impl Program {
                     (b, free) = if to == from { (free, free + 1) } else { (to, free) };
                     self.function(right, Registers { from, to: b, free });
                 }
-                self.apply(binary_function(kind), to, a, b);
+                self.binary(kind, to, a, b);
             }
             Unary::Select(ref functions) => {
                 let [condition, yes, no] = functions.each_ref();
@@ -319,19 +333,19 @@ impl Program {
         self.apply(Sub, within, within, sum).apply(Mul, within, within, beyond).apply(Add, to, to, within);
     }
 
-    fn compare(&mut self, comparison: Comparison, than: f32, Registers { from, to, free }: Registers) {
-        use Comparison::{Equal, GreaterOrEqual, Less, LessOrEqual, NotEqual};
-        use Function::{Add, Greater, Sub};
-        let (below, above) = (free, free + 1);
-        self.constant(below, than).apply(Greater, below, below, from).with(Greater, above, from, than);
+    /// No comparison is the contrary of another: of what is not a number all are false but that it is not equal.
+    fn compare(&mut self, comparison: Comparison, to: u8, a: u8, b: u8) -> &mut Self {
         match comparison {
-            Less => self.with(Function::Mul, to, below, 1.0),
-            Comparison::Greater => self.with(Function::Mul, to, above, 1.0),
-            NotEqual => self.apply(Add, to, below, above),
-            LessOrEqual => self.constant(to, 1.0).apply(Sub, to, to, above),
-            GreaterOrEqual => self.constant(to, 1.0).apply(Sub, to, to, below),
-            Equal => self.apply(Add, below, below, above).constant(to, 1.0).apply(Sub, to, to, below),
-        };
+            Comparison::Less => self.apply(Function::Greater, to, b, a),
+            Comparison::LessOrEqual => self.apply(Function::GreaterOrEqual, to, b, a),
+            Comparison::Greater => self.apply(Function::Greater, to, a, b),
+            Comparison::GreaterOrEqual => self.apply(Function::GreaterOrEqual, to, a, b),
+            Comparison::Equal => self.apply(Function::Equal, to, a, b),
+            Comparison::NotEqual => {
+                self.apply(Function::Equal, to, a, b).with(Function::Sub, to, to, 1.0);
+                self.apply(Function::Abs, to, to, 0)
+            }
+        }
     }
 
     /// Powers that are a few exact operations, as these.
@@ -353,16 +367,6 @@ impl Program {
         } else {
             self.with(Function::Pow, to, from, exponent);
         }
-    }
-}
-
-/// The instruction of a node of two.
-pub fn binary_function(kind: BinaryKind) -> Function {
-    match kind {
-        BinaryKind::Add => Function::Add,
-        BinaryKind::Sub => Function::Sub,
-        BinaryKind::Mul => Function::Mul,
-        BinaryKind::Div => Function::Div,
     }
 }
 
@@ -473,6 +477,24 @@ mod tests {
                 let within = 2e-6 * (1.0 + x.abs().max(real.abs()));
                 let same = real.is_nan() && y.is_nan() || (y - real).abs() <= within;
                 assert!(same, "{function:?} of {x}: {y} is not {real}");
+            }
+        }
+    }
+
+    #[test]
+    fn comparisons_are_those_of_ieee_754() {
+        let x = [f32::NEG_INFINITY, f32::MIN, -1e-45, -0.0, 0.0, 1.5, f32::MAX, f32::INFINITY, f32::NAN];
+        let same = |kind| Unary::Both(kind, Box::new([Unary::IDENTITY, Unary::IDENTITY]));
+        for comparison in Comparison::ALL {
+            let of_itself = same(BinaryKind::Compare(comparison));
+            let with_numbers = x.map(|than| Unary::Compare { comparison, than });
+            for function in with_numbers.into_iter().chain([of_itself]) {
+                let mut program = Program::default();
+                program.load(0, 0);
+                program.unary(&function).unwrap();
+                let wanted = x.map(|x| function.apply(x).to_bits());
+                let got: Vec<u32> = run(&program, &x).into_iter().map(f32::to_bits).collect();
+                assert_eq!(got, wanted, "{function:?}");
             }
         }
     }

@@ -75,7 +75,7 @@ fn channel_affine(graph: &Graph, index: usize) -> Option<(crate::graph::ValueId,
         (BinaryKind::Sub, false) => (ones, constant.data.iter().map(|c| -c).collect()),
         (BinaryKind::Sub, true) => (vec![-1.0; channels], constant.data.to_vec()),
         (BinaryKind::Mul, _) => (constant.data.to_vec(), zeros),
-        (BinaryKind::Div, _) => return None,
+        (BinaryKind::Div | BinaryKind::Compare(_), _) => return None,
     };
     Some((data, Factors { axis, values: scale }, shift))
 }

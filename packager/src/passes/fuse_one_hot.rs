@@ -18,9 +18,9 @@ pub(super) fn fuse_one_hot(graph: &mut Graph) {
         let name = format!("{} (row)", graph.value(found.indices).name);
         let places = graph.add_value(name, dims);
         graph.values[places.0].dtype = graph.value(found.indices).dtype;
-        let comparison = &mut graph.nodes[found.comparison];
-        (comparison.op, comparison.inputs) = (Op::Unary(inside), vec![found.indices]);
-        comparison.output = places;
+        let maker = &mut graph.nodes[found.maker];
+        (maker.op, maker.inputs) = (Op::Unary(inside), vec![found.indices]);
+        maker.output = places;
         let node = &mut graph.nodes[index];
         (node.op, node.inputs) = (Op::Embed { table }, vec![places]);
     }
@@ -35,8 +35,8 @@ struct OneHot {
     /// Of what is equal, and of what is not.
     on: f32,
     off: f32,
-    /// The node.
-    comparison: usize,
+    /// The node that makes what the product reads: the comparison, or a function of it.
+    maker: usize,
 }
 
 impl OneHot {
@@ -63,23 +63,24 @@ impl OneHot {
 fn one_hot(graph: &Graph, index: usize) -> Option<OneHot> {
     let node = &graph.nodes[index];
     let (Op::FullyConnected(product), &[input]) = (&node.op, &node.inputs[..]) else { return None };
-    let comparison = graph.producer(input)?;
-    let Op::Unary(function) = &graph.nodes[comparison].op else { return None };
-    let compares =
-        |function: &Unary| *function == Unary::Compare { comparison: Comparison::Equal, than: 0.0 };
-    let is_comparison = match function {
-        Unary::Chain(functions) => functions.first().is_some_and(compares),
-        function => compares(function),
-    };
-    let is_read_here = graph.only_consumer(comparison) == Some(index);
-    if !is_comparison || !is_read_here || product.weights.given.is_some() {
+    let maker = graph.producer(input)?;
+    let is_read_by = |maker: usize, reader: usize| graph.only_consumer(maker) == Some(reader);
+    if !is_read_by(maker, index) || product.weights.given.is_some() {
         return None;
     }
-    let difference = &graph.nodes[graph.producer(graph.nodes[comparison].inputs[0])?];
-    let (Op::Binary(BinaryKind::Sub), &[left, right]) = (&difference.op, &difference.inputs[..]) else {
+    let (comparison, function) = match &graph.nodes[maker].op {
+        Op::Unary(function) => {
+            let comparison = graph.producer(*graph.nodes[maker].inputs.first()?)?;
+            (is_read_by(comparison, maker).then_some(comparison)?, function.clone())
+        }
+        _ => (maker, Unary::IDENTITY),
+    };
+    let comparison = &graph.nodes[comparison];
+    let (Op::Binary(BinaryKind::Compare(Comparison::Equal)), &[left, right]) =
+        (&comparison.op, &comparison.inputs[..])
+    else {
         return None;
     };
-    // The difference from the other side is equal to 0 no less.
     let (indices, count) = match (&graph.value(left).constant, &graph.value(right).constant) {
         (None, Some(count)) => (left, count),
         (Some(count), None) => (right, count),
@@ -92,8 +93,8 @@ fn one_hot(graph: &Graph, index: usize) -> Option<OneHot> {
         return None;
     }
     let indices = before_expansion(graph, indices)?;
-    let (on, off) = (function.apply(0.0), function.apply(1.0));
-    (graph.dims(indices).last() == Some(&1)).then_some(OneHot { indices, first, on, off, comparison })
+    let (on, off) = (function.apply(1.0), function.apply(0.0));
+    (graph.dims(indices).last() == Some(&1)).then_some(OneHot { indices, first, on, off, maker })
 }
 
 /// A value before it was repeated along its last axis.
@@ -138,12 +139,7 @@ fn folded(graph: &Graph, index: usize) -> Option<(usize, Tensor)> {
             let element = |(i, &x): (usize, &f32)| {
                 let c = constant.data[if is_last { i % width } else { 0 }];
                 let (a, b) = if on_left { (c, x) } else { (x, c) };
-                bounded(match kind {
-                    BinaryKind::Add => a + b,
-                    BinaryKind::Sub => a - b,
-                    BinaryKind::Mul => a * b,
-                    BinaryKind::Div => a / b,
-                })
+                bounded(kind.apply(a.into(), b.into()) as f32)
             };
             table.data.iter().enumerate().map(element).collect()
         }

@@ -412,6 +412,7 @@ fn can_make_wide(node: &Node) -> bool {
             node.clamp == Clamp::NONE && (is_int16 || node.inputs.len() == 1)
         }
         Op::Unary(_) => is_int16 || factor(node).is_none(),
+        Op::Binary(BinaryKind::Compare(_)) => true,
         Op::Binary(_) | Op::Select => is_int16,
         Op::Softmax { .. } | Op::FinalCell(_) => true,
         _ => false,

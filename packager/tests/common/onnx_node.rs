@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use edgepack_engine::format::plan::ElemType;
 use edgepack_engine::{InputData, Model, SessionOptions};
-use edgepack_harness::Preprocessing;
 use edgepack_packager::calibrate::Observer;
 use edgepack_packager::error::PackError;
 use edgepack_packager::evaluate::evaluate;
@@ -259,24 +258,13 @@ impl NodeTest {
         let archive = folder.path().join("data.npz");
         write_npz(&archive, &names, &given);
         let options = PackOptions {
-            model: path,
-            output: folder.path().join("model.epk"),
             shapes,
-            fixed: Vec::new(),
-            calibration: CalibrationSource::Data(archive),
             calibration_limit: 1,
-            preprocessing: Preprocessing::default(),
             // The one sample is all that there is: nothing of it is to be cut off.
             observer: Observer::MinMax,
-            methods: Default::default(),
             precision: precision.options(),
-            pruning: Default::default(),
-            sparsity: Default::default(),
-            islands: Default::default(),
-            target: None,
-            limits: Default::default(),
-            prepack: vec![],
             l2_kib: 0,
+            ..PackOptions::new(path, folder.path().join("model.epk"), CalibrationSource::Data(archive))
         };
         if let Err(error) = pack(&options, &mut ()) {
             return refusal(&model, &error);
@@ -482,13 +470,16 @@ fn padded(mut expected: Vec<Tensor>, operation: &str, graph: &Graph) -> Vec<Tens
 
 /// Holds int8 outputs against the exact ones.
 ///
-/// What eight bits can give is found by rounding every tensor of the graph to 256 levels over its own
+/// What eight bits can give is found by rounding every tensor of the graph but integers to 256 levels over its own
 /// range, in f32: nothing that stores tensors in int8 can be expected to be nearer. The package may be
 /// three times as far off at its worst, and three levels of the output more, for it also rounds weights
 /// to eight bits, and each value not in the same direction. Where the outputs so rounded are off by a
 /// quarter of their range, eight bits say nothing of this data.
 fn judge(graph: &Graph, data: &[&[f32]], exact: &[Vec<f32>], got: &[Vec<f32>], how: &'static str) -> Outcome {
-    let rounded = evaluate(graph, data, |_, values| {
+    let rounded = evaluate(graph, data, |id, values| {
+        if graph.value(id).dtype != ElemType::F32 {
+            return;
+        }
         let range = values.iter().fold([0.0f32; 2], |[min, max], &x| [min.min(x), max.max(x)]);
         let quant = Quant::over(range);
         values.iter_mut().for_each(|x| *x = quant.dequantize(quant.quantize(*x) as i32));

@@ -64,31 +64,20 @@ pub(super) fn attempt(test: &NodeTest) -> Outcome {
     let numbers: Vec<Tensor> = given.map(Typed::as_f32).collect();
     let archive = folder.path().join("data.npz");
     write_npz(&archive, &names, &numbers);
-    let options = PackOptions {
-        model: path,
-        output: folder.path().join("model.epk"),
-        shapes,
-        fixed: Vec::new(),
-        // Samples for calibration are numbers, which the tests of IsNaN and IsInf are not.
-        calibration: if numbers.iter().flat_map(|tensor| &tensor.data).all(|x| x.is_finite())
-            && !names.is_empty()
-        {
+    // Samples for calibration are numbers, which the tests of IsNaN and IsInf are not.
+    let calibration =
+        if numbers.iter().flat_map(|tensor| &tensor.data).all(|x| x.is_finite()) && !names.is_empty() {
             CalibrationSource::Data(archive)
         } else {
             CalibrationSource::Random { seed: 0 }
-        },
+        };
+    let options = PackOptions {
+        shapes,
         calibration_limit: 1,
-        preprocessing: Default::default(),
         observer: Observer::MinMax,
-        methods: Default::default(),
-        precision: Default::default(),
-        pruning: Default::default(),
-        sparsity: Default::default(),
         islands: Islands::Auto,
-        target: None,
-        limits: Default::default(),
-        prepack: vec![],
         l2_kib: 0,
+        ..PackOptions::new(path, folder.path().join("model.epk"), calibration)
     };
     let mut graph = match imported(&options) {
         Ok(imported) => imported.graph,

@@ -136,23 +136,9 @@ pub fn try_pack(
     let path = folder.path().join("model.onnx");
     write_model(&path, &model(13, x, nodes, initializers));
     let options = PackOptions {
-        model: path,
-        output: folder.path().join("model.epk"),
-        shapes: Vec::new(),
-        fixed: Vec::new(),
-        calibration,
         calibration_limit: 8,
-        preprocessing: Default::default(),
-        observer: Default::default(),
-        methods: Default::default(),
-        precision: Default::default(),
-        pruning: Default::default(),
-        sparsity: Default::default(),
-        islands: Default::default(),
-        target: None,
-        limits: Default::default(),
-        prepack: Vec::new(),
         l2_kib: 0,
+        ..PackOptions::new(path, folder.path().join("model.epk"), calibration)
     };
     pack(&options, &mut ()).map(|report| (folder, report))
 }

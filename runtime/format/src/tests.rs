@@ -5,6 +5,7 @@ mod float;
 mod golden;
 mod hostile;
 mod hostile_ops;
+mod hostile_rows;
 mod int16;
 mod integers;
 mod islands;

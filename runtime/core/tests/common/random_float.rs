@@ -1,8 +1,9 @@
 //! Random steps in f32.
 
 use edgepack_core::format::plan::{
-    ConvF32, Elementwise, F32_PANEL, Instruction, LayerNormF32, MatMulF32, Op, Operand, PoolF32, PoolF32Op,
-    QuantizeRows, Recurrent, RecurrentF32, RecurrentProduct, RescaleRows, Source, Span, WeightFormat, Window,
+    ConvF32, Elementwise, F32_PANEL, Function, Instruction, LayerNormF32, MatMulF32, Op, Operand, PoolF32,
+    PoolF32Op, QuantizeRows, Recurrent, RecurrentF32, RecurrentProduct, RescaleRows, Source, Span,
+    WeightFormat, Window,
 };
 
 use super::{PROGRAMS, RandomPlan, contiguous, elems, reach, span};
@@ -123,7 +124,11 @@ impl RandomPlan {
         let count = self.rng.pick(&[1, 2, 5, 9]);
         for index in 0..count {
             // The first ones load what the others read.
-            let code = if index < 2 { self.rng.between(0, 1) } else { self.rng.between(0, 23) } as u8;
+            let code = if index < 2 {
+                self.rng.between(0, 1)
+            } else {
+                self.rng.between(0, Function::ALL.len() as u32)
+            } as u8;
             let register = |plan: &mut Self| plan.rng.pick(&[0_u8, 0, 0, 0, 1, 7]);
             let (to, a) = (if index == 0 { 0 } else { register(self) }, register(self));
             let b = if self.rng.one_in(2) { Instruction::VALUE } else { register(self) };

@@ -159,11 +159,15 @@ pub enum Function {
     Cos,
     /// `a` where register `to` is not 0, else `b`; what is not taken leaves no trace
     Select,
+    /// 1 where `a >= b`, else 0
+    GreaterOrEqual,
+    /// 1 where `a == b`, else 0
+    Equal,
 }
 
 impl Function {
     /// Every function, by its code.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::Load,
         Self::Constant,
         Self::Add,
@@ -187,6 +191,8 @@ impl Function {
         Self::Sin,
         Self::Cos,
         Self::Select,
+        Self::GreaterOrEqual,
+        Self::Equal,
     ];
 
     /// How many registers it reads.
@@ -194,6 +200,7 @@ impl Function {
         match self {
             Self::Load | Self::Constant => 0,
             Self::Select => 3,
+            Self::GreaterOrEqual | Self::Equal => 2,
             _ if (self as u8) < Self::Abs as u8 => 2,
             _ => 1,
         }

@@ -2,18 +2,12 @@
 
 use std::vec::Vec;
 
-use super::hostile::{check, check_allowed};
+use super::hostile::{OVERLAPS_INPUT, OVERLAPS_OPERAND, at, check, check_allowed};
 use super::parts::*;
 use crate::Place;
 use crate::plan::*;
 
-const fn at(step: usize) -> Place {
-    Place::Step(step as u32)
-}
-
-pub(super) const OVERLAPS_INPUT: &str = "output, which overlaps the input";
 const OVERLAPS_SOURCE: &str = "output, which overlaps a source";
-const OVERLAPS_OPERAND: &str = "output, which overlaps an operand";
 
 fn instruction(function: Function, to: u8, a: u8, b: u8, value: f32) -> [u8; Instruction::BYTES] {
     Instruction { function, to, a, b, value }.encode()
@@ -164,6 +158,9 @@ fn programs_that_lie_are_refused() {
         }),
         ("a condition that was not written", at(ELEMENTWISE), "program", |p| {
             rewrite(p, 2, instruction(Function::Select, 5, 0, 1, 0.0));
+        }),
+        ("a comparison with what was not written", at(ELEMENTWISE), "program", |p| {
+            rewrite(p, 2, instruction(Function::Equal, 5, 0, 6, 0.0));
         }),
         ("a value on the left", at(ELEMENTWISE), "program", |p| {
             rewrite(p, 2, instruction(Function::Mul, 0, Instruction::VALUE, 0, 0.0));

@@ -7,6 +7,19 @@ use crate::plan::*;
 use crate::writer::GoldenSample;
 use crate::{Error, Place};
 
+pub(super) const OVERLAPS_INPUT: &str = "output, which overlaps the input";
+pub(super) const OVERLAPS_OPERAND: &str = "output, which overlaps an operand";
+pub(super) const UNORDERED: Range = Range { zero_point: 0, min: 1, max: 0 };
+
+pub(super) const fn at(step: usize) -> Place {
+    Place::Step(step as u32)
+}
+
+/// Writes a constant.
+pub(super) fn poke(parts: &mut Parts, span: Span, bytes: &[u8]) {
+    parts.weights[span.offset as usize..][..bytes.len()].copy_from_slice(bytes);
+}
+
 /// One change of [`Parts::everything`] and the error that it must give.
 pub(super) type Lie = (&'static str, Place, &'static str, fn(&mut Parts));
 

@@ -2,16 +2,10 @@
 
 use std::vec::Vec;
 
-use super::hostile::{check, check_allowed};
+use super::hostile::{OVERLAPS_INPUT, at, check, check_allowed};
 use super::parts::*;
-use crate::Place;
 use crate::plan::*;
 
-const fn at(step: usize) -> Place {
-    Place::Step(step as u32)
-}
-
-const OVERLAPS_INPUT: &str = "output, which overlaps the input";
 const OVERLAPS_RESIDUAL: &str = "output, which overlaps the residual";
 
 impl Parts {

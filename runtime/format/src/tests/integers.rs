@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-use super::hostile::{check, check_allowed};
+use super::hostile::{at, check, check_allowed};
 use super::parts::*;
 use crate::Place;
 use crate::plan::*;
@@ -69,10 +69,6 @@ impl Parts {
         };
         std::vec![("suppression", Op::NonMaxSuppression(op))]
     }
-}
-
-const fn at(step: usize) -> Place {
-    Place::Step(step as u32)
 }
 
 #[test]

@@ -3,15 +3,10 @@
 
 use std::vec::Vec;
 
-use super::float::{OVERLAPS_INPUT, write};
-use super::hostile::{check, check_allowed};
+use super::float::write;
+use super::hostile::{OVERLAPS_INPUT, at, check, check_allowed};
 use super::parts::*;
-use crate::Place;
 use crate::plan::*;
-
-const fn at(step: usize) -> Place {
-    Place::Step(step as u32)
-}
 
 impl Parts {
     pub(super) fn schemes(constants: &mut Constants) -> Vec<(&'static str, Op)> {

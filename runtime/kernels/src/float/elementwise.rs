@@ -85,6 +85,10 @@ functions! {
     Cos,
     /// `a` where the target register is not 0 (what is not a number is not), else `b`
     Select,
+    /// 1 where `a >= b`, else 0
+    GreaterOrEqual,
+    /// 1 where `a == b`, else 0
+    Equal,
 }
 
 /// One operand of a step.
@@ -207,7 +211,10 @@ fn block(
             Function::Max => both(out, &x, &y, |x, y| if x < y { y } else { x }),
             Function::Min => both(out, &x, &y, |x, y| if x > y { y } else { x }),
             Function::Pow => both(out, &x, &y, math::pow),
+            // Comparisons are IEEE 754's: false of what is not a number, and both zeros are equal.
             Function::Greater => both(out, &x, &y, |x, y| if x > y { 1.0 } else { 0.0 }),
+            Function::GreaterOrEqual => both(out, &x, &y, |x, y| if x >= y { 1.0 } else { 0.0 }),
+            Function::Equal => both(out, &x, &y, |x, y| if x == y { 1.0 } else { 0.0 }),
             Function::Abs => each(out, &x, |x| f32::from_bits(x.to_bits() & 0x7fff_ffff)),
             Function::Neg => each(out, &x, |x| -x),
             Function::Floor => each(out, &x, math::floor),

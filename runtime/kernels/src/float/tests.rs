@@ -225,6 +225,46 @@ fn programs_give_the_same_bits_in_every_variant_and_part() {
     }
 }
 
+/// The numbers that IEEE 754 has rules of their own for, and others: in ascending order, what is no number at the end.
+const SPECIAL: [f32; 11] = [
+    f32::NEG_INFINITY,
+    f32::MIN,
+    -1.0,
+    -1e-45,
+    -0.0,
+    0.0,
+    f32::MIN_POSITIVE,
+    1.0,
+    f32::MAX,
+    f32::INFINITY,
+    f32::NAN,
+];
+
+#[test]
+fn comparisons_are_those_of_ieee_754_in_every_variant() {
+    // The place of a number among the others; both zeros have one.
+    let rank = |i: usize| (i < 10).then_some(i - usize::from(i > 4));
+    let pairs: Vec<(usize, usize)> = (0..11).flat_map(|a| (0..11).map(move |b| (a, b))).collect();
+    let (a, b): (Vec<f32>, Vec<f32>) = pairs.iter().map(|&(a, b)| (SPECIAL[a], SPECIAL[b])).unzip();
+    let check = |function: Function, holds: fn(usize, usize) -> bool| {
+        let wanted = pairs.iter().map(|&(a, b)| rank(a).zip(rank(b)).is_some_and(|(a, b)| holds(a, b)));
+        let wanted: Vec<f32> = wanted.map(f32::from).collect();
+        let load = |register: u8| instruction(Function::Load, register, register, 0, 0.0);
+        let program = [load(0), load(1), instruction(function, 2, 0, 1, 0.0)];
+        let own = [0, 0, 0, 1];
+        let sources = [Some((Source::F32(&a), own)), Some((Source::F32(&b), own)), None];
+        let args = ElementwiseArgs { dims: [1, 1, 1, pairs.len()], sources, program: &program };
+        for variant in bound() {
+            let mut output = vec![9.0; pairs.len()];
+            variant.elementwise(&args, 0..pairs.len(), Sink::F32(&mut output));
+            assert_eq!(bits(&output), bits(&wanted), "{function:?}");
+        }
+    };
+    check(Function::Greater, |a, b| a > b);
+    check(Function::GreaterOrEqual, |a, b| a >= b);
+    check(Function::Equal, |a, b| a == b);
+}
+
 #[test]
 fn a_selection_has_the_bits_of_what_it_takes() {
     let sides = [f32::INFINITY, -0.0, 1e-40, f32::MAX, f32::NEG_INFINITY, 3.5];
@@ -271,6 +311,8 @@ fn a_program_of_one_instruction_is_its_function() {
     assert_eq!(run(Function::Min, 0.1), each(|x| x.min(0.1)));
     assert_eq!(run(Function::Pow, 2.0), each(|x| math::pow(x, 2.0)));
     assert_eq!(run(Function::Greater, 0.0), each(|x| if x > 0.0 { 1.0 } else { 0.0 }));
+    assert_eq!(run(Function::GreaterOrEqual, 0.0), each(|x| if x >= 0.0 { 1.0 } else { 0.0 }));
+    assert_eq!(run(Function::Equal, 0.0), each(|x| if x == 0.0 { 1.0 } else { 0.0 }));
     assert_eq!(run(Function::Abs, 0.0), each(f32::abs));
     assert_eq!(run(Function::Neg, 0.0), each(|x| -x));
     assert_eq!(run(Function::Floor, 0.0), each(f32::floor));
