@@ -40,7 +40,7 @@ pub fn in_budget(whole: &Lowered, bytes: u32, target: Option<&Target>) -> Lowere
     // Where nothing fits, how far one can get is told: then budgets above this one are worth a try as well.
     for from in [bytes, whole_plan.arena_bytes] {
         for turn in 0..TRIES {
-            let groups = runs.partition(u64::from(from / TRIES * (TRIES - turn)));
+            let groups = runs.partition(u64::from(from) * u64::from(TRIES - turn) / u64::from(TRIES));
             let cut = rewrite(whole, &groups, target);
             let Some(plan) = memory::plan(&cut) else { continue };
             let rank = rank(plan.arena_bytes, &cut);
