@@ -237,6 +237,37 @@ impl std::str::FromStr for Precision {
     }
 }
 
+/// How the application exchanges numbers that are f32 in the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Io {
+    /// It gets f32. An input that a node of int8 reads is int8 in the arena all the same, and takes either.
+    #[default]
+    F32,
+    /// Inputs and outputs are int8, each with its scale and zero point, whatever nodes compute with.
+    Int8,
+}
+
+impl std::fmt::Display for Io {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Int8 => "int8",
+        })
+    }
+}
+
+impl std::str::FromStr for Io {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "int8" => Ok(Self::Int8),
+            _ => Err(format!("`{text}` is none of f32, int8")),
+        }
+    }
+}
+
 /// One node.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -269,6 +300,8 @@ pub struct Graph {
     pub inputs: Vec<ValueId>,
     /// What the application gets.
     pub outputs: Vec<ValueId>,
+    /// As what.
+    pub io: Io,
 }
 
 impl Graph {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::calibrate::{Observer, Statistics, calibrate};
 use crate::emit::{self, Emission, Provenance};
 use crate::error::{PackError, Result};
-use crate::graph::{Graph, ValueId};
+use crate::graph::{Graph, Io, ValueId};
 use crate::import::{Arrived, Model, import_with_islands};
 use crate::islands::Islands;
 use crate::limits::{Limits, check_flash, check_islands, check_ram};
@@ -462,9 +462,9 @@ fn int8_macs_percent(lowered: &Lowered) -> f64 {
     if lowered.macs == 0 { 100.0 } else { 100.0 * int8 as f64 / lowered.macs as f64 }
 }
 
-/// Whether no tensor between nodes is int8.
+/// Whether no tensor is int8.
 fn needs_no_ranges(graph: &Graph) -> bool {
-    graph.nodes.iter().all(|node| node.precision.has_f32_values())
+    graph.io == Io::F32 && graph.nodes.iter().all(|node| node.precision.has_f32_values())
 }
 
 /// Whether the model itself says how every tensor is represented, so that nothing is calibrated.

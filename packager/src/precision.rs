@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::decoding;
 use crate::error::{PackError, Result};
-use crate::graph::{Graph, Node, Op, Precision};
+use crate::graph::{Graph, Io, Node, Op, Precision};
 use crate::integers::is_exact;
 use crate::lower::Program;
 use crate::mixed::Budget;
@@ -14,6 +14,8 @@ use crate::mixed::Budget;
 pub struct PrecisionOptions {
     /// Of all nodes.
     pub base: Precision,
+    /// Of inputs and outputs.
+    pub io: Io,
     /// Names of ONNX nodes that compute in f32 all the same.
     pub keep_f32: Vec<String>,
     /// Names of ONNX nodes that compute in int16, with weights of int16 where these are fine enough for f32.
@@ -27,7 +29,7 @@ pub struct PrecisionOptions {
 /// Gives every node its precision; those that import has left in f32 stay there.
 ///
 /// # Errors
-/// A name that no node has, or that is one of a kind without f32 steps.
+/// A name that no node has, or that is one of a kind without f32 steps; an output that is never int8.
 pub fn assign(graph: &mut Graph, options: &PrecisionOptions, opset: i64) -> Result<()> {
     for (flag, names) in [("--keep-f32", &options.keep_f32), ("--keep-int16", &options.keep_int16)] {
         if let Some(name) = names.iter().find(|name| !graph.nodes.iter().any(|node| is_called(node, name))) {
@@ -69,7 +71,18 @@ pub fn assign(graph: &mut Graph, options: &PrecisionOptions, opset: i64) -> Resu
         }
     }
     decoding::keep_in_f32(graph);
-    Ok(())
+    graph.io = options.io;
+    let is_cell = |node: &&Node| matches!(node.op, Op::FinalCell(_)) && graph.outputs.contains(&node.output);
+    match graph.nodes.iter().find(is_cell).filter(|_| options.io == Io::Int8) {
+        None => Ok(()),
+        Some(node) => Err(PackError::Unsupported {
+            node: node.name.clone(),
+            op: node.onnx_op.clone(),
+            opset,
+            reason: "gives its cell state Y_c, which is f32".into(),
+            remedy: "Leave out --io int8, or export the model without this output".into(),
+        }),
+    }
 }
 
 /// What a node computes with where a precision is asked for: of int16 what has no such steps has those of f32, or

@@ -69,6 +69,9 @@ struct OutputLine {
     name: String,
     shape: Vec<u32>,
     dtype: &'static str,
+    /// Of int8.
+    scale: Option<f32>,
+    zero_point: Option<i8>,
     exact: bool,
 }
 
@@ -274,6 +277,8 @@ fn output_line(output: &plan::Output<'_>) -> OutputLine {
         name: output.name.into(),
         shape: output.dims.as_slice().to_vec(),
         dtype,
+        scale: output.quant.map(|quant| quant.scale),
+        zero_point: output.quant.map(|quant| quant.zero_point),
         exact: output.exact,
     }
 }
@@ -442,7 +447,11 @@ fn print(path: &str, report: &Report) {
     }
     for output in &report.outputs {
         let exact = if output.exact { "the same bits on every processor" } else { "not exact" };
-        println!("output {} {:?}: {}, {exact}", output.name, output.shape, output.dtype);
+        let quant = match (output.scale, output.zero_point) {
+            (Some(scale), Some(zero_point)) => format!(" (scale {scale}, zero point {zero_point})"),
+            _ => String::new(),
+        };
+        println!("output {} {:?}: {}{quant}, {exact}", output.name, output.shape, output.dtype);
     }
     println!("\n{}\n", step_table(&report.steps));
     print_kernels(report);

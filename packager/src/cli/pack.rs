@@ -6,7 +6,7 @@ use edgepack_harness::device::PackageNeeds;
 use edgepack_kernels::conv;
 use edgepack_packager::calibrate::Observer;
 use edgepack_packager::error::PackError;
-use edgepack_packager::graph::Precision;
+use edgepack_packager::graph::{Io, Precision};
 use edgepack_packager::import::nodes;
 use edgepack_packager::islands::Islands;
 use edgepack_packager::limits::{Limit, Limits};
@@ -70,6 +70,11 @@ pub(super) struct Args {
     /// half the size); fp32, the baseline on the device
     #[arg(long, value_name = "TYPE", default_value_t)]
     precision: Precision,
+    /// What the application exchanges: f32 (inputs that int8 nodes read take int8 as well), or int8, with scales and zero
+    /// points in the package: outputs need a quarter of the memory then, as those of TFLite models whose
+    /// inference_output_type is int8. `run` and `compare` show what they stand for
+    #[arg(long, value_name = "TYPE", default_value_t)]
+    io: Io,
     /// Nodes that stay in f32, by the model's names; separated by commas, may be repeated
     #[arg(long, value_name = "NODE", value_delimiter = ',')]
     keep_f32: Vec<String>,
@@ -178,6 +183,7 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
         methods: Methods { without: args.without.clone() },
         precision: PrecisionOptions {
             base: args.precision,
+            io: args.io,
             keep_f32: args.keep_f32.clone(),
             keep_int16: args.keep_int16.clone(),
             budget: Budget { min_sqnr: args.min_sqnr, max_drop: args.max_drop },

@@ -6,7 +6,7 @@ use super::layout::{Order, right_aligned};
 use super::{LoweredInput, LoweredOutput, Lowering};
 use crate::error::Result;
 use crate::evaluate::strides;
-use crate::graph::{Op, ValueId};
+use crate::graph::{Io, Op, ValueId};
 use crate::quant::Quant;
 
 /// How raw u8 pixels become an input: `value = (pixel - mean[c]) / std[c]`.
@@ -30,6 +30,10 @@ impl PixelSource {
         let values = (self.mean.iter().zip(&self.std)).flat_map(|(m, s)| [-m / s, (255.0 - m) / s]);
         values.fold([f32::INFINITY, f32::NEG_INFINITY], |[min, max], x| [min.min(x), max.max(x)])
     }
+}
+
+fn plan_quant(quant: Quant) -> plan::Quant {
+    plan::Quant { scale: quant.scale, zero_point: quant.zero_point as i8 }
 }
 
 impl Lowering<'_> {
@@ -98,7 +102,7 @@ impl Lowering<'_> {
                 dims: self.plan_dims(id)?,
                 buffer,
                 dtype,
-                quant: plan::Quant { scale: quant.scale, zero_point: quant.zero_point as i8 },
+                quant: plan_quant(quant),
                 limits: None,
                 arena_dims,
                 strides: model_strides,
@@ -158,9 +162,12 @@ impl Lowering<'_> {
         let identity = Order::identity(self.dims(id).len());
         let mut buffer = self.ordered(&name, id, &identity)?;
         let raw = Some(self.graph.value(id)).filter(|value| value.raw).map(|value| value.dtype);
+        let is_f32 = self.graph.value(id).dtype == plan::ElemType::F32 && raw.is_none();
+        // What is not int8 has been cast.
+        let int8 = self.scheme.quant(id).filter(|_| is_f32 && self.graph.io == Io::Int8);
         if self.scheme.int16(id).is_some() {
             buffer = self.dequantized(&name, id, buffer)?;
-        } else if !self.is_wide(id) && raw.is_none() {
+        } else if !self.is_wide(id) && raw.is_none() && int8.is_none() {
             let output = self.buffer(&name, self.elems(id) * 4)?;
             let quant = self.quant(id);
             let table = self.f32_constant((-128..=127).map(|q| quant.dequantize(q)));
@@ -168,19 +175,20 @@ impl Lowering<'_> {
             self.step(&name, plan::Op::Lookup(lookup));
             buffer = output;
         }
-        let dtype = self.graph.value(id).dtype;
+        let dtype = if int8.is_some() { plan::ElemType::I8 } else { self.graph.value(id).dtype };
         if dtype.is_integer() && raw.is_none() {
             let output = self.buffer(&name, self.elems(id) * dtype.bytes() as usize)?;
             let convert = plan::Convert { input: buffer, from: plan::ElemType::F32, output, to: dtype };
             self.step(&name, plan::Op::Convert(convert));
             buffer = output;
         }
+        let as_it_is = (raw == Some(plan::ElemType::I8)).then_some(Quant { scale: 1.0, zero_point: 0 });
         let output = plan::Output {
             name: "",
             dims: self.plan_dims(id)?,
             buffer,
             dtype,
-            quant: (raw == Some(plan::ElemType::I8)).then_some(plan::Quant { scale: 1.0, zero_point: 0 }),
+            quant: int8.or(as_it_is).map(plan_quant),
             exact: !self.inexact()[id.0],
         };
         self.lowered.outputs.push(LoweredOutput { name, output });

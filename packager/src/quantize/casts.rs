@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use edgepack_engine::format::plan::ElemType;
 
-use crate::graph::{Clamp, Graph, Node, Op, Precision, ValueId};
+use crate::graph::{Clamp, Graph, Io, Node, Op, Precision, ValueId};
 
 /// Whether a node only moves or selects values: it then has the precision of what it reads, since a cast
 /// behind it costs no more than one before.
@@ -17,14 +17,16 @@ pub fn moves_values(op: &Op) -> bool {
 ///
 /// What no node of int8 reads of the application's is given in f32; what is taken apart first (states that lie
 /// beside each other), too, where a node of another precision reads a part: each of the others has its own scale
-/// then. A softmax, and the gates of a recurrent layer, take f32 as it is.
+/// then. A softmax, and the gates of a recurrent layer, take f32 as it is. Where the application is to have int8
+/// ([`Io`]), inputs are not given in f32, and other outputs are cast.
 pub fn insert_casts(graph: &Graph) -> Graph {
     let mut casts = Casts { graph: graph.clone(), cast: HashMap::new() };
     casts.graph.nodes.clear();
     // By value: how what made it left it.
     let mut made = vec![Held::Int8; graph.values.len()];
     for &input in &graph.inputs {
-        if graph.value(input).dtype != ElemType::F32 || is_given_in_f32(graph, input) {
+        let is_int8 = graph.io == Io::Int8 || !is_given_in_f32(graph, input);
+        if graph.value(input).dtype != ElemType::F32 || !is_int8 {
             made[input.0] = Held::F32;
         }
     }
@@ -71,6 +73,15 @@ pub fn insert_casts(graph: &Graph) -> Graph {
         }
         made[node.output.0] = wanted;
         casts.graph.nodes.push(node);
+    }
+    for output in 0..graph.outputs.len() {
+        let id = graph.outputs[output];
+        let is_f32 = graph.value(id).dtype == ElemType::F32 && graph.value(id).constant.is_none();
+        if graph.io == Io::Int8 && is_f32 && made[id.0] != Held::Int8 {
+            let cast = casts.cast(id, Held::Int8);
+            casts.graph.values[cast.0].name = graph.value(id).name.clone();
+            casts.graph.outputs[output] = cast;
+        }
     }
     casts.graph
 }

@@ -36,7 +36,7 @@ use edgepack_engine::format::plan::ElemType;
 use edgepack_kernels::requantize::residual_multiplier;
 
 use crate::calibrate::{Observer, Statistics};
-use crate::graph::{BinaryKind, Clamp, Graph, Node, Op, PoolKind, Precision, ValueId};
+use crate::graph::{BinaryKind, Clamp, Graph, Io, Node, Op, PoolKind, Precision, ValueId};
 use crate::quant::Quant;
 
 /// What stands for the representation of f32, where int8 weights are multiplied by it: its zero is zero, and
@@ -163,7 +163,8 @@ pub fn choose_scheme(
     for (index, &id) in graph.inputs.iter().enumerate() {
         let readers = graph.consumers(id);
         let is_integer = graph.value(id).dtype != ElemType::F32;
-        wide[id.0] = is_integer || !readers.is_empty() && !readers.into_iter().any(has_int8);
+        let is_read_wide = !readers.is_empty() && !readers.into_iter().any(has_int8);
+        wide[id.0] = is_integer || is_read_wide && graph.io == Io::F32;
         if is_integer {
             continue;
         }
@@ -343,8 +344,8 @@ fn feeds_products(graph: &Graph, id: ValueId) -> bool {
 }
 
 /// The values that stay f32: made by a product, table or softmax, or a cell state, and read by nothing
-/// but the application, a softmax, the gates of a recurrent layer, or a change of shape of which the
-/// same holds.
+/// but the application, unless that is to have int8, a softmax, the gates of a recurrent layer, or a change
+/// of shape of which the same holds.
 fn wide_values(graph: &Graph) -> Vec<bool> {
     let mut wide = vec![false; graph.values.len()];
     // Backwards, so that a value's readers are decided before it is.
@@ -381,7 +382,8 @@ fn wide_values(graph: &Graph) -> Vec<bool> {
         };
         // What a model rounds, it also reads rounded.
         let is_given = graph.value(node.output).given.is_some();
-        wide[node.output.0] = read_wide && is_read && can_be_made && !is_given;
+        let is_given_in_int8 = graph.io == Io::Int8 && graph.outputs.contains(&node.output);
+        wide[node.output.0] = read_wide && is_read && can_be_made && !is_given && !is_given_in_int8;
     }
     // A change of shape is wide only if what it reads is; the loop above asked its maker, which may
     // have turned out to have other readers.

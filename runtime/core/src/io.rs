@@ -1,7 +1,7 @@
 //! Inputs and outputs of a program.
 
 use bytemuck::{cast_slice, cast_slice_mut, try_cast_slice, try_cast_slice_mut};
-use edgepack_format::plan::{self, ElemType};
+use edgepack_format::plan::{self, ElemType, Quant};
 use edgepack_format::{Operation, Operations, Package};
 use edgepack_kernels::input::{InputArgs, copy_f32, lookup_u8_f32, quantize_f32, quantize_u8};
 use edgepack_kernels::requantize::OutputRange;
@@ -69,8 +69,8 @@ impl InputData<'_> {
 pub enum OutputData<'a> {
     /// f32.
     F32(&'a [f32]),
-    /// int8 with the output's scale and zero point.
-    I8(&'a [i8]),
+    /// int8, and what they stand for.
+    I8(&'a [i8], Quant),
     /// Integers.
     I32(&'a [i32]),
     /// Integers.
@@ -86,7 +86,7 @@ impl<'a> OutputData<'a> {
     pub fn bytes(&self) -> &'a [u8] {
         match *self {
             Self::F32(values) => cast_slice(values),
-            Self::I8(values) => cast_slice(values),
+            Self::I8(values, _) => cast_slice(values),
             Self::I32(values) => cast_slice(values),
             Self::I64(values) => cast_slice(values),
             Self::Bool(values) | Self::Elements(_, values) => values,
@@ -97,7 +97,7 @@ impl<'a> OutputData<'a> {
     pub fn dtype(&self) -> ElemType {
         match self {
             Self::F32(_) => ElemType::F32,
-            Self::I8(_) => ElemType::I8,
+            Self::I8(..) => ElemType::I8,
             Self::I32(_) => ElemType::I32,
             Self::I64(_) => ElemType::I64,
             Self::Bool(_) => ElemType::Bool,
@@ -105,12 +105,17 @@ impl<'a> OutputData<'a> {
         }
     }
 
-    /// The numbers, int8 as they are.
+    /// The numbers, of int8 those that they stand for.
     pub fn values(&self) -> impl Iterator<Item = f32> + use<'a> {
         let (dtype, bytes) = (self.dtype(), self.bytes());
-        bytes.chunks_exact(dtype.bytes() as usize).map(move |elem| dtype.read(elem) as f32)
+        let quant = if let Self::I8(_, quant) = self { *quant } else { AS_IT_IS };
+        let real = move |x: f32| (x - f32::from(quant.zero_point)) * quant.scale;
+        bytes.chunks_exact(dtype.bytes() as usize).map(move |elem| real(dtype.read(elem) as f32))
     }
 }
+
+/// What an integer stands for that is a number already.
+const AS_IT_IS: Quant = Quant { scale: 1.0, zero_point: 0 };
 
 fn input_args(input: &plan::Input<'_>, strides: [u32; 4]) -> InputArgs {
     InputArgs { dims: input.arena_dims.map(|d| d as usize), strides: strides.map(|s| s as usize) }
@@ -259,7 +264,7 @@ pub(crate) fn output<'a, O: Operations>(
     let output = package.outputs().nth(index).ok_or(RunError::Index { index, count })?;
     let bytes = arena.get(bounds(output.buffer)).unwrap_or(&[]);
     Ok(match output.dtype {
-        ElemType::I8 => OutputData::I8(cast_slice(bytes)),
+        ElemType::I8 => OutputData::I8(cast_slice(bytes), output.quant.unwrap_or(AS_IT_IS)),
         ElemType::F32 => OutputData::F32(try_cast_slice(bytes).unwrap_or(&[])),
         ElemType::I32 => OutputData::I32(try_cast_slice(bytes).unwrap_or(&[])),
         ElemType::I64 => OutputData::I64(try_cast_slice(bytes).unwrap_or(&[])),

@@ -5,7 +5,7 @@ mod common;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{Aligned, Model, values};
-use edgepack_core::format::plan::{Dims, ElemType, Island, IslandTensor, MAX_RANK, Op};
+use edgepack_core::format::plan::{Dims, ElemType, Island, IslandTensor, MAX_RANK, Op, Quant};
 use edgepack_core::format::writer::encode_island;
 use edgepack_core::format::{GoldenInput, Package};
 use edgepack_core::kernels::isa::IsaToken;
@@ -57,7 +57,9 @@ fn an_island_reads_and_writes_its_spans() {
     with_islands(|program, arena, islands| {
         program.set_input(0, InputData::Quantized(&[1, 2, -128, 127, 0]), arena).unwrap();
         program.run(arena).unwrap();
-        assert_eq!(program.output(0, arena), Ok(OutputData::I8(&[2, 3, -127, -128, 1])));
+        let output = program.output(0, arena).unwrap();
+        assert_eq!(output, OutputData::I8(&[2, 3, -127, -128, 1], Quant { scale: 0.5, zero_point: 0 }));
+        assert!(output.values().eq([1.0, 1.5, -63.5, -64.0, 0.5]));
         assert_eq!(islands.0.load(Ordering::Relaxed), 1);
     });
 }

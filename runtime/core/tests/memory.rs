@@ -178,7 +178,7 @@ fn plans_with_little_scratch_run_by_a_kernel_that_needs_no_more_to_the_same_bits
         Memory::new(model, token).with_program(|program, arena| {
             program.set_input(0, InputData::Quantized(&[1; 48]), arena.get_mut()).unwrap();
             program.run(arena.get_mut()).unwrap();
-            let OutputData::I8(values) = program.output(0, arena.get_mut()).unwrap() else {
+            let OutputData::I8(values, _) = program.output(0, arena.get_mut()).unwrap() else {
                 panic!("not int8")
             };
             output = Some(values.to_vec());

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Script, decision};
 use edgepack_firmware::edgepack_core::{InputData, OutputData};
-use edgepack_firmware::{Inference, Level, Reconstruction, ReconstructionError, Signal, Watch};
+use edgepack_firmware::{Inference, Level, Quant, Reconstruction, ReconstructionError, Signal, Watch};
 use embedded_hal_mock::eh1::digital::{Mock as Pin, State, Transaction as Write};
 
 /// Gives back what is at most 1, cut to a number of values; fails below zero.
@@ -20,7 +20,7 @@ impl<const N: usize> Inference for Cut<N> {
                 self.0.iter_mut().zip(values).for_each(|(to, value)| *to = value.min(1.0));
                 Ok(OutputData::F32(&self.0))
             }
-            InputData::Pixels(_) => Ok(OutputData::I8(&[1])),
+            InputData::Pixels(_) => Ok(OutputData::I8(&[1], Quant { scale: 1.0, zero_point: 0 })),
             _ => Err("another type"),
         }
     }

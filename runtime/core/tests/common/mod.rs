@@ -380,7 +380,7 @@ pub enum Values {
 impl Values {
     pub fn of(data: OutputData<'_>) -> Self {
         match data {
-            OutputData::I8(values) => Self::I8(values.to_vec()),
+            OutputData::I8(values, _) => Self::I8(values.to_vec()),
             OutputData::F32(values) => Self::F32(values.to_vec()),
             OutputData::I32(values) => Self::I32(values.to_vec()),
             OutputData::I64(values) => Self::I64(values.to_vec()),
