@@ -1,5 +1,6 @@
 //! Steps and constants become a package: encoded, read again, tested, and renamed into place.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -74,6 +75,53 @@ pub struct Provenance {
     /// On how many samples the errors of the nodes were measured; 0 where they were not.
     #[serde(default)]
     pub error_samples: usize,
+    /// What it does without, for want of flash.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<Extra>,
+}
+
+/// What a package can do without: it computes the same bits. In the order in which it is given up where there is too
+/// little flash, what is missed least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Extra {
+    /// The strips for a cache: steps over whole tensors are fewer, and slower where there is a cache.
+    Strips,
+    /// What became of each node of the model, and notes on some: for people.
+    Nodes,
+    /// Of long names of steps all but the end.
+    LongNames,
+    /// The golden sample of real values: that of pseudo-random ones stays.
+    Sample,
+    /// Prepacked weights: those that need them pack their own when they load.
+    Layouts,
+    /// The names of steps, by which errors and profiles call them.
+    Names,
+}
+
+impl Extra {
+    /// What packages for microcontrollers never have.
+    const FOR_OTHERS: [Self; 3] = [Self::Nodes, Self::LongNames, Self::Sample];
+
+    /// What can be given up when the steps are known.
+    const IN_ORDER: [Self; 5] = [Self::Nodes, Self::LongNames, Self::Sample, Self::Layouts, Self::Names];
+
+    /// What several are, for people.
+    pub fn list(extras: &[Self]) -> String {
+        let words: Vec<&str> = extras.iter().map(|extra| extra.words()).collect();
+        words.join(", ")
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Strips => "strips for a cache",
+            Self::Nodes => "what became of each node (inspect --nodes)",
+            Self::LongNames => "all but the ends of long names",
+            Self::Sample => "1 of 2 golden samples",
+            Self::Layouts => "prepacked weights",
+            Self::Names => "names of steps",
+        }
+    }
 }
 
 /// Everything that goes into a package.
@@ -96,27 +144,21 @@ pub struct Emission<'a> {
     /// Whether nothing goes into it that only people and other processors use, for there is little room: no real sample,
     /// nothing of single nodes, and of long names the ends.
     pub is_lean: bool,
+    /// More is left out until it has at most so many bytes.
+    pub most_bytes: Option<u32>,
 }
 
 /// The seed of the second golden sample: bytes over the whole of int8, which no real sample holds.
 const GOLDEN_SEED: u64 = 1;
 
-/// The bytes of the package.
+/// The bytes of the package, and what was left out of it. Where it does not fit without all that can be, it is too large.
 ///
 /// # Errors
 /// The package does not survive its own test.
-pub fn package(emission: &Emission<'_>) -> Result<Vec<u8>> {
-    let mut sections = match emission.is_lean {
-        true => sections(&with_short_names(emission.lowered), emission.plan),
-        false => sections(emission.lowered, emission.plan),
-    };
-    for key in emission.prepack {
-        let layout = Layout::by_key(key)
-            .ok_or_else(|| PackError::SelfTest { reason: format!("no layout is called `{key}`") })?;
-        sections = sections.section(SectionKind::Prepacked, key, prepack(emission.lowered, layout));
-    }
+pub fn package(emission: &Emission<'_>) -> Result<(Vec<u8>, Vec<Extra>)> {
+    let sections = sections(emission.lowered, emission.plan);
     // The golden outputs are those of the scalar kernels: they are the definition.
-    let mut golden = golden(&sections.finish(), &emission.first, Some(IsaSet::SCALAR))?;
+    let golden = golden(&sections.finish(), &emission.first, Some(IsaSet::SCALAR))?;
     if let Some((lowered, plan)) = emission.whole {
         let whole = self::golden(&self::sections(lowered, plan).finish(), &emission.first, None)?;
         if whole != golden {
@@ -125,13 +167,49 @@ pub fn package(emission: &Emission<'_>) -> Result<Vec<u8>> {
             return Err(PackError::SelfTest { reason });
         }
     }
-    let mut provenance = emission.provenance.clone();
-    if emission.is_lean {
+    let mut left_out = emission.provenance.left_out.clone();
+    let mut package = without(emission, &golden, &left_out)?;
+    for extra in Extra::IN_ORDER {
+        let fits = emission.most_bytes.is_none_or(|most| package.len() <= most as usize);
+        if fits && !(emission.is_lean && Extra::FOR_OTHERS.contains(&extra)) {
+            continue;
+        }
+        let more = [&left_out[..], &[extra]].concat();
+        let smaller = without(emission, &golden, &more)?;
+        if smaller.len() < package.len() {
+            (package, left_out) = (smaller, more);
+        }
+    }
+    Ok((package, left_out))
+}
+
+/// The package without some of what it can do without.
+fn without(emission: &Emission<'_>, golden: &[(GoldenSample, Hash)], left_out: &[Extra]) -> Result<Vec<u8>> {
+    let is_in = |extra: Extra| !left_out.contains(&extra);
+    let mut lowered = Cow::Borrowed(emission.lowered);
+    if !is_in(Extra::LongNames) {
+        shorten_names(lowered.to_mut());
+    }
+    if !is_in(Extra::Names) {
+        lowered.to_mut().steps.iter_mut().for_each(|step| step.name.clear());
+    }
+    let mut sections = sections(&lowered, emission.plan);
+    for key in emission.prepack.iter().filter(|_| is_in(Extra::Layouts)) {
+        let layout = Layout::by_key(key)
+            .ok_or_else(|| PackError::SelfTest { reason: format!("no layout is called `{key}`") })?;
+        sections = sections.section(SectionKind::Prepacked, key, prepack(emission.lowered, layout));
+    }
+    let mut golden = golden.to_vec();
+    // One stays, whichever it is.
+    if !is_in(Extra::Sample) && golden.len() > 1 {
         golden.retain(|(sample, _)| matches!(sample, GoldenSample::Seeded(_)));
+    }
+    let mut provenance = Provenance { left_out: left_out.to_vec(), ..emission.provenance.clone() };
+    if !is_in(Extra::Nodes) {
         provenance.nodes.clear();
         provenance.notes.clear();
     }
-    let names: Vec<&str> = emission.lowered.steps.iter().map(|step| step.name.as_str()).collect();
+    let names: Vec<&str> = lowered.steps.iter().map(|step| step.name.as_str()).collect();
     node_map::compact(&mut provenance.nodes, &names);
     let json = serde_json::to_vec(&provenance).map_err(|error| failed(&error))?;
     if let Some(signal) = emission.signal {
@@ -159,16 +237,15 @@ fn failed(error: &dyn std::error::Error) -> PackError {
     PackError::SelfTest { reason: error.to_string() }
 }
 
-/// The same steps, by the ends of their names.
-fn with_short_names(lowered: &Lowered) -> Lowered {
-    let short = names::short(lowered.steps.iter().map(|step| step.name.as_str()));
-    let mut renamed = lowered.clone();
-    for step in &mut renamed.steps {
+/// Leaves the ends of the steps' names.
+fn shorten_names(lowered: &mut Lowered) {
+    let long: Vec<String> = lowered.steps.iter().map(|step| step.name.clone()).collect();
+    let short = names::short(long.iter().map(String::as_str));
+    for step in &mut lowered.steps {
         if let Some(&name) = short.get(step.name.as_str()) {
             step.name = name.into();
         }
     }
-    renamed
 }
 
 /// The bytes of a package that can be run, and no more.

@@ -7,7 +7,7 @@ use edgepack_kernels::isa::IsaSet;
 use serde::{Deserialize, Serialize};
 
 use crate::calibrate::{Observer, Statistics, calibrate};
-use crate::emit::{self, Emission, Provenance};
+use crate::emit::{self, Emission, Extra, Provenance};
 use crate::error::{PackError, Result};
 use crate::graph::{Graph, Io, ValueId};
 use crate::import::{Arrived, Model, import_with_islands};
@@ -119,6 +119,9 @@ pub struct Target {
     pub is_microcontroller: bool,
 }
 
+/// More than packages have beside steps, constants and what can be left out.
+const REST_BYTES: u64 = 4096;
+
 /// Second-level cache of a core where nobody says, in KiB: that of most 64-bit boards.
 pub const L2_KIB: u32 = 512;
 
@@ -133,6 +136,8 @@ pub struct PackReport {
     pub model_bytes: u64,
     /// The arena on the device.
     pub arena_bytes: u32,
+    /// RAM beside it for the front-end, where samples of a sensor are the input.
+    pub front_end_bytes: u32,
     /// Multiply-adds of one inference.
     pub macs: u64,
     /// The share of them that int8 operands go into.
@@ -163,6 +168,8 @@ pub struct PackReport {
     pub mixed: Option<MixedReport>,
     /// What to know of it, in sentences.
     pub warnings: Vec<String>,
+    /// What it does without, for want of flash.
+    pub left_out: Vec<Extra>,
     /// What pruning has cost, and saved, where there was some.
     pub pruned: Option<PruneReport>,
     /// What zeros have cost, and saved, where weights became that.
@@ -299,24 +306,40 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         kib => in_strips(&whole, whole_plan.arena_bytes, kib.saturating_mul(1024 / 2), target),
     };
     fit_scratch(&mut lowered, target);
-    let mut is_cut_to_fit = false;
-    if let Some(limit) = &options.limits.ram
-        && placed(&model, &lowered)?.arena_bytes > limit.bytes
+    let mut fitted = whole.clone();
+    fit_scratch(&mut fitted, target);
+    let signal = options.preprocessing.signal.as_ref();
+    let front_end_bytes = signal.map_or(0, |signal| signal.get().ram_bytes() as u32);
+    let mut left_out = Vec::new();
+    if lowered.steps.len() > whole_steps
+        && let Some(limit) = &options.limits.flash
+        && emit::executable(&lowered, &placed(&model, &lowered)?).len() as u64 + REST_BYTES
+            > limit.bytes.into()
     {
-        let mut fitted = whole.clone();
-        fit_scratch(&mut fitted, target);
+        lowered = fitted.clone();
+        left_out.push(Extra::Strips);
+    }
+    let (mut is_cut_to_fit, mut strip_bytes) = (false, 0);
+    if let Some(arena_bytes) = options.limits.arena_bytes(front_end_bytes)
+        && placed(&model, &lowered)?.arena_bytes > arena_bytes
+    {
         let fitted = memory::order::ordered(&fitted).unwrap_or(fitted);
-        lowered = in_budget(&fitted, limit.bytes, target);
+        lowered = in_budget(&fitted, arena_bytes, target);
         is_cut_to_fit = true;
+        let bytes_of = |lowered: &Lowered| -> Result<u64> {
+            Ok(emit::executable(lowered, &placed(&model, lowered)?).len() as u64)
+        };
+        strip_bytes = bytes_of(&lowered)?.saturating_sub(bytes_of(&fitted)?);
     }
     let joined = in_place::concatenate(&mut lowered);
     let plan = placed(&model, &lowered)?;
-    check_ram(&options.limits, &lowered, &plan)?;
+    check_ram(&options.limits, front_end_bytes, &lowered, &plan)?;
     let first = (data.iter().map(|data| data.get(0).map(|sample| sample.values)))
         .collect::<std::result::Result<Vec<_>, _>>()
         .map_err(|error| PackError::Calibration { reason: error.to_string() })?;
     progress.advance(1);
     let mut provenance = provenance(&model, options, &statistics);
+    provenance.left_out = left_out;
     let errors = errors(&graph, (&whole, &whole_plan), &data, options, progress)?;
     let names: Vec<&str> = lowered.steps.iter().map(|step| step.name.as_str()).collect();
     provenance.nodes = node_map::node_map(&model.nodes, &graph, &names, &errors.by_node);
@@ -330,13 +353,14 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         plan: &plan,
         whole: is_cut.then_some((&whole, &whole_plan)),
         provenance,
-        signal: options.preprocessing.signal.as_ref().map(SignalFrontEnd::section),
+        signal: signal.map(SignalFrontEnd::section),
         prepack: &options.prepack,
         first,
         is_lean: is_microcontroller,
+        most_bytes: options.limits.flash.as_ref().map(|limit| limit.bytes),
     };
-    let package = emit::package(&emission)?;
-    check_flash(&options.limits, &lowered, package.len() as u64)?;
+    let (package, left_out) = emit::package(&emission)?;
+    check_flash(&options.limits, &lowered, package.len() as u64, &left_out, strip_bytes)?;
     let package_bytes = emit::write(&options.output, &package)?;
     progress.advance(1);
     let mut warnings: Vec<String> = model.notes.iter().map(ToString::to_string).collect();
@@ -351,6 +375,7 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         package_bytes,
         model_bytes: model.file_bytes,
         arena_bytes: plan.arena_bytes,
+        front_end_bytes,
         macs: lowered.macs,
         int8_macs_percent: int8_macs_percent(&lowered),
         nodes: model.nodes.len(),
@@ -366,6 +391,7 @@ pub fn pack(options: &PackOptions, progress: &mut dyn Progress) -> Result<PackRe
         islands: (model.islands.iter().cloned()).map(|(node, why)| IslandReport { node, why }).collect(),
         mixed,
         warnings,
+        left_out,
         pruned,
         sparse,
     })
@@ -556,6 +582,7 @@ fn provenance(model: &Model, options: &PackOptions, statistics: &Statistics) -> 
         sparse: None,
         nodes: Vec::new(),
         error_samples: 0,
+        left_out: Vec::new(),
     }
 }
 

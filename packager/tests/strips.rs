@@ -9,6 +9,7 @@ use std::path::Path;
 use common::{tensor, write_model};
 use edgepack_engine::{InputData, Model, SessionOptions};
 use edgepack_kernels::isa::IsaSet;
+use edgepack_packager::emit::Extra;
 use edgepack_packager::error::PackError;
 use edgepack_packager::limits::{Limit, Limits};
 use edgepack_packager::pack::{CalibrationSource, PackOptions, PackReport, Target, pack};
@@ -196,6 +197,34 @@ fn random_chains_fit_a_budget_of_ram_with_the_same_bytes_or_say_what_is_in_the_w
     }
     println!("{fitted} fit, {refused} do not");
     assert!(fitted > 25 && refused >= 30, "{fitted} {refused}");
+}
+
+#[test]
+fn strips_for_a_cache_are_left_out_where_there_is_no_flash_for_them() {
+    let random = &mut Random(2);
+    let (folder, input) = random_model(random).unwrap();
+    let cut = packed(folder.path(), 8);
+    assert!(cut.steps_with_strips > cut.steps && cut.left_out.is_empty());
+    let values: Vec<i8> = (0..input.iter().product::<i64>()).map(|_| random.below(256) as i8).collect();
+    let expected = run(&cut.package, &values);
+    let within = |bytes: u64| {
+        let flash = Some(Limit { bytes: bytes as u32, from: "--max-flash".into() });
+        let limits = Limits { ram: None, flash };
+        pack(&PackOptions { limits, ..options(folder.path(), 8) }, &mut ()).unwrap()
+    };
+    assert_eq!(within(2 * cut.package_bytes).steps_with_strips, cut.steps_with_strips);
+    // Each time there is a byte too little for the package before.
+    let mut bytes = cut.package_bytes;
+    let fitted = loop {
+        let fitted = within(bytes - 1);
+        assert!(fitted.package_bytes < bytes && run(&fitted.package, &values) == expected);
+        bytes = fitted.package_bytes;
+        if fitted.left_out.contains(&Extra::Strips) {
+            break fitted;
+        }
+        assert_eq!(fitted.steps_with_strips, cut.steps_with_strips);
+    };
+    assert_eq!(fitted.steps_with_strips, cut.steps);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use edgepack_engine::format::{Package, SectionKind, plan};
 use edgepack_engine::kernels::isa::IsaSet;
 use edgepack_engine::{Model, kernel_name, step_macs};
-use edgepack_packager::emit::{Provenance, provenance};
+use edgepack_packager::emit::{Extra, Provenance, provenance};
 use edgepack_packager::header;
 use edgepack_packager::memory::arena_spans;
 use edgepack_packager::node_map::{self, Fate, NodeRecord, Truth, constant_bytes};
@@ -161,9 +161,12 @@ fn print_nodes(
     let path = args.package.display();
     let provenance = report.provenance.as_ref().filter(|provenance| !provenance.nodes.is_empty());
     let Some(provenance) = provenance else {
-        anyhow::bail!(
-            "{path} does not say what became of the model's nodes: pack it again with this version"
-        );
+        let is_left_out = |provenance: &Provenance| provenance.left_out.contains(&Extra::Nodes);
+        let remedy = match report.provenance.as_ref().is_some_and(is_left_out) {
+            true => "that was left out for the flash: pack it without --target and --max-flash to see it",
+            false => "pack it again with this version",
+        };
+        anyhow::bail!("{path} does not say what became of the model's nodes: {remedy}");
     };
     let (processor, isa) = args.processor.get(provenance.target.as_deref())?;
     let steps: Vec<_> = package
@@ -550,5 +553,8 @@ fn print_provenance(p: &Provenance) {
     }
     for note in &p.notes {
         println!("note         {note}");
+    }
+    if !p.left_out.is_empty() {
+        println!("left out     {}", Extra::list(&p.left_out));
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use edgepack_harness::device::PackageNeeds;
 use edgepack_kernels::conv;
 use edgepack_packager::calibrate::Observer;
+use edgepack_packager::emit::Extra;
 use edgepack_packager::error::PackError;
 use edgepack_packager::graph::{Io, Precision};
 use edgepack_packager::import::nodes;
@@ -104,13 +105,15 @@ pub(super) struct Args {
     /// would be in its flash
     #[arg(long, value_name = "BOARD")]
     target: Option<String>,
-    /// The most RAM that the arena may take, such as 128K or 1M: layers run in strips of lines, and in another order,
-    /// until it holds, to the same outputs; exit code 1 if nothing does, and which nodes need most [default: what a
-    /// microcontroller's board leaves it]
+    /// The most RAM that the arena may take, with --signal beside the front-end, such as 128K or 1M: layers run in
+    /// strips of lines, and in another order, until it holds, to the same outputs; exit code 1 if nothing does, and which
+    /// nodes need most [default: what a microcontroller's board leaves it]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     max_ram: Option<u32>,
-    /// The most flash that the package may take; exit code 1 if it needs more, and which nodes have most weights
-    /// [default: what a microcontroller's board leaves it]
+    /// The most flash that the package may take: without what it can do without, as far as needed, and to the same
+    /// outputs (in this order: strips for a cache, what became of each node, long names, one of two golden samples,
+    /// prepacked weights, all names of steps); exit code 1 if it needs more, and which nodes have most weights [default:
+    /// what a microcontroller's board leaves it]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     max_flash: Option<u32>,
     /// Add weights prepacked in this layout (`edgepack kernels` lists them); may be repeated
@@ -324,7 +327,14 @@ pub(super) fn print(report: &PackReport) {
         human_bytes(report.package_bytes),
         100.0 * report.package_bytes as f64 / report.model_bytes.max(1) as f64,
         human_bytes(report.model_bytes),
-        human_bytes(report.arena_bytes.into()),
+        match report.front_end_bytes {
+            0 => human_bytes(report.arena_bytes.into()),
+            bytes => format!(
+                "{} + front-end {}",
+                human_bytes(report.arena_bytes.into()),
+                human_bytes(bytes.into())
+            ),
+        },
         report.macs as f64 / 1e6,
         percent(report.int8_macs_percent),
         report.steps,
@@ -360,6 +370,9 @@ pub(super) fn print(report: &PackReport) {
             "INT8 loses much of this model: edgepack inspect {} --nodes tells where",
             report.package.display()
         );
+    }
+    if !report.left_out.is_empty() {
+        println!("left out, for the flash: {}", Extra::list(&report.left_out));
     }
     for warning in &report.warnings {
         println!("warning: {warning}");

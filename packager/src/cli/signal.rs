@@ -67,7 +67,7 @@ pub(super) struct FrontEndLine {
     shape: [usize; 2],
     /// New frames from one window to the next.
     step_frames: usize,
-    /// What a stream needs of memory on the device.
+    /// What a stream and its window need of memory on the device.
     memory_bytes: usize,
     section_bytes: usize,
     /// What the packager was told.
@@ -91,7 +91,7 @@ impl FrontEndLine {
             frame,
             shape,
             step_frames: front_end.step_frames(),
-            memory_bytes: size_of::<f32>() * front_end.memory_elems(),
+            memory_bytes: front_end.ram_bytes(),
             section_bytes: section.len(),
             description: serde_json::from_str(FrontEnd::description(section)).unwrap_or_default(),
         })

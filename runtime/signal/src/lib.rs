@@ -117,6 +117,11 @@ impl<'a> FrontEnd<'a> {
         frame + work + bands + row * self.frames()
     }
 
+    /// Bytes of RAM for a [`Stream`] and the window that it gives.
+    pub fn ram_bytes(&self) -> usize {
+        size_of::<f32>() * (self.memory_elems() + self.elems())
+    }
+
     /// f32 of a frame of samples, for work, for bands, and of a row.
     fn memory(&self) -> [usize; 4] {
         match self {
