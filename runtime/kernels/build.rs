@@ -7,6 +7,7 @@ const PROCESSORS: [&str; 5] = ["cortex-m33", "cortex-m35p", "cortex-m52", "corte
 
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(edgepack_dsp)");
+    println!("cargo::rustc-check-cfg=cfg(edgepack_armv8m)");
     println!("cargo::rustc-check-cfg=cfg(edgepack_vcvtr)");
     println!("cargo::rustc-check-cfg=cfg(edgepack_soft_float)");
     println!("cargo::rerun-if-changed=build.rs");
@@ -26,6 +27,9 @@ fn main() {
         || (target.starts_with("thumbv8m.main-") && flags.split('\x1f').any(promises));
     if has_dsp {
         println!("cargo::rustc-cfg=edgepack_dsp");
+    }
+    if target.starts_with("thumbv8m.") {
+        println!("cargo::rustc-cfg=edgepack_armv8m");
     }
     // Where there is NEON beside VFP, requantization is by NEON, and what it leaves is rare.
     if target.starts_with("thumbv") && target.ends_with("-none-eabihf") {

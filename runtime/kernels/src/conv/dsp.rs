@@ -345,6 +345,7 @@ impl Sink for Bytes {
 #[unsafe(naked)]
 unsafe extern "C" fn edgepack_dsp_unpack(from: *const i8, quads: usize, to: *mut u32) {
     naked_asm!(
+        processor!(),
         "mov r12, r2",
         "subs r1, r1, #2",
         "blt 2f",
@@ -400,6 +401,7 @@ macro_rules! pair_step {
 #[unsafe(naked)]
 unsafe extern "C" fn edgepack_dsp_pair(sweep: *mut Sweep) {
     naked_asm!(
+        processor!(),
         "push {{r0, r4-r11, lr}}",
         "1:",
         "ldr r2, [sp]",
@@ -525,6 +527,7 @@ macro_rules! single_step {
 #[unsafe(naked)]
 unsafe extern "C" fn edgepack_dsp_single(sweep: *mut Sweep) {
     naked_asm!(
+        processor!(),
         "push {{r0, r4-r11, lr}}",
         "1:",
         "ldr r2, [sp]",

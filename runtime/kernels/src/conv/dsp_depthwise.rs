@@ -403,6 +403,7 @@ unsafe fn line_of_taps(pixels: *const i16, along: &Axis, weights: *const i16, su
 #[unsafe(naked)]
 unsafe extern "C" fn edgepack_dsp_planes(from: *const i8, step: usize, count: usize, to: *mut i16) {
     naked_asm!(
+        processor!(),
         "push {{r4-r8, lr}}",
         "subs r2, r2, #2",
         "blt 2f",
@@ -451,6 +452,7 @@ unsafe extern "C" fn edgepack_dsp_planes(from: *const i8, step: usize, count: us
 macro_rules! depthwise {
     ($line:ident) => {
         naked_asm!(
+            processor!(),
             "push {{r0, r4-r11, lr}}",
             "sub sp, sp, #8",
             "1:",

@@ -47,6 +47,20 @@ mod columns;
 pub(crate) mod conformance;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod depthwise;
+/// What the text of a naked function begins with: LLVM reads it before it knows more of the processor than the target's
+/// name, which for ARMv8-M does not promise the DSP extension.
+#[cfg(all(edgepack_armv8m, edgepack_dsp))]
+macro_rules! processor {
+    () => {
+        ".cpu cortex-m33"
+    };
+}
+#[cfg(all(not(edgepack_armv8m), any(edgepack_dsp, all(test, target_arch = "arm"))))]
+macro_rules! processor {
+    () => {
+        ""
+    };
+}
 #[cfg(any(edgepack_dsp, all(test, target_arch = "arm")))]
 mod dsp;
 #[cfg(any(edgepack_dsp, all(test, target_arch = "arm")))]
