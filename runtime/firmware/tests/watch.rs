@@ -8,10 +8,12 @@ use edgepack_firmware::{
     Error, Inference, Level, Report, Sensor, Signal, Source, Watch, Window, WindowError,
 };
 use embedded_hal::i2c::I2c;
+use embedded_hal::spi::{Operation, SpiDevice};
 use embedded_hal_mock::eh1::MockError;
 use embedded_hal_mock::eh1::delay::{CheckedDelay, Transaction as Wait};
 use embedded_hal_mock::eh1::digital::{Mock as Pin, State, Transaction as Write};
 use embedded_hal_mock::eh1::i2c::{Mock as Bus, Transaction as Transfer};
+use embedded_hal_mock::eh1::spi::{Mock as Spi, Transaction as Exchange};
 
 fn high() -> Write {
     Write::set(State::High)
@@ -169,19 +171,40 @@ impl<B: I2c> Sensor<3> for Accelerometer<B> {
     fn measure(&mut self) -> Result<[f32; 3], B::Error> {
         let mut bytes = [0; 6];
         self.0.write_read(ADDRESS, &[0x28 | 0x80], &mut bytes)?;
-        // Left-justified; 1 mg for each of the 12 bits.
-        let axis = |at: usize| f32::from(i16::from_le_bytes([bytes[at], bytes[at + 1]]) >> 4) / 1000.0;
-        Ok([axis(0), axis(2), axis(4)])
+        Ok(axes(bytes))
     }
+}
+
+/// The same one on SPI (ST, DocID17530, 6.2): in the first byte, the top bit is to read, the next for the registers that
+/// follow.
+struct SpiAccelerometer<D>(D);
+
+impl<D: SpiDevice> Sensor<3> for SpiAccelerometer<D> {
+    type Error = D::Error;
+
+    fn measure(&mut self) -> Result<[f32; 3], D::Error> {
+        let mut bytes = [0; 6];
+        self.0.transaction(&mut [Operation::Write(&[0x28 | 0xc0]), Operation::Read(&mut bytes)])?;
+        Ok(axes(bytes))
+    }
+}
+
+/// Left-justified; 1 mg for each of the 12 bits.
+fn axes(bytes: [u8; 6]) -> [f32; 3] {
+    let axis = |at: usize| f32::from(i16::from_le_bytes([bytes[at], bytes[at + 1]]) >> 4) / 1000.0;
+    [axis(0), axis(2), axis(4)]
 }
 
 fn waits(count: usize, ns: u32) -> CheckedDelay {
     CheckedDelay::new(&vec![Wait::delay_ns(ns); count])
 }
 
+fn registers(mg: [i16; 3]) -> Vec<u8> {
+    mg.iter().flat_map(|axis| (axis << 4).to_le_bytes()).collect()
+}
+
 fn measured(mg: [i16; 3]) -> Transfer {
-    let bytes = mg.iter().flat_map(|axis| (axis << 4).to_le_bytes()).collect();
-    Transfer::write_read(ADDRESS, vec![0xa8], bytes)
+    Transfer::write_read(ADDRESS, vec![0xa8], registers(mg))
 }
 
 #[test]
@@ -197,6 +220,22 @@ fn a_window_slides_over_the_measurements_of_a_sensor() {
     assert_eq!(window.read(&mut sample), Ok(true));
     assert_eq!(sample, [row(2), row(3), row(4), row(5)].concat()[..]);
     assert_eq!(window.read(&mut [0.0; 11]), Err(WindowError::Length { needed: 12, given: 11 }));
+    let (mut sensor, mut delay) = window.release();
+    sensor.0.done();
+    delay.done();
+}
+
+#[test]
+fn a_sensor_on_spi_is_one_like_any_other() {
+    let exchange = |mg: [i16; 3]| {
+        let transfers = [Exchange::write(0xe8), Exchange::read_vec(registers(mg))];
+        [vec![Exchange::transaction_start()], transfers.into(), vec![Exchange::transaction_end()]].concat()
+    };
+    let bus = Spi::new(&[exchange([1, -2, 1000]), exchange([3, -4, 2000])].concat());
+    let mut window = Window::<_, _, 3, 2>::new(SpiAccelerometer(bus), waits(2, 5), 5, 1);
+    let mut sample = [0.0; 6];
+    assert_eq!(window.read(&mut sample), Ok(true));
+    assert_eq!(sample, [0.001, -0.002, 1.0, 0.003, -0.004, 2.0]);
     let (mut sensor, mut delay) = window.release();
     sensor.0.done();
     delay.done();
