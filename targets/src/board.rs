@@ -119,8 +119,24 @@ pub struct Microcontroller {
     pub ram: Region,
     /// What is not for the package and its arena.
     pub reserve: Reserve,
+    /// What the chip's own boot loader wants of a program; without it, it starts by the vectors at the start of the flash.
+    pub boot: Option<Boot>,
+    /// The chip as probe-rs calls it (`probe-rs chip list`); without it, programs are not brought there by probe-rs.
+    pub probe_rs: Option<String>,
     /// How to emulate it; without it, it is not emulated.
     pub qemu: Option<Machine>,
+}
+
+/// What a chip's own boot loader wants of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Boot {
+    /// Of the RP2040: a second-stage boot loader in the first 256 bytes of the flash (RP2040 Datasheet, 2.8.1.3).
+    Rp2040Boot2,
+    /// Of the RP2350: an `IMAGE_DEF` block in the first 4 KiB of the flash (RP2350 Datasheet, 5.9.5).
+    Rp2350ImageDef,
+    /// Of Espressif's: what the boot loader of ESP-IDF loads, which the crate esp-hal and its linker script make.
+    EspIdf,
 }
 
 impl Microcontroller {
@@ -132,14 +148,6 @@ impl Microcontroller {
     /// What its arena may have of the RAM.
     pub fn arena_bytes(&self) -> u32 {
         (self.ram.kib - self.reserve.ram_kib) * 1024
-    }
-
-    /// `memory.x` of the crates cortex-m-rt and riscv-rt: where a linker puts what.
-    pub fn memory_x(&self) -> String {
-        let line = |name: &str, region: Region| {
-            format!("  {name} : ORIGIN = {:#010X}, LENGTH = {}K\n", region.origin, region.kib)
-        };
-        format!("MEMORY\n{{\n{}{}}}\n", line("FLASH", self.flash), line("RAM", self.ram))
     }
 }
 
@@ -189,6 +197,14 @@ pub struct Machine {
     /// What else it is told, such as `-bios none`.
     #[serde(default)]
     pub args: Vec<String>,
+}
+
+impl Machine {
+    /// The words of its command, to which those for a program are added.
+    pub fn words(&self) -> Vec<String> {
+        let words = [&self.program, "-M", &self.machine, "-cpu", &self.cpu].map(String::from);
+        words.into_iter().chain(self.args.iter().cloned()).collect()
+    }
 }
 
 impl Board {

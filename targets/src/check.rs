@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use toml::de::DeTable;
 
 use crate::triple::{TRIPLES, Triple};
-use crate::{Board, LibcFamily, Linux, Microcontroller, Region, System};
+use crate::{Board, Boot, LibcFamily, Linux, Microcontroller, Region, System};
 
 /// A field that holds what it must not, and what to write.
 pub(crate) struct Complaint {
@@ -138,12 +138,29 @@ fn check_microcontroller(board: &Microcontroller, triple: &Triple) -> Result<(),
     }
     in_range(&["reserve", "flash_kib"], Some(board.reserve.flash_kib), 0..=flash.kib - 1)?;
     in_range(&["reserve", "ram_kib"], Some(board.reserve.ram_kib), 0..=ram.kib - 1)?;
+    if let Some(arch) = board.boot.map(arch_of).filter(|arch| *arch != triple.arch) {
+        return fail(&["boot"], format!("it is of chips of {arch}; remove it, or write another triple"));
+    }
+    let in_names = |c: char| c.is_ascii_alphanumeric() || "_-+".contains(c);
+    if let Some(chip) = board.probe_rs.as_ref().filter(|chip| chip.is_empty() || !chip.chars().all(in_names))
+    {
+        return fail(&["probe_rs"], format!("`{chip}` is no name of a chip; `probe-rs chip list` has them"));
+    }
     let Some(qemu) = &board.qemu else { return Ok(()) };
     if qemu.machine.trim().is_empty() {
         let what = format!("it is empty; `{} -M help` lists what there is", qemu.program);
         return fail(&["qemu", "machine"], what);
     }
     check_qemu(&qemu.program, &qemu.cpu, triple)
+}
+
+/// The architecture of the chips that have a boot loader.
+fn arch_of(boot: Boot) -> &'static str {
+    match boot {
+        Boot::Rp2040Boot2 => "thumbv6m",
+        Boot::Rp2350ImageDef => "thumbv8m",
+        Boot::EspIdf => "riscv32",
+    }
 }
 
 /// Regions start at multiples of this many bytes, as arenas and packages must.

@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use crate::board::{Board, Libc, Linux, Machine, Microcontroller, Qemu, Region, Reserve, System};
+use crate::board::{Board, Boot, Libc, Linux, Machine, Microcontroller, Qemu, Region, Reserve, System};
 
 /// The only field that decides what the others are.
 #[derive(Deserialize)]
@@ -71,6 +71,8 @@ file!(MicrocontrollerFile => Microcontroller {
     ram: Region,
     #[serde(default)]
     reserve: Reserve,
+    boot: Option<Boot>,
+    probe_rs: Option<String>,
     qemu: Option<Machine>,
 });
 

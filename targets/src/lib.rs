@@ -10,10 +10,13 @@ mod board;
 pub mod build;
 mod check;
 mod file;
+mod memory;
 pub mod transport;
 pub mod triple;
 
-pub use board::{Board, Libc, LibcFamily, Linux, Machine, Microcontroller, Qemu, Region, Reserve, System};
+pub use board::{
+    Board, Boot, Libc, LibcFamily, Linux, Machine, Microcontroller, Qemu, Region, Reserve, System,
+};
 
 /// Why a board is not there.
 #[derive(Debug, thiserror::Error)]
@@ -274,10 +277,11 @@ mod tests {
     fn template_of_a_microcontroller_is_one_with_every_field() {
         let text = Board::microcontroller_template("kitchen");
         let board = Board::parse("kitchen", &text, Path::new("kitchen.toml")).unwrap();
-        assert!(board.microcontroller().is_some() && !format!("{board:?}").contains("None"), "{board:?}");
-        let memory = "MEMORY\n{\n  FLASH : ORIGIN = 0x08000000, LENGTH = 1024K\n  \
-                      RAM : ORIGIN = 0x20000000, LENGTH = 128K\n}\n";
-        assert_eq!(board.microcontroller().unwrap().memory_x(), memory);
+        assert_eq!(board.microcontroller().unwrap().boot, None);
+        let all = text.replace("# boot", "boot").replace("thumbv7em-none-eabihf", "thumbv6m-none-eabi");
+        let all = all.replace("\"thumbv7em\"", "\"thumbv6m\"");
+        let all = Board::parse("k", &all, Path::new("k.toml")).unwrap();
+        assert!(!format!("{all:?}").contains("None"), "{all:?}");
     }
 
     const STM32F4: &str = include_str!("../boards/stm32f4-discovery.toml");
@@ -295,6 +299,9 @@ mod tests {
             ("0x2000_0000", "0xffff_0000", "ram.origin: it ends beyond the address space"),
             ("0x2000_0000", "0x0800_1000", "ram.origin: it overlaps the flash"),
             ("qemu-system-arm", "qemu-arm", "qemu.program: `qemu-arm` does not run programs of"),
+            ("cpu = ", "boot = \"rp2350-image-def\"\ncpu = ", "boot: it is of chips of thumbv8m; remove it"),
+            ("cpu = ", "boot = \"u-boot\"\ncpu = ", "unknown variant `u-boot`"),
+            ("STM32F407VGTx", "STM32 F4", "probe_rs: `STM32 F4` is no name of a chip"),
         ] {
             let text = STM32F4.replace(from, to);
             assert_ne!(text, STM32F4, "{from}");

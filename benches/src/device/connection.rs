@@ -73,9 +73,9 @@ impl Reached {
             Some(board) => Err(Error::Device {
                 device: self.transport.name().into(),
                 reason: format!(
-                    "{} has no files: its package is a part of firmware. Build one with edgepack-firmware, which takes \
-                     the package by include_bytes!, and bring it there by probe-rs run, or probe-rs download for what \
-                     stays in flash; nothing was deployed",
+                    "{0} has no files: its package is a part of firmware. edgepack new-firmware PACKAGE.epk --target {0} \
+                     -o DIR makes a project with it, which goes to a board by probe-rs run, or probe-rs download for \
+                     what stays in flash; nothing was deployed",
                     board.name
                 ),
             }),

@@ -130,6 +130,7 @@ fn print(board: &Board) {
             rows.extend([
                 ("flash", Some(region(own.flash, own.package_bytes(), "for a package"))),
                 ("RAM", Some(region(own.ram, own.arena_bytes(), "for its arena"))),
+                ("probe-rs calls it", own.probe_rs.clone()),
             ]);
         }
     }
@@ -148,7 +149,7 @@ fn print(board: &Board) {
     if !board.notes.is_empty() {
         println!("{}", board.notes);
     }
-    if let Some(own) = board.microcontroller() {
-        println!("\nmemory.x, for the linker:\n{}", own.memory_x());
+    if let Some(memory) = board.memory_x() {
+        println!("\nmemory.x, for the linker:\n{memory}");
     }
 }

@@ -23,7 +23,7 @@ use crate::{Board, LibcFamily, Linux};
 pub use elf::{Program, machines_of_archive};
 pub use error::Error;
 pub use linkage::{GlibcVersion, Linkage};
-pub use needs::Missing;
+pub use needs::{Missing, of_firmware as needs_of_firmware};
 
 /// What compiles and links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -195,9 +195,9 @@ fn choose<'a>(request: &Request, workspace: &'a Path) -> Result<Plan<'a>, Error>
         let what =
             format!("{} is not built for {}, which has no operating system", product.name(), board.name);
         let remedy = format!(
-            "firmware for it is a crate of yours with edgepack-firmware: rustup target add {0}, cargo build --target {0}; \
-             the package is a part of it, and its linker script is of `edgepack targets {1}`",
-            board.triple, board.name
+            "its package is a part of firmware: edgepack new-firmware PACKAGE.epk --target {} -o DIR makes a project, \
+             which cargo build --release builds",
+            board.name
         );
         return Err(Error::Unsupported { what, remedy });
     };

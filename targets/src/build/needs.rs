@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::linkage::Linkage;
 use super::{Plan, Product, Tool, ndk};
+use crate::Board;
 use crate::triple::Triple;
 
 /// Something that must be installed.
@@ -70,6 +71,34 @@ pub(super) fn missing(plan: &Plan) -> Vec<Missing> {
                 add("there is neither podman nor docker".into(), system.installs("podman"));
             }
         }
+    }
+    found
+}
+
+/// What a microcontroller's firmware needs to be built from `folder` on, and to run where cargo's runner takes it:
+/// under QEMU where that has the board, else on the board by probe-rs.
+pub fn of_firmware(board: &Board, folder: &Path) -> Vec<Missing> {
+    let mut found = Vec::new();
+    let mut add = |what: String, remedy: String| found.push(Missing { what, remedy });
+    let Some((own, triple)) = board.microcontroller().zip(Triple::find(&board.triple)) else { return found };
+    let system = System::of(&std::fs::read_to_string("/etc/os-release").unwrap_or_default());
+    if program("cargo").is_none() {
+        add("there is no cargo".into(), "install Rust from https://rustup.rs".into());
+    } else if !has_standard_library(triple, folder) {
+        add(
+            format!("there is no standard library for {}", triple.name),
+            format!("rustup target add {}", triple.name),
+        );
+    }
+    match &own.qemu {
+        Some(qemu) if program(&qemu.program).is_none() => {
+            let package = if board.arch == "riscv32" { "qemu-system-misc" } else { "qemu-system-arm" };
+            add(format!("there is no {}", qemu.program), system.installs(package));
+        }
+        None if own.probe_rs.is_some() && program("probe-rs").is_none() => {
+            add("there is no probe-rs".into(), "cargo install probe-rs-tools --locked".into());
+        }
+        _ => {}
     }
     found
 }

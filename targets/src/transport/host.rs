@@ -36,15 +36,18 @@ impl Host {
                     "riscv32" => "apt install qemu-system-misc",
                     _ => "apt install qemu-system-arm",
                 };
-                (own.qemu.as_ref().map(of_machine), package)
+                (own.qemu.as_ref().map(Machine::words), package)
             }
         };
         let Some(launcher) = launcher else {
             let mut reason =
                 format!("{} is not emulated; `edgepack targets` lists the boards that are", board.name);
             if board.microcontroller().is_some() {
-                reason +=
-                    "; on the board itself a package is a part of firmware, which probe-rs brings there";
+                reason += &format!(
+                    "; on the board itself a package is a part of firmware: edgepack new-firmware PACKAGE.epk --target \
+                     {} -o DIR makes it, and probe-rs brings it there",
+                    board.name
+                );
             }
             return Err(Error::Name { device: name, reason });
         };
@@ -66,12 +69,6 @@ fn of_user(board: &Board, qemu: &Qemu) -> Vec<String> {
         launcher.extend(["-L".into(), sysroot.into()]);
     }
     launcher
-}
-
-/// The words for a machine that has no program yet.
-fn of_machine(qemu: &Machine) -> Vec<String> {
-    let words = [&qemu.program, "-M", &qemu.machine, "-cpu", &qemu.cpu].map(String::from);
-    words.into_iter().chain(qemu.args.iter().cloned()).collect()
 }
 
 impl Transport for Host {
