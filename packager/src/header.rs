@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use edgepack_format::plan::{Dims, ElemType, Quant};
 use edgepack_format::{Operation, OperationSet, Package};
+use edgepack_signal::FrontEnd;
 
 /// Writes `NAME.rs` and `NAME.h` beside `NAME.epk`; gives their paths.
 ///
@@ -26,6 +27,11 @@ pub fn write(path: &Path, package: &Package<'_>) -> io::Result<[PathBuf; 2]> {
 /// Elements of the last dimension of the first output: the classes of a classifier.
 fn classes(package: &Package<'_>) -> u32 {
     package.outputs().next().and_then(|output| output.dims.as_slice().last().copied()).unwrap_or(0)
+}
+
+/// The package's front-end, if it has one that is in order.
+pub(crate) fn front_end<'p>(package: &Package<'p>) -> Option<FrontEnd<'p>> {
+    FrontEnd::parse(package.signal()?).ok()
 }
 
 /// A tensor of the model.
@@ -112,6 +118,8 @@ pub const STEPS: usize = {steps};
 pub const MACS: u64 = {macs};
 /// Elements of the last dimension of the first output.
 pub const CLASSES: usize = {classes};
+/// f32 that a stream by the package's front-end needs of memory; 0 where it has none.
+pub const SIGNAL_MEMORY_ELEMS: usize = {signal};
 
 pub const INPUTS: &[Tensor] = &[
 {inputs}];
@@ -127,6 +135,7 @@ pub const OUTPUTS: &[Tensor] = &[
         steps = head.steps,
         macs = head.macs,
         classes = classes(package),
+        signal = front_end(package).map_or(0, |front_end| front_end.memory_elems()),
         inputs = tensors(&inputs(package)),
         outputs = tensors(&outputs(package)),
     )

@@ -25,6 +25,7 @@ pub mod decoding;
 pub mod emit;
 pub mod error;
 pub mod evaluate;
+pub mod firmware;
 pub mod graph;
 mod guard;
 pub mod header;

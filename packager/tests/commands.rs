@@ -33,8 +33,19 @@ const COMPARE: [&str; 10] = [
 fn every_command_has_an_example() {
     let bench = Bench::new();
     for command in [
-        "pack", "inspect", "run", "compare", "bench", "selftest", "doctor", "deploy", "kernels", "targets",
-        "build", "demo",
+        "pack",
+        "inspect",
+        "run",
+        "compare",
+        "bench",
+        "selftest",
+        "doctor",
+        "deploy",
+        "kernels",
+        "targets",
+        "build",
+        "demo",
+        "new-firmware",
     ] {
         let help = bench.ok(&[command, "--help"]);
         let has = |title: &str| help.contains(&format!("{title}:\n  edgepack {command}"));

@@ -18,7 +18,8 @@ pub(super) struct Args {
     folder: PathBuf,
 }
 
-const FILES: [(&str, &[u8]); 3] = [
+/// The bundled model and its data, by name.
+pub(super) const FILES: [(&str, &[u8]); 3] = [
     ("digits.onnx", include_bytes!("../../assets/digits/model.onnx")),
     ("calibration.npz", include_bytes!("../../assets/digits/calibration.npz")),
     ("evaluation.npz", include_bytes!("../../assets/digits/evaluation.npz")),

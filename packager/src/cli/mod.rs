@@ -9,6 +9,7 @@ mod deploy;
 mod doctor;
 mod inspect;
 mod kernels;
+mod new_firmware;
 mod nodes;
 mod options;
 mod pack;
@@ -70,6 +71,8 @@ enum Command {
     Targets(targets::Args),
     /// Build the agent, or the C library, for a board
     Build(build::Args),
+    /// Make a cargo project around a package, for a microcontroller: it builds and runs as it is
+    NewFirmware(new_firmware::Args),
     /// Walk the whole road on the bundled model: check, pack, inspect, self-test, run, compare
     Demo(demo::Args),
 }
@@ -121,6 +124,7 @@ fn execute(command: Command, context: Context) -> anyhow::Result<Outcome> {
         Command::Signal(args) => signal::run(&args, context),
         Command::Targets(args) => targets::run(&args, context),
         Command::Build(args) => build::run(&args, context),
+        Command::NewFirmware(args) => new_firmware::run(&args, context),
         Command::Demo(args) => demo::run(&args, context),
     }
 }

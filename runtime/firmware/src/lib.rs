@@ -38,8 +38,11 @@
 //! }
 //! ```
 //!
+//! A sensor on SPI is read likewise, by `embedded_hal::spi::SpiDevice`.
+//!
 //! # A model in flash
-//! `edgepack pack model.onnx … --target nucleo-l4r5zi -o keywords.epk --header` writes `keywords.rs` beside the package: the
+//! `edgepack new-firmware keywords.epk --target nucleo-l4r5zi -o keywords` makes a project for all of this. What is in it, step
+//! by step: `edgepack pack model.onnx … --target nucleo-l4r5zi -o keywords.epk --header` writes `keywords.rs` beside the package: the
 //! package as a static, the size of its arena, inputs, outputs, and the set of operations that its steps need. A program
 //! links these and no others, has no memory for the plan, and nothing in it allocates, formats or panics.
 //!
