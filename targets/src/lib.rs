@@ -299,8 +299,12 @@ mod tests {
             ("0x2000_0000", "0xffff_0000", "ram.origin: it ends beyond the address space"),
             ("0x2000_0000", "0x0800_1000", "ram.origin: it overlaps the flash"),
             ("qemu-system-arm", "qemu-arm", "qemu.program: `qemu-arm` does not run programs of"),
-            ("cpu = ", "boot = \"rp2350-image-def\"\ncpu = ", "boot: it is of chips of thumbv8m; remove it"),
-            ("cpu = ", "boot = \"u-boot\"\ncpu = ", "unknown variant `u-boot`"),
+            (
+                "notes = ",
+                "boot = \"rp2350-image-def\"\nnotes = ",
+                "boot: it is of chips of thumbv8m; remove it",
+            ),
+            ("notes = ", "boot = \"u-boot\"\nnotes = ", "unknown variant `u-boot`"),
             ("STM32F407VGTx", "STM32 F4", "probe_rs: `STM32 F4` is no name of a chip"),
         ] {
             let text = STM32F4.replace(from, to);
