@@ -36,7 +36,7 @@ pub fn needed(shape: &ConvShape, target: Option<&Target>) -> usize {
 /// The most that a row of any processor wants, but for those of Winograd's method that `isa` does not choose.
 fn scratch_bytes(shape: &ConvShape, isa: IsaSet) -> usize {
     let chosen = select(shape, isa);
-    let wanted = rows().iter().filter(|row| row.accepts(shape));
+    let wanted = rows().filter(|row| row.accepts(shape));
     let wanted = wanted.filter(|row| !row.is_winograd() || std::ptr::eq(*row, chosen));
     wanted.map(|row| row.scratch_bytes(shape)).max().unwrap_or(0)
 }

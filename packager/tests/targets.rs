@@ -34,7 +34,7 @@ fn every_board_has_instruction_sets_of_its_architecture_and_kernels_for_them() {
         for other in ["neon", "neon32", "avx2"].into_iter().filter(|other| *other != own) {
             assert!(!isa.contains(IsaSet::parse(other).unwrap()), "{}: {isa} with {other}", board.name);
         }
-        let chosen = conv::rows().iter().find(|row| !row.depthwise && isa.contains(row.isa)).unwrap();
+        let chosen = conv::rows().find(|row| !row.depthwise && isa.contains(row.isa)).unwrap();
         assert_ne!(chosen.isa, IsaSet::SCALAR, "{}: only scalar kernels", board.name);
     }
 }

@@ -23,7 +23,7 @@ fn kernels(criterion: &mut Criterion) {
     for (name, shape) in shapes() {
         let mut group = criterion.benchmark_group(name);
         group.throughput(Throughput::Elements(2 * shape.macs()));
-        for row in rows().iter().filter(|row| row.accepts(&shape)) {
+        for row in rows().filter(|row| row.accepts(&shape)) {
             let Some(bound) = BoundRow::new(row, token) else { continue };
             let mut run = Run::new(bound, shape);
             let mut best = Duration::MAX;

@@ -51,7 +51,6 @@ pub(super) fn run(args: &Args, context: Context) -> anyhow::Result<Outcome> {
     };
     let mut kinds_taken = [false; 2];
     let lines: Vec<KernelLine> = conv::rows()
-        .iter()
         .map(|row| {
             let runs = isa.contains(row.isa);
             let taken = &mut kinds_taken[row.depthwise as usize];

@@ -316,7 +316,7 @@ fn with_hint(error: PackError, model: &Path) -> anyhow::Error {
 /// The layout of the weights of the convolutions that a board chooses.
 fn layout_of(board: &Board) -> anyhow::Result<Option<&'static str>> {
     let isa = super::kernels::board_isa(board)?;
-    let row = conv::rows().iter().find(|row| !row.depthwise && isa.contains(row.isa));
+    let row = conv::rows().find(|row| !row.depthwise && isa.contains(row.isa));
     Ok(row.and_then(|row| row.layout).map(|layout| layout.key))
 }
 

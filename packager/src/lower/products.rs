@@ -12,7 +12,7 @@ use crate::quantize::{QuantizedWeights, Residual};
 /// Scratch memory of a convolution: the most that any kernel of any processor asks for, so that one plan
 /// serves them all.
 pub fn scratch_bytes(shape: &ConvShape) -> usize {
-    let accepting = rows().iter().filter(|row| row.accepts(shape));
+    let accepting = rows().filter(|row| row.accepts(shape));
     accepting.map(|row| row.scratch_bytes(shape)).max().unwrap_or(0)
 }
 

@@ -65,7 +65,7 @@ impl Lowering<'_> {
             range: self.range(node),
         };
         // The most that any kernel of any processor asks for: one plan serves them all.
-        let rows = rows().iter().filter(|row| row.accepts(&shape.conv()));
+        let rows = rows().filter(|row| row.accepts(&shape.conv()));
         let scratch = rows.map(|row| shape.scratch_bytes(row)).max().unwrap_or(0);
         let scratch = self.buffer(&node.name, scratch)?;
         self.lowered.macs += shape.macs();

@@ -3,7 +3,7 @@
 
 use bytemuck::try_cast_slice;
 use edgepack_format::plan::{self, Op, Operand, Span};
-use edgepack_format::{Operation, Operations, Package};
+use edgepack_format::{Operation, OperationSet, Operations, Package};
 use edgepack_kernels::conv::matmul::{self, BoundMatMul, MatMulShape};
 use edgepack_kernels::conv::{BoundRow, ConvShape, Layout, Row, Weights, select};
 use edgepack_kernels::copy::{COPY_RANK, CopyArgs};
@@ -23,7 +23,7 @@ use crate::integers::Integers;
 use crate::island::{BoundIsland, Islands};
 use crate::recurrent_f32::RecurrentF32;
 use crate::shapes::{
-    conv_row, conv_shape, mat_mul_shape, pool_args, product_shape, range, recurrent_shape, sizes,
+    conv_row, conv_shape, mat_mul_shape, pool_args, product_shape, range, recurrent_shape, select_of, sizes,
 };
 
 const _: () = assert!(COPY_RANK == plan::MAX_RANK);
@@ -348,10 +348,12 @@ impl<'p, O: Operations, P: Places<'p>> Binder<'p, O, P> {
         Ok(BoundStep { scratch: step.scratch, kernels, float_kernels, op })
     }
 
-    /// The row itself, or the scalar one where there are no weights in its layout.
-    pub fn row(&self, row: &'static Row, shape: &ConvShape) -> &'static Row {
+    /// The row for a shape in so many bytes of scratch memory: the scalar one where there are no weights in the best
+    /// one's layout.
+    pub fn row(&self, shape: &ConvShape, scratch_bytes: usize) -> &'static Row {
+        let row = select_of::<O>(shape, self.token.set(), scratch_bytes);
         match row.layout {
-            Some(layout) if !self.places.has(layout) => select(shape, IsaSet::SCALAR),
+            Some(layout) if !self.places.has(layout) => select_of::<O>(shape, IsaSet::SCALAR, scratch_bytes),
             _ => row,
         }
     }
@@ -368,7 +370,7 @@ impl<'p, O: Operations, P: Places<'p>> Binder<'p, O, P> {
     #[inline]
     fn op(&mut self, index: usize, step: &plan::Step<'_>) -> Result<BoundOp<'p>, BindError> {
         Ok(match step.op {
-            Op::Conv(conv) if O::SET.contains(Operation::Conv) => {
+            Op::Conv(conv) if O::SET.intersects(OperationSet::CONVOLUTIONS) => {
                 BoundOp::Conv(self.conv(index, step, &conv)?)
             }
             Op::Binary(binary) if O::SET.contains(Operation::Binary) => BoundOp::Binary {
@@ -530,7 +532,7 @@ impl<'p, O: Operations, P: Places<'p>> Binder<'p, O, P> {
         conv: &plan::Conv,
     ) -> Result<BoundConv<'p>, BindError> {
         let shape = conv_shape(&conv.window, conv.groups);
-        let row = self.row(conv_row(conv, step.scratch.bytes, self.token.set()), &shape);
+        let row = self.row(&shape, step.scratch.bytes as usize);
         // A row that was not compiled in cannot have been detected; the scalar one always is.
         let bound = BoundRow::new(row, self.token).ok_or(BindError::Scratch { step: index })?;
         let canonical = self.canonical(conv.weights, conv.bias, conv.multiplier);
@@ -562,7 +564,7 @@ impl<'p, O: Operations, P: Places<'p>> Binder<'p, O, P> {
         op: &plan::Recurrent,
     ) -> Result<Recurrent<'p>, BindError> {
         let shape = recurrent_shape(op);
-        let row = self.row(select(&shape.conv(), self.token.set()), &shape.conv());
+        let row = self.row(&shape.conv(), usize::MAX);
         let bound = BoundRow::new(row, self.token).ok_or(BindError::Scratch { step: index })?;
         if shape.scratch_bytes(row) > step.scratch.bytes as usize {
             return Err(BindError::Scratch { step: index });

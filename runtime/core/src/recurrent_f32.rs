@@ -3,7 +3,7 @@
 use bytemuck::{cast_slice_mut, try_cast_slice, try_cast_slice_mut};
 use edgepack_format::Operations;
 use edgepack_format::plan::{self, RecurrentProduct, Span, WeightFormat};
-use edgepack_kernels::conv::{BoundRow, select};
+use edgepack_kernels::conv::BoundRow;
 use edgepack_kernels::float;
 use edgepack_kernels::float::recurrent::{Product, RecurrentArgs, recurrent};
 use edgepack_kernels::float::weights::{Weights, scratch_elems};
@@ -81,7 +81,7 @@ impl<'p, O: Operations, P: Places<'p>> Binder<'p, O, P> {
                 BoundProduct::F32(weights_of(op.weights, format, |span| package.constant(span)))
             }
             RecurrentProduct::Dynamic { sums, multiplier } => {
-                let row = self.row(select(&shape.conv(), self.token.set()), &shape.conv());
+                let row = self.row(&shape.conv(), usize::MAX);
                 let bound = BoundRow::new(row, self.token).ok_or(BindError::Scratch { step: index })?;
                 let needed = recurrent_f32_scratch_bytes(op, row.scratch_bytes(&shape.conv()));
                 if needed > step.scratch.bytes as usize {

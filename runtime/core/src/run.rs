@@ -2,7 +2,9 @@
 
 use bytemuck::{cast_slice, try_cast_slice, try_cast_slice_mut};
 use edgepack_format::plan::{SoftmaxInput, SoftmaxOutput, Span};
-use edgepack_format::{All, GoldenInput, Hash, Hasher, Operation, Operations, Package, SeededBytes};
+use edgepack_format::{
+    All, GoldenInput, Hash, Hasher, Operation, OperationSet, Operations, Package, SeededBytes,
+};
 use edgepack_kernels::conv::matmul::MatMulArgs;
 use edgepack_kernels::conv::{ConvArgs, Output, Residual, WeightSource};
 use edgepack_kernels::copy::{copy, copy_bytes};
@@ -158,7 +160,7 @@ pub(crate) fn run_step<O: Operations>(
 ) -> Option<()> {
     let kernels = &step.kernels;
     match step.op {
-        BoundOp::Conv(ref conv) if O::SET.contains(Operation::Conv) => {
+        BoundOp::Conv(ref conv) if O::SET.intersects(OperationSet::CONVOLUTIONS) => {
             run_conv(conv, step.scratch, packed, arena, team)
         }
         BoundOp::Binary { args, lhs, rhs, output } if O::SET.contains(Operation::Binary) => {

@@ -1,6 +1,6 @@
 //! What the plan says of a step's sizes, in the kernels' terms.
 
-use edgepack_format::plan;
+use edgepack_format::{All, Operation, Operations, plan};
 use edgepack_kernels::conv::matmul::MatMulShape;
 use edgepack_kernels::conv::{self, ConvShape, Row};
 use edgepack_kernels::float::reduce;
@@ -64,7 +64,16 @@ pub fn product_shape(op: &plan::Op) -> Option<ConvShape> {
 
 /// The row that a processor with these extensions runs a convolution with, in so many bytes of scratch memory.
 pub fn conv_row(conv: &plan::Conv, scratch_bytes: u32, isa: IsaSet) -> &'static Row {
-    conv::select_within(&conv_shape(&conv.window, conv.groups), isa, scratch_bytes as usize)
+    select_of::<All>(&conv_shape(&conv.window, conv.groups), isa, scratch_bytes as usize)
+}
+
+/// The row of a program that has the operations of `O`: rows that these do not need are not linked.
+pub(crate) fn select_of<O: Operations>(shape: &ConvShape, isa: IsaSet, scratch_bytes: usize) -> &'static Row {
+    if O::SET.contains(Operation::Depthwise) && shape.is_depthwise() {
+        conv::DEPTHWISE.select_within(shape, isa, scratch_bytes)
+    } else {
+        conv::DENSE.select_within(shape, isa, scratch_bytes)
+    }
 }
 
 /// The sizes and strides of a product of two tensors, for the kernels.

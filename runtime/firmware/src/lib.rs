@@ -48,7 +48,7 @@
 //!
 //! ```
 //! # mod keywords {
-//! #     edgepack_firmware::operations!(pub Operations: Conv, Pool, Softmax);
+//! #     edgepack_firmware::operations!(pub Operations: Conv, Depthwise, Pool, Softmax);
 //! #     pub type Model = edgepack_firmware::Model<'static, Operations>;
 //! #     pub type Arena = edgepack_firmware::Aligned<64>;
 //! #     pub static PACKAGE: edgepack_firmware::Aligned<64> = edgepack_firmware::Aligned::ZEROED;

@@ -13,7 +13,7 @@ use crate::plan::Op;
 
 macro_rules! known {
     ($($name:ident,)*) => {
-        /// What a step may do: [`Op`] without its arguments.
+        /// What a step may do: [`Op`] without its arguments, of which one is two operations.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
         pub enum Operation {
@@ -21,15 +21,19 @@ macro_rules! known {
                 #[doc = concat!("[`Op::", stringify!($name), "`].")]
                 $name,
             )*
+            /// [`Op::Conv`] that is depthwise, which [`Operation::Conv`] is not: it has kernels of its own. No number of
+            /// a package.
+            Depthwise,
         }
 
         impl Operation {
             /// Every operation, in the order of their numbers in a package.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+            pub const ALL: &'static [Self] = &[$(Self::$name,)* Self::Depthwise];
 
             /// The operation of a step.
             pub const fn of(op: &Op) -> Self {
                 match op {
+                    Op::Conv(conv) if conv.is_depthwise() => Self::Depthwise,
                     $(Op::$name(_) => Self::$name,)*
                 }
             }
@@ -38,6 +42,7 @@ macro_rules! known {
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$name => stringify!($name),)*
+                    Self::Depthwise => "Depthwise",
                 }
             }
         }
@@ -58,9 +63,17 @@ known! {
 }
 
 impl Operation {
-    /// The operation of a number in a package.
+    /// The operation of a number in a package: [`Operation::Conv`] for both of its kinds.
     pub fn new(number: u32) -> Option<Self> {
-        Self::ALL.get(number as usize).copied()
+        Self::ALL.get(number as usize).copied().filter(|&operation| operation != Self::Depthwise)
+    }
+
+    /// What a step of this number may turn out to be.
+    pub(crate) const fn kinds(self) -> OperationSet {
+        match self {
+            Self::Conv => OperationSet::CONVOLUTIONS,
+            _ => OperationSet::of(&[self]),
+        }
     }
 }
 
@@ -81,6 +94,8 @@ impl OperationSet {
     pub const EMPTY: Self = Self(0);
     /// All of them.
     pub const ALL: Self = Self::of(Operation::ALL);
+    /// What an [`Op::Conv`] may be.
+    pub const CONVOLUTIONS: Self = Self::of(&[Operation::Conv, Operation::Depthwise]);
 
     /// These.
     pub const fn of(operations: &[Operation]) -> Self {

@@ -257,6 +257,13 @@ pub struct Conv {
     pub same_weights_as: Option<u32>,
 }
 
+impl Conv {
+    /// Whether every channel is a group of its own.
+    pub const fn is_depthwise(&self) -> bool {
+        self.window.is_depthwise(self.groups)
+    }
+}
+
 /// An int8 tensor of the output's dimensions, whose zero point is in the biases.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Residual {

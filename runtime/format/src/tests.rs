@@ -11,6 +11,7 @@ mod integers;
 mod islands;
 mod messages;
 mod mutations;
+mod operations;
 mod parts;
 mod reach;
 mod round_trip;

@@ -53,12 +53,18 @@ impl<'a> Stream<'a> {
         macro_rules! read {
             ($($name:ident,)*) => {
                 match operation {
-                    $(Operation::$name if O::SET.contains(Operation::$name) => Op::$name(self.next()?),)*
+                    $(Operation::$name if O::SET.intersects(Operation::$name.kinds()) => Op::$name(self.next()?),)*
                     _ => return Some(Err(operation)),
                 }
             };
         }
         let op = with_operations!(read);
+        if let Op::Conv(conv) = &op {
+            let operation = if conv.is_depthwise() { Operation::Depthwise } else { Operation::Conv };
+            if !O::SET.contains(operation) {
+                return Some(Err(operation));
+            }
+        }
         Some(Ok(Step { name, scratch, op }))
     }
 

@@ -166,11 +166,11 @@ pub fn scratch_bytes(op: &Op) -> usize {
     }
     if let Op::RecurrentF32(op) = op {
         let shape = recurrent_f32_shape(op).conv();
-        let rows = rows().iter().filter(|row| row.accepts(&shape)).map(|row| row.scratch_bytes(&shape));
+        let rows = rows().filter(|row| row.accepts(&shape)).map(|row| row.scratch_bytes(&shape));
         return recurrent_f32_scratch_bytes(op, rows.max().unwrap_or(0));
     }
     let Some(shape) = product_shape(op) else { return 0 };
-    let rows = rows().iter().filter(|row| row.accepts(&shape));
+    let rows = rows().filter(|row| row.accepts(&shape));
     let bytes = rows.map(|row| match op {
         Op::Recurrent(op) => recurrent_shape(op).scratch_bytes(row),
         _ => row.scratch_bytes(&shape),

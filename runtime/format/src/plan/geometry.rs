@@ -19,6 +19,14 @@ pub struct Window {
     pub pad: [u32; 2],
 }
 
+impl Window {
+    /// Whether every channel is a group of its own in a convolution of so many groups, which has weights of another
+    /// order then.
+    pub(crate) const fn is_depthwise(&self, groups: u32) -> bool {
+        groups > 1 && self.input_dims[3] == groups && self.output_dims[3] == groups
+    }
+}
+
 /// A product of two tensors, for each of two batch dimensions. Strides are in elements; the columns of the left
 /// operand and of the output are contiguous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -82,7 +82,7 @@ pub(super) fn conv(op: &ConvF32, bounds: &Bounds<'_>, scratch: Span) -> Check {
     let ends = Ends { input: (op.input, 4), output: (op.output, 4) };
     let terms = geometry::conv(&op.window, op.groups, ends, bounds)?;
     let (groups, [.., out_c]) = (op.groups, op.window.output_dims);
-    let is_depthwise = geometry::is_depthwise(&op.window, groups);
+    let is_depthwise = op.window.is_depthwise(groups);
     let panels = if is_depthwise {
         1
     } else {

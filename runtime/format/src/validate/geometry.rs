@@ -63,12 +63,6 @@ pub(super) fn conv(of: &Window, groups: u32, ends: Ends, bounds: &Bounds<'_>) ->
     product(&[of.kernel[0], of.kernel[1], in_c / groups]).ok_or("kernel, which is too large")
 }
 
-/// Whether every channel is a group of its own, which has weights of another order.
-pub(super) fn is_depthwise(of: &Window, groups: u32) -> bool {
-    let ([.., in_c], [.., out_c]) = (of.input_dims, of.output_dims);
-    groups > 1 && (in_c, out_c) == (groups, groups)
-}
-
 /// A pooling; gives the number of a window's positions, if it is below 2³¹.
 pub(super) fn pool(
     of: &Window,

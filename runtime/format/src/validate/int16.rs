@@ -13,7 +13,7 @@ pub(super) fn conv(op: &ConvI16, bounds: &Bounds<'_>) -> Check {
     let ([.., in_c], [.., out_c]) = (op.window.input_dims, op.window.output_dims);
     let [kernel_h, kernel_w] = op.window.kernel;
     let row = product(&[kernel_w, in_c / groups]).ok_or("kernel, which is too large")?;
-    let weights = if geometry::is_depthwise(&op.window, groups) {
+    let weights = if op.window.is_depthwise(groups) {
         product(&[kernel_h, kernel_w, out_c])
     } else {
         let panels = (out_c / groups).div_ceil(I16_PANEL);

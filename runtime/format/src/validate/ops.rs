@@ -2,7 +2,7 @@
 
 use super::geometry::{self, Ends, OVERLAPS_INPUT};
 use super::{Bounds, Check, end, extent, float, int16, integers, overlap, product, require};
-use crate::operations::{Operation, Operations};
+use crate::operations::{Operation, OperationSet, Operations};
 use crate::plan::{
     Binary, BinaryOp, Conv, Copy, LayerNorm, Lookup, MatMul, Op, Operand, Pool, PoolOp, Range, Recurrent,
     Softmax, SoftmaxInput, SoftmaxOutput, Span, Step,
@@ -25,7 +25,7 @@ pub(super) fn step<O: Operations>(step: &Step<'_>, bounds: &Bounds<'_>) -> Check
     require(scratch.bytes == 0 || scratch.offset.is_multiple_of(64), "scratch")?;
     let apart = |span: Span| require(!overlap(scratch, span), "scratch, which overlaps a tensor");
     match &step.op {
-        Op::Conv(op) if O::SET.contains(Operation::Conv) => {
+        Op::Conv(op) if O::SET.intersects(OperationSet::CONVOLUTIONS) => {
             conv(op, bounds)?;
             apart(op.input)?;
             op.residual.map_or(Ok(()), |residual| apart(residual.span))?;
@@ -107,8 +107,7 @@ fn conv(conv: &Conv, bounds: &Bounds<'_>) -> Check {
     bounds.floats(conv.multiplier, out_c, positive, "multiplier")?;
     conv.range.as_ref().map_or(Ok(()), range)?;
     if let Some(residual) = &conv.residual {
-        let is_depthwise = geometry::is_depthwise(&conv.window, groups);
-        require(conv.range.is_some() && !is_depthwise, "residual, where there can be none")?;
+        require(conv.range.is_some() && !conv.is_depthwise(), "residual, where there can be none")?;
         bounds.arena(residual.span, product(&conv.window.output_dims), 1, "residual")?;
         let apart = residual.span == conv.output || !overlap(residual.span, conv.output);
         require(apart, "output, which overlaps the residual")?;

@@ -44,7 +44,7 @@ fn rows_over_all_cases_equal_the_reference() {
 #[test]
 fn rows_at_odd_alignments_equal_the_reference() {
     let token = token();
-    for bound in rows().iter().filter_map(|row| BoundRow::new(row, token)) {
+    for bound in rows().filter_map(|row| BoundRow::new(row, token)) {
         for (index, case) in edge_cases(bound.row()).iter().enumerate() {
             for offset in [1, 3, 15, 33] {
                 check(&bound, case, Place::Offset(offset), index as u64);
@@ -58,7 +58,7 @@ fn rows_at_odd_alignments_equal_the_reference() {
 #[cfg(target_os = "linux")]
 fn rows_beside_forbidden_pages_touch_nothing_else() {
     let token = token();
-    for bound in rows().iter().filter_map(|row| BoundRow::new(row, token)) {
+    for bound in rows().filter_map(|row| BoundRow::new(row, token)) {
         for (index, case) in edge_cases(bound.row()).iter().enumerate() {
             for place in [Place::BeforeFence, Place::AfterFence] {
                 check(&bound, case, place, index as u64);
@@ -504,7 +504,7 @@ fn residuals_that_cannot_be_are_refused() {
     let weights = Weights { weights: &[1; 15], bias: &[0; 5], multiplier: &[0.5; 5] };
     let scalar = |depthwise: bool| {
         let is_scalar = |row: &&Row| row.isa == IsaSet::SCALAR && row.depthwise == depthwise;
-        BoundRow::new(rows().iter().find(is_scalar).unwrap(), IsaToken::scalar()).unwrap()
+        BoundRow::new(rows().find(is_scalar).unwrap(), IsaToken::scalar()).unwrap()
     };
     let run = |row: BoundRow, shape: ConvShape, output: Output<'_>, values: &[i8], multiplier: f32| {
         row.run(&mut ConvArgs {

@@ -117,7 +117,7 @@ mod x86_avx512vnni_winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86_avxvnni;
 
-pub use table::{HAS_LAYOUTS, Row, rows, select, select_within};
+pub use table::{DENSE, DEPTHWISE, HAS_LAYOUTS, Row, Table, rows, select, select_within};
 
 use crate::isa::IsaToken;
 use crate::requantize::{OutputRange, is_residual_multiplier};

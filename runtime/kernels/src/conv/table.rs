@@ -101,130 +101,163 @@ macro_rules! compiled {
     }};
 }
 
-/// Best first within one architecture; the scalar rows, which run everywhere, last. Without an operating system there are
-/// only those that may run there: nobody plans for other processors on a microcontroller.
-static ROWS: &[Row] = &[
-    #[cfg(not(target_os = "none"))]
-    Row {
-        name: "conv_s8s8s32_winograd_avx512vnni",
-        isa: IsaSet::AVX512_VNNI,
-        depthwise: false,
-        winograd: Some(&winograd::WIDE),
-        layout: Some(&pack::NR16_KR4_XU8),
-        scratch: None,
-        tile_pixels: 12,
-        run: compiled!(target_arch = "x86_64", super::x86_avx512vnni_winograd::conv),
-    },
-    #[cfg(not(target_os = "none"))]
-    Row {
-        name: "conv_s8s8s32_12x64_avx512vnni",
-        isa: IsaSet::AVX512_VNNI,
-        depthwise: false,
-        winograd: None,
-        layout: Some(&pack::NR16_KR4_XU8),
-        scratch: None,
-        tile_pixels: 12,
-        run: compiled!(target_arch = "x86_64", super::x86_avx512vnni::conv),
-    },
-    #[cfg(not(target_os = "none"))]
-    Row {
-        name: "conv_s8s8s32_6x16_avxvnni",
-        isa: IsaSet::AVX_VNNI,
-        depthwise: false,
-        winograd: None,
-        layout: Some(&pack::NR16_KR4_XU8),
-        scratch: None,
-        tile_pixels: 6,
-        run: compiled!(target_arch = "x86_64", super::x86_avxvnni::conv),
-    },
-    #[cfg(not(target_os = "none"))]
-    Row {
-        name: "conv_s8s8s32_4x16_avx2",
-        isa: IsaSet::AVX2,
-        depthwise: false,
-        winograd: None,
-        layout: Some(&pack::NR16_KR2),
-        scratch: None,
-        tile_pixels: 4,
-        run: compiled!(target_arch = "x86_64", super::x86_avx2::conv),
-    },
-    #[cfg(not(target_os = "none"))]
-    Row {
-        name: "conv_s8s8s32_4x24_i8mm",
-        isa: IsaSet::I8MM,
-        depthwise: false,
-        winograd: None,
-        layout: Some(&pack::NR8_KR8),
-        scratch: None,
-        tile_pixels: 16,
-        run: compiled!(target_arch = "aarch64", super::aarch64_i8mm::conv),
-    },
-    #[cfg(not(target_os = "none"))]
-    Row {
-        name: "conv_s8s8s32_4x24_dotprod",
-        isa: IsaSet::DOTPROD,
-        depthwise: false,
-        winograd: None,
-        layout: Some(&pack::NR8_KR4),
-        scratch: None,
-        tile_pixels: 16,
-        run: compiled!(target_arch = "aarch64", super::aarch64_dotprod::conv),
-    },
-    #[cfg(not(target_os = "none"))]
-    Row {
-        name: "conv_s8s8s32_winograd_neon",
-        isa: IsaSet::NEON,
-        depthwise: false,
-        winograd: Some(&winograd::NARROW),
-        layout: Some(&pack::NR8_KR2),
-        scratch: None,
-        tile_pixels: 16,
-        run: compiled!(target_arch = "aarch64", super::aarch64_neon_winograd::conv),
-    },
-    #[cfg(not(target_os = "none"))]
-    Row {
-        name: "conv_s8s8s32_4x16_neon",
-        isa: IsaSet::NEON,
-        depthwise: false,
-        winograd: None,
-        layout: Some(&pack::NR8_KR2),
-        scratch: None,
-        tile_pixels: 16,
-        run: compiled!(target_arch = "aarch64", super::aarch64_neon::conv),
-    },
-    #[cfg(not(target_os = "none"))]
-    Row {
-        name: "conv_s8s8s32_winograd_neon32",
-        isa: IsaSet::NEON32,
-        depthwise: false,
-        winograd: Some(&winograd::NARROW),
-        layout: Some(&pack::NR8_KR2),
-        scratch: None,
-        tile_pixels: 12,
-        run: compiled!(all(target_arch = "arm", target_os = "linux"), super::armv7_winograd::conv),
-    },
-    #[cfg(not(target_os = "none"))]
-    Row {
-        name: "conv_s8s8s32_4x8_neon32",
-        isa: IsaSet::NEON32,
-        depthwise: false,
-        winograd: None,
-        layout: Some(&pack::NR8_KR2),
-        scratch: None,
-        tile_pixels: 12,
-        run: compiled!(all(target_arch = "arm", target_os = "linux"), super::armv7_neon::conv),
-    },
-    Row {
-        name: "conv_s8s8s32_2x2_dsp",
-        isa: IsaSet::DSP,
-        depthwise: false,
-        winograd: None,
-        layout: None,
-        scratch: Some(columns::scratch_bytes),
-        tile_pixels: 2,
-        run: compiled!(any(edgepack_dsp, all(test, target_arch = "arm")), super::dsp::conv),
-    },
-    Row {
+/// The rows of one kind of convolution.
+#[derive(Debug)]
+pub struct Table {
+    /// Best first within one architecture. Without an operating system there are only those that may run there: nobody plans
+    /// for other processors on a microcontroller.
+    extended: &'static [Row],
+    /// What runs everywhere: it accepts every shape of the kind, and needs no extension or memory.
+    scalar: Row,
+}
+
+impl Table {
+    fn rows(&'static self) -> impl Iterator<Item = &'static Row> + Clone {
+        self.extended.iter().chain([&self.scalar])
+    }
+
+    /// The row for a shape of this kind on a processor with the extensions of `isa`, where a plan has so many bytes of
+    /// scratch memory: the first that accepts the shape and needs no more. Pure, so that the host can tell what a device
+    /// will choose.
+    pub fn select_within(
+        &'static self,
+        shape: &ConvShape,
+        isa: IsaSet,
+        scratch_bytes: usize,
+    ) -> &'static Row {
+        let fits = |row: &&Row| {
+            row.accepts(shape) && isa.contains(row.isa) && row.scratch_bytes(shape) <= scratch_bytes
+        };
+        self.extended.iter().find(fits).unwrap_or(&self.scalar)
+    }
+}
+
+/// Convolutions that are not depthwise. Tables are two, so that a program without depthwise convolutions
+/// need not have their rows.
+pub static DENSE: Table = Table {
+    extended: &[
+        #[cfg(not(target_os = "none"))]
+        Row {
+            name: "conv_s8s8s32_winograd_avx512vnni",
+            isa: IsaSet::AVX512_VNNI,
+            depthwise: false,
+            winograd: Some(&winograd::WIDE),
+            layout: Some(&pack::NR16_KR4_XU8),
+            scratch: None,
+            tile_pixels: 12,
+            run: compiled!(target_arch = "x86_64", super::x86_avx512vnni_winograd::conv),
+        },
+        #[cfg(not(target_os = "none"))]
+        Row {
+            name: "conv_s8s8s32_12x64_avx512vnni",
+            isa: IsaSet::AVX512_VNNI,
+            depthwise: false,
+            winograd: None,
+            layout: Some(&pack::NR16_KR4_XU8),
+            scratch: None,
+            tile_pixels: 12,
+            run: compiled!(target_arch = "x86_64", super::x86_avx512vnni::conv),
+        },
+        #[cfg(not(target_os = "none"))]
+        Row {
+            name: "conv_s8s8s32_6x16_avxvnni",
+            isa: IsaSet::AVX_VNNI,
+            depthwise: false,
+            winograd: None,
+            layout: Some(&pack::NR16_KR4_XU8),
+            scratch: None,
+            tile_pixels: 6,
+            run: compiled!(target_arch = "x86_64", super::x86_avxvnni::conv),
+        },
+        #[cfg(not(target_os = "none"))]
+        Row {
+            name: "conv_s8s8s32_4x16_avx2",
+            isa: IsaSet::AVX2,
+            depthwise: false,
+            winograd: None,
+            layout: Some(&pack::NR16_KR2),
+            scratch: None,
+            tile_pixels: 4,
+            run: compiled!(target_arch = "x86_64", super::x86_avx2::conv),
+        },
+        #[cfg(not(target_os = "none"))]
+        Row {
+            name: "conv_s8s8s32_4x24_i8mm",
+            isa: IsaSet::I8MM,
+            depthwise: false,
+            winograd: None,
+            layout: Some(&pack::NR8_KR8),
+            scratch: None,
+            tile_pixels: 16,
+            run: compiled!(target_arch = "aarch64", super::aarch64_i8mm::conv),
+        },
+        #[cfg(not(target_os = "none"))]
+        Row {
+            name: "conv_s8s8s32_4x24_dotprod",
+            isa: IsaSet::DOTPROD,
+            depthwise: false,
+            winograd: None,
+            layout: Some(&pack::NR8_KR4),
+            scratch: None,
+            tile_pixels: 16,
+            run: compiled!(target_arch = "aarch64", super::aarch64_dotprod::conv),
+        },
+        #[cfg(not(target_os = "none"))]
+        Row {
+            name: "conv_s8s8s32_winograd_neon",
+            isa: IsaSet::NEON,
+            depthwise: false,
+            winograd: Some(&winograd::NARROW),
+            layout: Some(&pack::NR8_KR2),
+            scratch: None,
+            tile_pixels: 16,
+            run: compiled!(target_arch = "aarch64", super::aarch64_neon_winograd::conv),
+        },
+        #[cfg(not(target_os = "none"))]
+        Row {
+            name: "conv_s8s8s32_4x16_neon",
+            isa: IsaSet::NEON,
+            depthwise: false,
+            winograd: None,
+            layout: Some(&pack::NR8_KR2),
+            scratch: None,
+            tile_pixels: 16,
+            run: compiled!(target_arch = "aarch64", super::aarch64_neon::conv),
+        },
+        #[cfg(not(target_os = "none"))]
+        Row {
+            name: "conv_s8s8s32_winograd_neon32",
+            isa: IsaSet::NEON32,
+            depthwise: false,
+            winograd: Some(&winograd::NARROW),
+            layout: Some(&pack::NR8_KR2),
+            scratch: None,
+            tile_pixels: 12,
+            run: compiled!(all(target_arch = "arm", target_os = "linux"), super::armv7_winograd::conv),
+        },
+        #[cfg(not(target_os = "none"))]
+        Row {
+            name: "conv_s8s8s32_4x8_neon32",
+            isa: IsaSet::NEON32,
+            depthwise: false,
+            winograd: None,
+            layout: Some(&pack::NR8_KR2),
+            scratch: None,
+            tile_pixels: 12,
+            run: compiled!(all(target_arch = "arm", target_os = "linux"), super::armv7_neon::conv),
+        },
+        Row {
+            name: "conv_s8s8s32_2x2_dsp",
+            isa: IsaSet::DSP,
+            depthwise: false,
+            winograd: None,
+            layout: None,
+            scratch: Some(columns::scratch_bytes),
+            tile_pixels: 2,
+            run: compiled!(any(edgepack_dsp, all(test, target_arch = "arm")), super::dsp::conv),
+        },
+    ],
+    scalar: Row {
         name: "conv_s8s8s32_scalar",
         isa: IsaSet::SCALAR,
         depthwise: false,
@@ -234,83 +267,92 @@ static ROWS: &[Row] = &[
         tile_pixels: 1,
         run: Some(plain::conv_row),
     },
-    #[cfg(not(target_os = "none"))]
-    Row {
-        name: "depthwise_s8s8s32_1x64_avx512vnni",
-        isa: IsaSet::AVX512_VNNI,
-        depthwise: true,
-        winograd: None,
-        layout: None,
-        scratch: None,
-        tile_pixels: 1,
-        run: compiled!(target_arch = "x86_64", super::x86_avx512vnni_depthwise::depthwise),
-    },
-    #[cfg(not(target_os = "none"))]
-    Row {
-        name: "depthwise_s8s8s32_1x32_avxvnni",
-        isa: IsaSet::AVX_VNNI,
-        depthwise: true,
-        winograd: None,
-        layout: None,
-        scratch: None,
-        tile_pixels: 1,
-        run: compiled!(target_arch = "x86_64", super::x86_avx2_depthwise::depthwise_vnni),
-    },
-    #[cfg(not(target_os = "none"))]
-    Row {
-        name: "depthwise_s8s8s32_1x32_avx2",
-        isa: IsaSet::AVX2,
-        depthwise: true,
-        winograd: None,
-        layout: None,
-        scratch: None,
-        tile_pixels: 1,
-        run: compiled!(target_arch = "x86_64", super::x86_avx2_depthwise::depthwise),
-    },
-    #[cfg(not(target_os = "none"))]
-    Row {
-        name: "depthwise_s8s8s32_1x16_dotprod",
-        isa: IsaSet::DOTPROD,
-        depthwise: true,
-        winograd: None,
-        layout: None,
-        scratch: None,
-        tile_pixels: 1,
-        run: compiled!(target_arch = "aarch64", super::aarch64_dotprod_depthwise::depthwise),
-    },
-    #[cfg(not(target_os = "none"))]
-    Row {
-        name: "depthwise_s8s8s32_1x16_neon",
-        isa: IsaSet::NEON,
-        depthwise: true,
-        winograd: None,
-        layout: None,
-        scratch: None,
-        tile_pixels: 1,
-        run: compiled!(target_arch = "aarch64", super::aarch64_depthwise::depthwise),
-    },
-    #[cfg(not(target_os = "none"))]
-    Row {
-        name: "depthwise_s8s8s32_4x8_neon32",
-        isa: IsaSet::NEON32,
-        depthwise: true,
-        winograd: None,
-        layout: None,
-        scratch: None,
-        tile_pixels: 1,
-        run: compiled!(all(target_arch = "arm", target_os = "linux"), super::armv7_depthwise::depthwise),
-    },
-    Row {
-        name: "depthwise_s8s8s32_2x4_dsp",
-        isa: IsaSet::DSP,
-        depthwise: true,
-        winograd: None,
-        layout: None,
-        scratch: None,
-        tile_pixels: 1,
-        run: compiled!(any(edgepack_dsp, all(test, target_arch = "arm")), super::dsp_depthwise::depthwise),
-    },
-    Row {
+};
+
+/// Depthwise convolutions.
+pub static DEPTHWISE: Table = Table {
+    extended: &[
+        #[cfg(not(target_os = "none"))]
+        Row {
+            name: "depthwise_s8s8s32_1x64_avx512vnni",
+            isa: IsaSet::AVX512_VNNI,
+            depthwise: true,
+            winograd: None,
+            layout: None,
+            scratch: None,
+            tile_pixels: 1,
+            run: compiled!(target_arch = "x86_64", super::x86_avx512vnni_depthwise::depthwise),
+        },
+        #[cfg(not(target_os = "none"))]
+        Row {
+            name: "depthwise_s8s8s32_1x32_avxvnni",
+            isa: IsaSet::AVX_VNNI,
+            depthwise: true,
+            winograd: None,
+            layout: None,
+            scratch: None,
+            tile_pixels: 1,
+            run: compiled!(target_arch = "x86_64", super::x86_avx2_depthwise::depthwise_vnni),
+        },
+        #[cfg(not(target_os = "none"))]
+        Row {
+            name: "depthwise_s8s8s32_1x32_avx2",
+            isa: IsaSet::AVX2,
+            depthwise: true,
+            winograd: None,
+            layout: None,
+            scratch: None,
+            tile_pixels: 1,
+            run: compiled!(target_arch = "x86_64", super::x86_avx2_depthwise::depthwise),
+        },
+        #[cfg(not(target_os = "none"))]
+        Row {
+            name: "depthwise_s8s8s32_1x16_dotprod",
+            isa: IsaSet::DOTPROD,
+            depthwise: true,
+            winograd: None,
+            layout: None,
+            scratch: None,
+            tile_pixels: 1,
+            run: compiled!(target_arch = "aarch64", super::aarch64_dotprod_depthwise::depthwise),
+        },
+        #[cfg(not(target_os = "none"))]
+        Row {
+            name: "depthwise_s8s8s32_1x16_neon",
+            isa: IsaSet::NEON,
+            depthwise: true,
+            winograd: None,
+            layout: None,
+            scratch: None,
+            tile_pixels: 1,
+            run: compiled!(target_arch = "aarch64", super::aarch64_depthwise::depthwise),
+        },
+        #[cfg(not(target_os = "none"))]
+        Row {
+            name: "depthwise_s8s8s32_4x8_neon32",
+            isa: IsaSet::NEON32,
+            depthwise: true,
+            winograd: None,
+            layout: None,
+            scratch: None,
+            tile_pixels: 1,
+            run: compiled!(all(target_arch = "arm", target_os = "linux"), super::armv7_depthwise::depthwise),
+        },
+        Row {
+            name: "depthwise_s8s8s32_2x4_dsp",
+            isa: IsaSet::DSP,
+            depthwise: true,
+            winograd: None,
+            layout: None,
+            scratch: None,
+            tile_pixels: 1,
+            run: compiled!(
+                any(edgepack_dsp, all(test, target_arch = "arm")),
+                super::dsp_depthwise::depthwise
+            ),
+        },
+    ],
+    scalar: Row {
         name: "depthwise_s8s8s32_scalar",
         isa: IsaSet::SCALAR,
         depthwise: true,
@@ -320,26 +362,22 @@ static ROWS: &[Row] = &[
         tile_pixels: 1,
         run: Some(plain::depthwise_row),
     },
-];
+};
 
 /// Every row, of every architecture.
-pub fn rows() -> &'static [Row] {
-    ROWS
+pub fn rows() -> impl Iterator<Item = &'static Row> + Clone {
+    DENSE.rows().chain(DEPTHWISE.rows())
 }
 
-/// The row for a shape on a processor with the extensions of `isa`: the first of the table that
-/// accepts the shape and needs no more. Pure, so that the host can tell what a device will choose.
+/// [`Table::select_within`] of the shape's kind, where there is scratch memory for any row.
 pub fn select(shape: &ConvShape, isa: IsaSet) -> &'static Row {
     select_within(shape, isa, usize::MAX)
 }
 
-/// The same where a plan has so many bytes of scratch memory: a row that wants more is passed over. The scalar rows
-/// want none.
+/// [`Table::select_within`] of the shape's kind.
 pub fn select_within(shape: &ConvShape, isa: IsaSet, scratch_bytes: usize) -> &'static Row {
-    let fits =
-        |row: &&Row| row.accepts(shape) && isa.contains(row.isa) && row.scratch_bytes(shape) <= scratch_bytes;
-    // The scalar rows accept every shape, and need no extension or memory: one is always found.
-    ROWS.iter().find(fits).unwrap_or(&ROWS[ROWS.len() - 1])
+    let table = if shape.is_depthwise() { &DEPTHWISE } else { &DENSE };
+    table.select_within(shape, isa, scratch_bytes)
 }
 
 #[cfg(test)]

@@ -224,7 +224,7 @@ fn recurrent_layers_are_the_formulas_bit_by_bit() {
             let panels = Weights::I8 { values: &packed, scales: &scales };
             let got = run(&variant, Product::Panels { weights: panels, scratch: &mut scratch });
             assert_eq!(got, in_f32, "{shape:?}");
-            for row in rows().iter().filter(|row| row.accepts(&conv)) {
+            for row in rows().filter(|row| row.accepts(&conv)) {
                 let Some(bound) = BoundRow::new(row, token()) else { continue };
                 let zeros = vec![0; outputs];
                 let canonical = Int8Weights { weights: &weights, bias: &zeros, multiplier: &scales };

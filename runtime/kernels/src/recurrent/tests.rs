@@ -176,7 +176,7 @@ fn layers_by_every_row_and_variant_equal_the_plain_loops() {
         let expected = layer.expected();
         // Else the comparison would say nothing.
         assert!(shape.hidden < 5 || expected.0.iter().any(|q| q.abs() > 30), "{shape:?}: {:?}", expected.0);
-        for row in rows().iter().filter(|row| row.accepts(&shape.conv())) {
+        for row in rows().filter(|row| row.accepts(&shape.conv())) {
             let Some(row) = BoundRow::new(row, token) else { continue };
             for variant in variants().iter().filter(|variant| token.set().contains(variant.isa)) {
                 let bound = BoundRecurrent { row, gates: BoundGates::new(token.lowered_to(variant.isa)) };
