@@ -13,19 +13,19 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
     let target = variable("TARGET");
-    // Of ARMv8-M the build says by `-C target-cpu=cortex-m33` or `-C target-feature=+dsp` what it is for.
     let flags = variable("CARGO_ENCODED_RUSTFLAGS");
-    let promises = |flag: &str| {
-        let flag = flag.trim_start_matches("-C").trim_start();
-        match flag.split_once('=') {
-            Some(("target-cpu", name)) => PROCESSORS.contains(&name),
-            Some(("target-feature", list)) => list.split(',').any(|feature| feature == "+dsp"),
-            _ => false,
-        }
+    // Whether a codegen option has a value that is so.
+    let says = |option: &str, is_so: &dyn Fn(&str) -> bool| {
+        let mut flags = flags.split('\x1f').map(|flag| flag.trim_start_matches("-C").trim_start());
+        flags.any(|flag| flag.split_once('=').is_some_and(|(name, value)| name == option && is_so(value)))
     };
-    let has_dsp = target.starts_with("thumbv7em-")
-        || (target.starts_with("thumbv8m.main-") && flags.split('\x1f').any(promises));
-    if has_dsp {
+    let has_feature = |name: &str| says("target-feature", &|list| list.split(',').any(|part| part == name));
+    // Of ARMv8-M the build says by `-C target-cpu=cortex-m33` or `-C target-feature=+dsp` what it is for. With
+    // `-C target-feature=-dsp` there are the scalar rows instead, which the others are compared with.
+    let is_promised = target.starts_with("thumbv7em-")
+        || (target.starts_with("thumbv8m.main-")
+            && (has_feature("+dsp") || says("target-cpu", &|name| PROCESSORS.contains(&name))));
+    if is_promised && !has_feature("-dsp") {
         println!("cargo::rustc-cfg=edgepack_dsp");
     }
     if target.starts_with("thumbv8m.") {

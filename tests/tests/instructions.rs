@@ -11,10 +11,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use edgepack_engine::Model;
 use edgepack_harness::device::{Counted, Device, Remote, counting_plugin};
 use edgepack_harness::{BenchOptions, PackageFacts};
 use edgepack_targets::Board;
-use edgepack_tests::{digits, root, skip, synthetic};
+use edgepack_tests::{Case, digits, others, root, skip, synthetic};
 
 /// Package to board to instructions of one inference.
 type Counts = BTreeMap<String, BTreeMap<String, u64>>;
@@ -88,6 +89,72 @@ fn compare(counts: &Counts, record: &Counts) -> (Vec<String>, Vec<String>) {
     (worse, better)
 }
 
+/// How many times fewer instructions than by the scalar kernels an inference takes by those of the DSP extension, of a
+/// network that is mostly convolutions.
+const DSP_GAIN: f64 = 2.5;
+
+/// Mostly products of two tensors, which have no row of the extension: it is in the table, [`DSP_GAIN`] is not asked of it.
+const NO_CONVOLUTIONS: &str = "transformer";
+
+/// Builds the Cortex-M4's agent without the extension, in a folder of its own.
+fn scalar_agent(board: &Board) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("scalar");
+    let output = Command::new("cargo")
+        .args(["build", "--quiet", "--offline", "--profile", "firmware", "-p", "edgepack-mcu"])
+        .args(["--target", &board.triple])
+        .current_dir(root())
+        .env("CARGO_TARGET_DIR", &folder)
+        .env("RUSTFLAGS", "-C target-feature=-dsp")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    folder.join(board.agent_path().strip_prefix("target").unwrap())
+}
+
+/// `cargo test -p edgepack-tests --test instructions dsp -- --nocapture` shows the table.
+#[test]
+fn dsp_kernels_take_two_and_a_half_times_fewer_instructions_than_scalar_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let [name] = MACHINES;
+    let (board, with_dsp) = match Counter::new(name, folder.path()) {
+        Ok(Counter::Machine { board, agent }) => (board, agent),
+        Ok(Counter::Program { .. }) => panic!("{name} is a machine"),
+        Err(why) => {
+            assert!(std::env::var_os("EDGEPACK_EXPECT_BOARDS").is_none(), "{name} was expected: {why}");
+            return skip(&format!("the DSP extension on {name}"), &why);
+        }
+    };
+    let without = scalar_agent(&board);
+    let mut packages = synthetic::packages(folder.path());
+    packages.retain(|(name, _)| !name.ends_with("-strips"));
+    packages.push(("digits", digits().pack(folder.path()).package));
+    let tiny = |case: &&Case| ["kws_dscnn", "resnet8_cifar10", "vww_mobilenetv1_025"].contains(&case.name);
+    for case in others().iter().filter(tiny).filter(|case| case.is_there()) {
+        packages.push((case.name, case.pack(folder.path()).package));
+    }
+    let mut lines = String::new();
+    let mut slow = Vec::new();
+    for (name, package) in packages {
+        let [scalar, dsp] = [(&without, "scalar"), (&with_dsp, "dsp")].map(|(agent, isa)| {
+            let (count, has) = count_on_machine(&board, agent, &package);
+            assert_eq!(has, isa, "{}", agent.display());
+            count
+        });
+        let macs = Model::open(&package).unwrap().package().head().macs;
+        let gain = scalar as f64 / dsp as f64;
+        lines += &format!(
+            "{name:20} {scalar:11} scalar {dsp:10} DSP {gain:6.2} times {:6.2} multiply-adds an instruction\n",
+            macs as f64 / dsp as f64
+        );
+        if gain < DSP_GAIN && name != NO_CONVOLUTIONS {
+            slow.push(name);
+        }
+    }
+    // Past the capture of test output, which is not shown where a test succeeds.
+    let _ = write!(std::io::stderr(), "instructions of an inference on {name}:\n{lines}");
+    assert!(slow.is_empty(), "fewer than {DSP_GAIN} times: {slow:?}\n{lines}");
+}
+
 #[test]
 fn the_comparison_tells_worse_from_better_and_new() {
     let counts = |pairs: &[(&str, u64)]| -> Counts {
@@ -137,11 +204,7 @@ impl Counter {
             Self::Program { .. } => {
                 Counted::PROGRAM.per_run(Counted::PROGRAM.runs.map(|runs| self.instructions(package, runs)))
             }
-            Self::Machine { board, agent } => {
-                let mut device = Remote::emulated((**board).clone(), package, 1, agent.clone()).unwrap();
-                let sample = PackageFacts::read(package).unwrap().random_sample(0);
-                device.bench(&sample, &BenchOptions::default()).unwrap().instructions_per_run.unwrap()
-            }
+            Self::Machine { board, agent } => count_on_machine(board, agent, package).0,
         }
     }
 
@@ -156,4 +219,12 @@ impl Counter {
         assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
         std::fs::read_to_string(out).unwrap().trim().parse().unwrap()
     }
+}
+
+/// Instructions of one inference by an agent on a whole machine, and the extensions that the agent has.
+fn count_on_machine(board: &Board, agent: &Path, package: &Path) -> (u64, String) {
+    let mut device = Remote::emulated(board.clone(), package, 1, agent.to_path_buf()).unwrap();
+    let sample = PackageFacts::read(package).unwrap().random_sample(0);
+    let bench = device.bench(&sample, &BenchOptions::default()).unwrap();
+    (bench.instructions_per_run.unwrap(), device.info().isa.clone())
 }

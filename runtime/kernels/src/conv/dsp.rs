@@ -9,6 +9,8 @@
 
 use core::arch::naked_asm;
 use core::mem::MaybeUninit;
+use core::num::NonZero;
+use core::ops::Range;
 use core::slice;
 
 use super::columns::{Columns, PIXELS, QUAD};
@@ -19,31 +21,45 @@ use super::{ConvArgs, ConvShape, WeightSource, Weights, dsp_store, reference};
 /// Channels whose sums are on the stack at a time.
 const CHUNK: usize = 32;
 
-/// Channels of a single pixel that are computed together.
-const SINGLE: usize = 4;
-
-/// Channels of a pair of pixels that are computed together.
-const PAIR: usize = 2;
-
 /// What the assembly reads, and counts up as it goes.
 #[repr(C)]
 struct Sweep {
+    /// Columns of a pair of pixels, or the bytes of a single one.
+    pixels: *const i8,
     /// The first channel's weights.
     weights: *const i8,
     /// Bytes from a channel's weights to the next one's; 0 where one channel is computed alone.
     pitch: usize,
-    /// Columns of a pair of pixels, or the bytes of a single one.
-    pixels: *const i8,
-    /// Quads of k by fours, and those that are left.
-    fours: usize,
+    /// Turns of the loop, of four quads of k for a pair and two for a single pixel, and quads that are left.
+    turns: usize,
     quads: usize,
     /// Bits of a word that are no values: 8, 16 or 24 where K leaves 3, 2 or 1; 0 where it leaves none.
     beyond: usize,
     bias: *const i32,
-    /// `[pixel][CHUNK]`.
+    /// `[pixel][CHUNK]`: where the next tile's sums go, and the end of the last one's.
     sums: *mut i32,
-    /// Times that a tile of channels is computed.
-    tiles: usize,
+    end: *const i32,
+}
+
+/// What computes the sums of a chunk's channels, some at a time.
+struct Tile {
+    run: unsafe extern "C" fn(*mut Sweep),
+    channels: NonZero<usize>,
+    /// Quads of k in a turn of the loop.
+    quads: NonZero<usize>,
+    pixels: usize,
+}
+
+/// Channels of the tile that has most.
+const MOST_CHANNELS: usize = 4;
+
+const PAIR: Tile = Tile { run: edgepack_dsp_pair, channels: times(2), quads: times(4), pixels: PIXELS };
+const SINGLE: Tile =
+    Tile { run: edgepack_dsp_single, channels: times(MOST_CHANNELS), quads: times(2), pixels: 1 };
+
+/// What divides without a panic.
+const fn times(count: usize) -> NonZero<usize> {
+    NonZero::new(count).unwrap()
 }
 
 /// Sums of both pixels, all channels of a chunk.
@@ -67,6 +83,7 @@ pub(super) unsafe fn conv(args: &mut ConvArgs<'_>) {
         columns,
         input: args.input.as_ptr(),
         zero_point: args.input_zero_point,
+        inside: inside(&shape),
         words: args.scratch.as_mut_ptr().cast(),
         // Behind the columns, or where they would be.
         bytes: args.scratch.as_mut_ptr().wrapping_add(if columns.whole { 0 } else { column_bytes }).cast(),
@@ -90,6 +107,24 @@ pub(super) unsafe fn conv(args: &mut ConvArgs<'_>) {
     }
 }
 
+/// Lines and columns of the output that read nothing but the image, each line of the kernel in one stretch: none where
+/// that is in pieces.
+fn inside(shape: &ConvShape) -> [Range<usize>; 2] {
+    let along = |pad: usize, stride: usize, kernel: usize, dilation: usize, size: usize| {
+        let stride = stride.max(1);
+        // Beyond the last position from which the whole kernel is in the image.
+        let end = (size + pad).saturating_sub((kernel - 1) * dilation);
+        pad.div_ceil(stride)..end.div_ceil(stride)
+    };
+    if shape.dilation_w != 1 || shape.groups != 1 {
+        return [0..0, 0..0];
+    }
+    [
+        along(shape.pad_top, shape.stride_h, shape.kernel_h, shape.dilation_h, shape.in_h),
+        along(shape.pad_left, shape.stride_w, shape.kernel_w, shape.dilation_w, shape.in_w),
+    ]
+}
+
 /// A convolution.
 struct Layer<'a> {
     shape: &'a ConvShape,
@@ -97,6 +132,7 @@ struct Layer<'a> {
     columns: Columns,
     input: *const i8,
     zero_point: i8,
+    inside: [Range<usize>; 2],
     /// Room for the columns.
     words: *mut u32,
     /// Room for a row of bytes.
@@ -135,7 +171,7 @@ impl Layer<'_> {
             }
         }
         // SAFETY: the columns are those of both pixels.
-        unsafe { self.channels::<PAIR>(group, first, PIXELS, self.words.cast(), edgepack_dsp_pair) };
+        unsafe { self.channels(&PAIR, group, first, self.words.cast()) };
     }
 
     /// # Safety
@@ -149,15 +185,21 @@ impl Layer<'_> {
                 self.gather(group, position, &mut Bytes { to: self.bytes });
                 self.bytes
             };
-            self.channels::<SINGLE>(group, first, 1, from, edgepack_dsp_single);
+            self.channels(&SINGLE, group, first, from);
         }
     }
 
     /// Where the one tap is of a pixel of a pointwise convolution.
     fn point(&self, group: usize, [image, oy, ox]: [usize; 3]) -> *const i8 {
         let shape = self.shape;
-        let at = (image * shape.in_h + oy * shape.stride_h) * shape.in_w + ox * shape.stride_w;
-        self.input.wrapping_add(at * shape.in_channels + group * shape.group_in_channels())
+        self.at(image, oy * shape.stride_h, ox * shape.stride_w)
+            .wrapping_add(group * shape.group_in_channels())
+    }
+
+    /// Where a pixel of the input is.
+    fn at(&self, image: usize, y: usize, x: usize) -> *const i8 {
+        let shape = self.shape;
+        self.input.wrapping_add(((image * shape.in_h + y) * shape.in_w + x) * shape.in_channels)
     }
 
     /// Takes all that a pixel reads.
@@ -169,6 +211,16 @@ impl Layer<'_> {
         let shape = self.shape;
         let channels = shape.group_in_channels();
         let [image, oy, ox] = position;
+        if self.inside[0].contains(&oy) && self.inside[1].contains(&ox) {
+            let (y, x) = (oy * shape.stride_h - shape.pad_top, ox * shape.stride_w - shape.pad_left);
+            let mut line = self.at(image, y, x);
+            for _ in 0..shape.kernel_h {
+                // SAFETY: the kernel's lines are inside the image, by `inside`, and the sink has room for them.
+                unsafe { sink.copy(line, shape.kernel_w * channels) };
+                line = line.wrapping_add(shape.dilation_h.wrapping_mul(shape.in_w * shape.in_channels));
+            }
+            return;
+        }
         let Pixel { rows, columns, from } = Pixel::new(shape, oy, ox, image, group);
         // Taps beside each other are one stretch.
         let in_line = shape.dilation_w == 1 && shape.groups == 1;
@@ -197,18 +249,11 @@ impl Layer<'_> {
         }
     }
 
-    /// Computes all channels of the group for `live` pixels from the first.
+    /// Computes all channels of the group for a tile's pixels from the first.
     ///
     /// # Safety
-    /// `pixels` is what `run` reads, `TILE` channels at a time.
-    unsafe fn channels<const TILE: usize>(
-        &self,
-        group: usize,
-        first: usize,
-        live: usize,
-        pixels: *const i8,
-        run: unsafe extern "C" fn(*mut Sweep),
-    ) {
+    /// `pixels` is what the tile reads.
+    unsafe fn channels(&self, tile: &Tile, group: usize, first: usize, pixels: *const i8) {
         let k = self.columns.values;
         let quads = k / QUAD;
         let count = self.shape.group_out_channels();
@@ -220,36 +265,37 @@ impl Layer<'_> {
             while at < chunk {
                 // The last tile begins early enough to be whole; where there are too few channels, each is one of
                 // its own, whose weights are all of the tile's.
-                let tiles = (chunk - at) / TILE;
+                let tiles = (chunk - at) / tile.channels;
                 let (from, tiles, pitch) = match tiles {
-                    0 if chunk >= TILE => (chunk - TILE, 1, k),
+                    0 if chunk >= tile.channels.get() => (chunk - tile.channels.get(), 1, k),
                     0 => (at, 1, 0),
                     _ => (at, tiles, k),
                 };
-                let mut bias = [0; SINGLE];
-                // SAFETY: `from + TILE` channels, or with a pitch of 0 the one at `from`, exist and have weights,
+                let mut bias = [0; MOST_CHANNELS];
+                // SAFETY: the tiles' channels from `from` on, or with a pitch of 0 the one there, exist and have weights,
                 // bias and multiplier; their sums have room: a single one's tile is not beyond the chunk's array,
-                // since that has room for more than `TILE` and `from` is less than `TILE`.
+                // since that has room for more than a tile and `from` is less than one.
                 unsafe {
                     let biases = self.weights.bias.as_ptr().add(channel + from);
                     if pitch == 0 {
-                        bias = [*biases; SINGLE];
+                        bias = [*biases; MOST_CHANNELS];
                     }
-                    run(&mut Sweep {
+                    let sums = sums.as_mut_ptr().cast::<i32>().add(from);
+                    (tile.run)(&mut Sweep {
+                        pixels,
                         weights: self.weights.weights.as_ptr().add((channel + from) * k),
                         pitch,
-                        pixels,
-                        fours: quads / 4,
-                        quads: quads % 4,
+                        turns: quads / tile.quads,
+                        quads: quads % tile.quads,
                         beyond: (k.wrapping_neg() % QUAD) * 8,
                         bias: if pitch == 0 { bias.as_ptr() } else { biases },
-                        sums: sums.as_mut_ptr().cast::<i32>().add(from),
-                        tiles,
+                        sums,
+                        end: sums.add(tiles * tile.channels.get()),
                     });
                 }
-                at = from + if pitch == 0 { 1 } else { tiles * TILE };
+                at = from + if pitch == 0 { 1 } else { tiles * tile.channels.get() };
             }
-            for (pixel, sums) in sums.iter().enumerate().take(live) {
+            for (pixel, sums) in sums.iter().enumerate().take(tile.pixels) {
                 // SAFETY: the pixel and the channels exist, and have multipliers.
                 unsafe {
                     let out = self.out.add((first + pixel) * self.shape.out_channels + channel);
@@ -312,17 +358,23 @@ impl Sink for Bytes {
         // SAFETY: the caller's promise; the scratch memory is not the input.
         unsafe {
             // A call of memcpy costs more than the few bytes that come here.
-            let (mut from, end) = (from, self.to.add(count));
-            let mut to = self.to;
-            for _ in 0..count / QUAD {
-                to.cast::<u32>().write_unaligned(from.cast::<u32>().read_unaligned());
-                (from, to) = (from.add(QUAD), to.add(QUAD));
+            let (mut at, to) = (0, self.to);
+            let word =
+                |at| to.add(at).cast::<u32>().write_unaligned(from.add(at).cast::<u32>().read_unaligned());
+            while at + QUAD <= count {
+                word(at);
+                at += QUAD;
             }
-            while to < end {
-                *to = *from;
-                (from, to) = (from.add(1), to.add(1));
+            if at < count && count > QUAD {
+                // The last word ends with the stretch: some bytes are copied twice.
+                word(count - QUAD);
+            } else {
+                while at < count {
+                    *to.add(at) = *from.add(at);
+                    at += 1;
+                }
             }
-            self.to = self.to.add(count);
+            self.to = to.add(count);
         }
     }
 
@@ -402,19 +454,16 @@ macro_rules! pair_step {
 unsafe extern "C" fn edgepack_dsp_pair(sweep: *mut Sweep) {
     naked_asm!(
         processor!(),
-        "push {{r0, r4-r11, lr}}",
+        "ldrd r2, r3, [r0, #16]",
+        "push {{r0, r2-r11, lr}}",
+        "mov r2, r0",
         "1:",
-        "ldr r2, [sp]",
         "ldr r3, [r2, #24]",
-        "ldr r4, [r3], #4",
-        "ldr r5, [r3], #4",
+        "ldm r3!, {{r4, r5}}",
         "str r3, [r2, #24]",
         "mov r6, r4",
         "mov r7, r5",
-        "ldr r1, [r2]",
-        "ldr r12, [r2, #4]",
-        "ldr r0, [r2, #8]",
-        "ldr lr, [r2, #12]",
+        "ldm r2, {{r0, r1, r12, lr}}",
         "cmp lr, #0",
         "beq 3f",
         "2:",
@@ -425,8 +474,7 @@ unsafe extern "C" fn edgepack_dsp_pair(sweep: *mut Sweep) {
         "subs lr, lr, #1",
         "bne 2b",
         "3:",
-        "ldr lr, [sp]",
-        "ldr lr, [lr, #16]",
+        "ldr lr, [sp, #4]",
         "cmp lr, #0",
         "beq 5f",
         "4:",
@@ -434,8 +482,7 @@ unsafe extern "C" fn edgepack_dsp_pair(sweep: *mut Sweep) {
         "subs lr, lr, #1",
         "bne 4b",
         "5:",
-        "ldr lr, [sp]",
-        "ldr lr, [lr, #20]",
+        "ldr lr, [sp, #8]",
         "cmp lr, #0",
         "beq 6f",
         // The last word that ends with the channel's weights, without those that were there before.
@@ -460,18 +507,16 @@ unsafe extern "C" fn edgepack_dsp_pair(sweep: *mut Sweep) {
         "6:",
         "ldr r2, [sp]",
         "add r1, r1, r12",
-        "str r1, [r2]",
+        "str r1, [r2, #4]",
         "ldr r3, [r2, #28]",
-        "str r6, [r3, #{second}]",
-        "str r7, [r3, #{second} + 4]",
-        "str r4, [r3], #4",
-        "str r5, [r3], #4",
+        "strd r6, r7, [r3, #{second}]",
+        "strd r4, r5, [r3], #8",
         "str r3, [r2, #28]",
-        "ldr r3, [r2, #32]",
-        "subs r3, r3, #1",
-        "str r3, [r2, #32]",
+        "ldr r12, [r2, #32]",
+        "cmp r3, r12",
         "bne 1b",
-        "pop {{r0, r4-r11, pc}}",
+        "add sp, sp, #12",
+        "pop {{r4-r11, pc}}",
         second = const CHUNK * 4,
     )
 }
@@ -528,47 +573,45 @@ macro_rules! single_step {
 unsafe extern "C" fn edgepack_dsp_single(sweep: *mut Sweep) {
     naked_asm!(
         processor!(),
-        "push {{r0, r4-r11, lr}}",
+        "ldrd r2, r3, [r0, #16]",
+        "push {{r0, r2-r11, lr}}",
+        "mov r2, r0",
         "1:",
-        "ldr r2, [sp]",
         "ldr r3, [r2, #24]",
-        "ldr r4, [r3], #4",
-        "ldr r5, [r3], #4",
-        "ldr r6, [r3], #4",
-        "ldr r7, [r3], #4",
+        "ldm r3!, {{r4-r7}}",
         "str r3, [r2, #24]",
-        "ldr r1, [r2]",
-        "ldr r12, [r2, #4]",
+        "ldm r2, {{r0, r1, r12, lr}}",
         "add r10, r12, r12, lsl #1",
-        "ldr r0, [r2, #8]",
-        "ldr r3, [r2, #16]",
-        "ldr lr, [r2, #12]",
-        "add lr, r3, lr, lsl #2",
+        "cmp lr, #0",
+        "beq 3f",
         "2:",
+        single_step!("", ""),
         single_step!("", ""),
         "subs lr, lr, #1",
         "bne 2b",
-        "ldr lr, [sp]",
-        "ldr lr, [lr, #20]",
+        "3:",
+        "ldr lr, [sp, #4]",
         "cmp lr, #0",
-        "beq 3f",
+        "beq 4f",
+        single_step!("", ""),
+        "4:",
+        "ldr lr, [sp, #8]",
+        "cmp lr, #0",
+        "beq 5f",
         "sub r0, r0, lr, lsr #3",
         "sub r1, r1, lr, lsr #3",
         single_step!("lsr r9, r9, lr", "lsr r2, r2, lr"),
-        "3:",
+        "5:",
         "ldr r2, [sp]",
         "add r1, r1, r10",
-        "str r1, [r2]",
+        "str r1, [r2, #4]",
         "ldr r3, [r2, #28]",
-        "str r4, [r3], #4",
-        "str r5, [r3], #4",
-        "str r6, [r3], #4",
-        "str r7, [r3], #4",
+        "stm r3!, {{r4-r7}}",
         "str r3, [r2, #28]",
-        "ldr r3, [r2, #32]",
-        "subs r3, r3, #1",
-        "str r3, [r2, #32]",
+        "ldr r12, [r2, #32]",
+        "cmp r3, r12",
         "bne 1b",
-        "pop {{r0, r4-r11, pc}}",
+        "add sp, sp, #12",
+        "pop {{r4-r11, pc}}",
     )
 }
