@@ -87,7 +87,7 @@ impl<'p> Integers<'p> {
             }
             Op::Scatter(op) if O::SET.contains(Operation::Scatter) => {
                 let (data, output) = pair(arena, op.data, op.output)?;
-                output.copy_from_slice(data);
+                output.iter_mut().zip(data).for_each(|(to, &byte)| *to = byte);
                 let ([updates, indices], output) = apart(arena, [op.updates, op.indices], op.output)?;
                 scatter(updates, op.row_bytes as usize, try_cast_slice(indices).ok()?, output);
             }

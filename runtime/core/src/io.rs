@@ -168,6 +168,11 @@ impl Program<'_, '_> {
     }
 }
 
+/// Copies what has the buffer's length, as was checked: without a panic for another one.
+fn put(values: &[u8], buffer: &mut [u8]) {
+    buffer.iter_mut().zip(values).for_each(|(to, &value)| *to = value);
+}
+
 /// Whether a program with these operations can have to do with integers.
 const fn has_integers<O: Operations>() -> bool {
     O::SET.intersects(integers::OPERATIONS) || O::SET.contains(Operation::Island)
@@ -207,7 +212,7 @@ pub(crate) fn set_input<O: Operations>(
     }
     match data {
         InputData::Elements(given, bytes) if input.dtype.is_raw() && given == input.dtype => {
-            buffer.copy_from_slice(bytes);
+            put(bytes, buffer);
         }
         InputData::Elements(given, _) => return Err(RunError::Type { needed: input.dtype, given }),
         InputData::I32(_) | InputData::I64(_) | InputData::Bool(_) => return Err(RunError::NoIntegers),
@@ -216,7 +221,7 @@ pub(crate) fn set_input<O: Operations>(
         }
         InputData::Pixels(_) if input.dtype.is_raw() => return Err(RunError::NoPixels),
         InputData::Quantized(values) if input.dtype == ElemType::I8 => {
-            buffer.copy_from_slice(cast_slice(values))
+            put(cast_slice(values), buffer);
         }
         InputData::Quantized(values) => fill::<O>(&input, values.iter().copied(), buffer),
         InputData::F32(values) if is_f32 => {

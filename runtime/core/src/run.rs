@@ -164,42 +164,25 @@ pub(crate) fn run_step<O: Operations>(
             run_conv(conv, step.scratch, packed, arena, team)
         }
         BoundOp::Binary { args, lhs, rhs, output } if O::SET.contains(Operation::Binary) => {
-            let constant = |operand: BoundOperand<'_>| match operand {
-                BoundOperand::Arena(span) => Err(span),
-                BoundOperand::Constant(_) => Ok(()),
+            // A constant takes nothing of the arena.
+            let span = |operand| match operand {
+                BoundOperand::Arena(span) => span,
+                BoundOperand::Constant(_) => Span { offset: 0, bytes: 0 },
             };
-            match (lhs, rhs) {
-                (BoundOperand::Arena(lhs), BoundOperand::Constant(rhs)) if lhs == output => {
-                    let output = cast_mut(arena.get_mut(bounds(output))?);
-                    team.binary(kernels, &args, Operands::InPlace { output, rhs });
-                }
-                (BoundOperand::Arena(lhs), BoundOperand::Arena(rhs)) if lhs == output => {
-                    let (rhs, output) = pair(arena, rhs, output)?;
-                    team.binary(
-                        kernels,
-                        &args,
-                        Operands::InPlace { output: cast_mut(output), rhs: cast_slice(rhs) },
-                    );
-                }
-                (BoundOperand::Constant(lhs), BoundOperand::Constant(rhs)) => {
-                    let output = cast_mut(arena.get_mut(bounds(output))?);
-                    team.binary(kernels, &args, Operands::Separate { lhs, rhs, output });
-                }
-                (BoundOperand::Arena(lhs), BoundOperand::Arena(rhs)) => {
-                    let ([lhs, rhs], output) = apart(arena, [lhs, rhs], output)?;
-                    let (lhs, rhs) = (cast_slice(lhs), cast_slice(rhs));
-                    team.binary(kernels, &args, Operands::Separate { lhs, rhs, output: cast_mut(output) });
-                }
-                (BoundOperand::Constant(lhs), other) => {
-                    let (rhs, output) = pair(arena, constant(other).err()?, output)?;
-                    let (rhs, output) = (cast_slice(rhs), cast_mut(output));
-                    team.binary(kernels, &args, Operands::Separate { lhs, rhs, output });
-                }
-                (other, BoundOperand::Constant(rhs)) => {
-                    let (lhs, output) = pair(arena, constant(other).err()?, output)?;
-                    let (lhs, output) = (cast_slice(lhs), cast_mut(output));
-                    team.binary(kernels, &args, Operands::Separate { lhs, rhs, output });
-                }
+            let values = |operand, read| match operand {
+                BoundOperand::Arena(_) => cast_slice(read),
+                BoundOperand::Constant(values) => values,
+            };
+            if let BoundOperand::Arena(lhs) = lhs
+                && lhs == output
+            {
+                let (read, output) = pair(arena, span(rhs), output)?;
+                let (output, rhs) = (cast_mut(output), values(rhs, read));
+                team.binary(kernels, &args, Operands::InPlace { output, rhs });
+            } else {
+                let ([left, right], output) = apart(arena, [lhs, rhs].map(span), output)?;
+                let (lhs, rhs, output) = (values(lhs, left), values(rhs, right), cast_mut(output));
+                team.binary(kernels, &args, Operands::Separate { lhs, rhs, output });
             }
             Some(())
         }

@@ -2,6 +2,8 @@
 //! for. Portable and not vectorised: a model converts its inputs and outputs, which are few; rows are copied
 //! by `memcpy`; and a selection reads each value k times, where k is small.
 
+use crate::parts::{at, copy_all, stretch, stretch_mut};
+
 /// The type of integers at the border of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Integer {
@@ -64,24 +66,26 @@ pub fn from_f32(to: Integer, input: &[f32], output: &mut [u8]) {
 fn row(index: f32, rows: usize) -> usize {
     let (index, rows) = (index as i64, rows as i64);
     let from_front = if index < 0 { index + rows } else { index };
-    from_front.clamp(0, rows - 1) as usize
+    from_front.min(rows - 1).max(0) as usize
 }
 
 /// `output[o, i] = data[o, indices[i]]`: rows of bytes. `data` is `[outer, rows]` of them.
 pub fn gather(data: &[u8], rows: usize, row_bytes: usize, indices: &[f32], output: &mut [u8]) {
-    let from = data.chunks_exact(rows * row_bytes);
-    for (data, output) in from.zip(output.chunks_exact_mut(indices.len() * row_bytes)) {
-        for (&index, to) in indices.iter().zip(output.chunks_exact_mut(row_bytes)) {
-            to.copy_from_slice(&data[row(index, rows) * row_bytes..][..row_bytes]);
+    let mut to = output.chunks_exact_mut(row_bytes.max(1));
+    for data in data.chunks_exact((rows * row_bytes).max(1)) {
+        for &index in indices {
+            let Some(to) = to.next() else { return };
+            copy_all(stretch(data, row(index, rows) * row_bytes, row_bytes), to);
         }
     }
 }
 
 /// `output[indices[i]] = updates[i]`: rows of bytes.
 pub fn scatter(updates: &[u8], row_bytes: usize, indices: &[f32], output: &mut [u8]) {
+    let row_bytes = row_bytes.max(1);
     let rows = output.len() / row_bytes;
     for (&index, from) in indices.iter().zip(updates.chunks_exact(row_bytes)) {
-        output[row(index, rows) * row_bytes..][..row_bytes].copy_from_slice(from);
+        copy_all(from, stretch_mut(output, row(index, rows) * row_bytes, row_bytes));
     }
 }
 
@@ -112,13 +116,13 @@ pub struct TopKArgs {
 pub fn top_k(args: &TopKArgs, values: Values<'_>, output: &mut [f32]) {
     let &TopKArgs { dims: [outer, size, inner], k, largest, last } = args;
     // The order is ascending: by value, then by place.
-    let key = |at: usize, index: usize| {
+    let key = |place: usize, index: usize| {
         let value = match values {
-            Values::I8(values) => f32::from(values[at]),
-            Values::F32(values) if values[at].is_nan() => {
+            Values::I8(values) => f32::from(at(values, place)),
+            Values::F32(values) if at(values, place).is_nan() => {
                 f32::NEG_INFINITY * if largest { 1.0 } else { -1.0 }
             }
-            Values::F32(values) => values[at],
+            Values::F32(values) => at(values, place),
         };
         (if largest { -value } else { value }, if last { size - index } else { index })
     };
@@ -132,7 +136,8 @@ pub fn top_k(args: &TopKArgs, values: Values<'_>, output: &mut [f32]) {
                     best = Some((index, key));
                 }
             }
-            output[(o * k + place) * inner + i] = best.map_or(0, |(index, _)| index) as f32;
+            let found = best.map_or(0, |(index, _)| index) as f32;
+            stretch_mut(output, (o * k + place) * inner + i, 1).fill(found);
             before = best.map(|(_, key)| key);
         }
     }

@@ -11,6 +11,7 @@
 //! `epsilon` is that of the model times `(n / scale)²`; gamma and beta are those of the model over the
 //! output's scale.
 
+use crate::parts::rows;
 use crate::requantize::OutputRange;
 
 /// The most channels: then `n * x - s1` is an integer of 24 bits, so that f32 holds it exactly, and
@@ -33,8 +34,7 @@ pub struct LayerNormArgs<'a> {
 /// `[rows, channels]`, over rows of contiguous channels. Input and output have the same length.
 #[inline(always)]
 pub fn layer_norm(args: &LayerNormArgs<'_>, input: &[i8], output: &mut [i8]) {
-    let channels = args.gamma.len();
-    for (x, y) in input.chunks_exact(channels).zip(output.chunks_exact_mut(channels)) {
+    for (x, y) in rows(input, output, args.gamma.len()) {
         row(args, x, y);
     }
 }

@@ -25,6 +25,38 @@ pub(crate) fn stretch<T>(values: &[T], at: usize, len: usize) -> &[T] {
     values.get(at..).and_then(|values| values.get(..len)).unwrap_or(&[])
 }
 
+/// The same to write to.
+#[inline(always)]
+pub(crate) fn stretch_mut<T>(values: &mut [T], at: usize, len: usize) -> &mut [T] {
+    values.get_mut(at..).and_then(|values| values.get_mut(..len)).unwrap_or(&mut [])
+}
+
+/// The value at a place; nothing's where there is none, as of [`stretch`].
+#[inline(always)]
+pub(crate) fn at<T: Copy + Default>(values: &[T], index: usize) -> T {
+    values.get(index).copied().unwrap_or_default()
+}
+
+/// Rows of so many values each, to read and to write. Not a `zip` of both's: where that is a function of its own, it
+/// divides by what it does not know, and has a panic for 0.
+#[inline(always)]
+pub(crate) fn rows<'a, A, B>(
+    from: &'a [A],
+    to: &'a mut [B],
+    values: usize,
+) -> impl Iterator<Item = (&'a [A], &'a mut [B])> {
+    // No row is empty.
+    let values = values.max(1);
+    let mut to = to.chunks_exact_mut(values);
+    from.chunks_exact(values).map_while(move |from| Some((from, to.next()?)))
+}
+
+/// Copies values to as many: without the panic of [`slice::copy_from_slice`].
+#[inline(always)]
+pub(crate) fn copy_all<T: Copy>(from: &[T], to: &mut [T]) {
+    to.iter_mut().zip(from).for_each(|(to, &from)| *to = from);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

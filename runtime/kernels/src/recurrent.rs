@@ -23,6 +23,7 @@ pub use variants::{BoundGates, Variant, select, variants};
 
 use crate::conv::{ArgsError, BoundRow, ConvArgs, ConvShape, Output, Row, WeightSource};
 use crate::isa::IsaToken;
+use crate::parts::{at, copy_all, stretch, stretch_mut};
 use crate::requantize::OutputRange;
 use activation::{sigmoid, tanh};
 
@@ -163,7 +164,7 @@ impl BoundRecurrent {
             self.gates.run(&mut GatesArgs {
                 cell: shape.cell,
                 hidden: shape.hidden,
-                input: &args.input[step * product_elems..][..product_elems],
+                input: stretch(args.input, step * product_elems, product_elems),
                 product: args.product,
                 state: args.state,
                 output: Hidden::I8 { output, multiplier: args.hidden_multiplier, range: args.range },
@@ -183,16 +184,14 @@ pub(crate) fn time_step<'a, T>(
     let elems = shape.state_elems();
     let at = |index: usize| if shape.reverse { shape.steps - 1 - index } else { index };
     let step = at(index);
+    let range = |step: usize| step * elems..(step + 1) * elems;
     if index == 0 {
-        return (step, initial, &mut output[step * elems..][..elems]);
+        return (step, initial, stretch_mut(output, step * elems, elems));
     }
-    // The step before lies on one side of this one.
-    let (front, back) = output.split_at_mut(step.max(at(index - 1)) * elems);
-    let last = front.len() - elems;
-    if shape.reverse {
-        (step, &back[..elems], &mut front[last..])
-    } else {
-        (step, &front[last..], &mut back[..elems])
+    match output.get_disjoint_mut([range(at(index - 1)), range(step)]) {
+        Ok([before, own]) => (step, before, own),
+        // The output has all steps.
+        Err(_) => (step, &[], &mut []),
     }
 }
 
@@ -235,11 +234,11 @@ impl Hidden<'_> {
     fn store(&mut self, at: usize, y: &[f32]) {
         match self {
             Self::I8 { output, multiplier, range } => {
-                for (q, y) in output[at..at + y.len()].iter_mut().zip(y) {
+                for (q, y) in stretch_mut(output, at, y.len()).iter_mut().zip(y) {
                     *q = range.quantize(y * *multiplier);
                 }
             }
-            Self::F32(output) => output[at..at + y.len()].copy_from_slice(y),
+            Self::F32(output) => copy_all(y, stretch_mut(output, at, y.len())),
         }
     }
 }
@@ -266,23 +265,28 @@ fn blocks<const G: usize>(
     cell: impl Fn(&[Lanes; G], &[Lanes; G], &mut Lanes) -> Lanes,
 ) {
     let hidden = args.hidden;
-    let rows = args.input.chunks_exact(G * hidden).zip(args.product.chunks_exact(G * hidden));
-    for (row, ((input, product), state)) in rows.zip(args.state.chunks_exact_mut(hidden)).enumerate() {
+    // Said so that there need be no panic for none.
+    let (units, values) = (hidden.max(1), (G * hidden).max(1));
+    let mut products = args.product.chunks_exact(values);
+    let rows = args.input.chunks_exact(values).map_while(|input| Some((input, products.next()?)));
+    let mut states = args.state.chunks_exact_mut(units);
+    for (row, (input, product)) in rows.enumerate() {
+        let Some(state) = states.next() else { return };
         let x = gates_of::<G>(input, hidden);
         let p = gates_of::<G>(product, hidden);
         let (states, last_state) = state.as_chunks_mut::<LANES>();
-        let mut at = row * hidden;
+        let mut first = row * hidden;
         for (block, state) in states.iter_mut().enumerate() {
-            let (x, p) = (x.map(|(whole, _)| whole[block]), p.map(|(whole, _)| whole[block]));
-            args.output.store(at, &cell(&x, &p, state));
-            at += LANES;
+            let (x, p) = (x.map(|(whole, _)| at(whole, block)), p.map(|(whole, _)| at(whole, block)));
+            args.output.store(first, &cell(&x, &p, state));
+            first += LANES;
         }
         if !last_state.is_empty() {
             let (x, p) = (x.map(|(_, last)| padded(last)), p.map(|(_, last)| padded(last)));
             let mut held = padded(last_state);
             let y = cell(&x, &p, &mut held);
-            last_state.copy_from_slice(&held[..last_state.len()]);
-            args.output.store(at, &y[..last_state.len()]);
+            copy_all(&held, last_state);
+            args.output.store(first, stretch(&y, 0, last_state.len()));
         }
     }
 }
@@ -290,14 +294,14 @@ fn blocks<const G: usize>(
 /// By gate: the values of whole blocks of units, and the rest.
 #[inline(always)]
 fn gates_of<const G: usize>(row: &[f32], hidden: usize) -> [(&[Lanes], &[f32]); G] {
-    core::array::from_fn(|g| row[g * hidden..][..hidden].as_chunks())
+    core::array::from_fn(|g| stretch(row, g * hidden, hidden).as_chunks())
 }
 
 /// The values of a slice, zeros after them.
 #[inline(always)]
 fn padded(from: &[f32]) -> Lanes {
     let mut lanes = [0.0; LANES];
-    lanes[..from.len()].copy_from_slice(from);
+    copy_all(from, &mut lanes);
     lanes
 }
 
@@ -305,7 +309,7 @@ fn padded(from: &[f32]) -> Lanes {
 fn lstm(x: &[Lanes; 4], p: &[Lanes; 4], c: &mut Lanes) -> Lanes {
     let mut y = [0.0; LANES];
     for l in 0..LANES {
-        let [i, o, f] = [0, 1, 2].map(|g| sigmoid(x[g][l] + p[g][l]));
+        let [i, o, f] = [x[0][l] + p[0][l], x[1][l] + p[1][l], x[2][l] + p[2][l]].map(sigmoid);
         c[l] = f * c[l] + i * tanh(x[3][l] + p[3][l]);
         y[l] = o * tanh(c[l]);
     }
@@ -315,7 +319,7 @@ fn lstm(x: &[Lanes; 4], p: &[Lanes; 4], c: &mut Lanes) -> Lanes {
 #[inline(always)]
 fn gru(x: &[Lanes; 3], p: &[Lanes; 3], y: &mut Lanes) -> Lanes {
     for l in 0..LANES {
-        let [z, r] = [0, 1].map(|g| sigmoid(x[g][l] + p[g][l]));
+        let [z, r] = [x[0][l] + p[0][l], x[1][l] + p[1][l]].map(sigmoid);
         let n = tanh(x[2][l] + r * p[2][l]);
         y[l] = n + z * (y[l] - n);
     }

@@ -2,6 +2,7 @@
 //! f32 in a fixed order of f32 operations, of int8 by a table of integers, whose sum is exact in any
 //! order.
 
+use crate::parts::rows;
 use crate::requantize::{OutputRange, round_ties_even};
 
 #[cfg(target_arch = "x86_64")]
@@ -34,16 +35,14 @@ pub enum Probabilities<'a> {
 /// with `m` the greatest of the row. Each operation on f32 is one IEEE operation.
 #[inline(always)]
 pub fn softmax(channels: usize, logits: Logits<'_>, probabilities: Probabilities<'_>) {
-    // No row is empty; said so that there need be no panic for it.
-    let channels = channels.max(1);
     match (logits, probabilities) {
         (Logits::I8(values, table), Probabilities::I8(out, multiplier, range)) => {
-            for (row, out) in values.chunks_exact(channels).zip(out.chunks_exact_mut(channels)) {
+            for (row, out) in rows(values, out, channels) {
                 quantized_row(row, table, multiplier, range, out);
             }
         }
         (Logits::I8(values, table), Probabilities::F32(out)) => {
-            for (row, out) in values.chunks_exact(channels).zip(out.chunks_exact_mut(channels)) {
+            for (row, out) in rows(values, out, channels) {
                 let (largest, sum) = (largest(row), sum(row, table));
                 for (p, &x) in out.iter_mut().zip(row) {
                     *p = exponential(table, largest, x) as f32 / sum;
@@ -51,13 +50,13 @@ pub fn softmax(channels: usize, logits: Logits<'_>, probabilities: Probabilities
             }
         }
         (Logits::F32(values), Probabilities::I8(out, multiplier, range)) => {
-            for (row, out) in values.chunks_exact(channels).zip(out.chunks_exact_mut(channels)) {
+            for (row, out) in rows(values, out, channels) {
                 let probabilities = out.iter_mut().zip(real_row(row));
                 probabilities.for_each(|(out, p)| *out = range.quantize(p * multiplier));
             }
         }
         (Logits::F32(values), Probabilities::F32(out)) => {
-            for (row, out) in values.chunks_exact(channels).zip(out.chunks_exact_mut(channels)) {
+            for (row, out) in rows(values, out, channels) {
                 out.iter_mut().zip(real_row(row)).for_each(|(out, p)| *out = p);
             }
         }

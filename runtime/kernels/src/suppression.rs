@@ -2,6 +2,8 @@
 //! Portable: each score is read once and compared with a threshold that few exceed, and only as many of these are
 //! put in order as are looked at.
 
+use crate::parts::{at, stretch, stretch_mut};
+
 /// How boxes are selected.
 #[derive(Clone, Copy, Debug)]
 pub struct SuppressionArgs {
@@ -50,24 +52,26 @@ pub fn non_max_suppression(
 ) {
     let [_, classes, count] = args.dims;
     let mut used = 0;
+    let (classes, count) = (classes.max(1), count.max(1));
+    let (rows, _) = output.as_chunks_mut::<3>();
     for (row, scores) in found.scores.chunks_exact(count).enumerate() {
         let (batch, class) = (row / classes, row % classes);
-        let boxes = &found.boxes[batch * count * 4..][..count * 4];
-        let area = |index: usize| Area::new(&boxes[4 * index..][..4], args.centers);
+        let (boxes, _) = stretch(found.boxes, batch * count * 4, count * 4).as_chunks::<4>();
+        let area = |index: usize| Area::new(at(boxes, index), args.centers);
         let mut candidates = Candidates::new(scores, args.score_threshold, order);
         let first = used;
         while used - first < args.most
             && let Some(index) = candidates.next()
         {
             let own = area(index);
-            let mut better = output[3 * first..3 * used].chunks_exact(3);
-            if !better.any(|row| own.overlap(&area(row[2] as usize)) > args.iou_threshold) {
-                output[3 * used..][..3].copy_from_slice(&[batch as f32, class as f32, index as f32]);
+            let mut better = stretch(rows, first, used - first).iter();
+            if !better.any(|&[.., index]| own.overlap(&area(index as usize)) > args.iou_threshold) {
+                stretch_mut(rows, used, 1).fill([batch as f32, class as f32, index as f32]);
                 used += 1;
             }
         }
     }
-    output[3 * used..].fill(-1.0);
+    rows.iter_mut().skip(used).for_each(|row| *row = [-1.0; 3]);
 }
 
 /// Where a box begins and ends on each axis.
@@ -77,13 +81,12 @@ struct Area {
 }
 
 impl Area {
-    fn new(of: &[f32], centers: bool) -> Self {
-        let ends = |axis: usize| {
-            let (a, b) = (of[axis], of[axis + 2]);
+    fn new([y, x, y1, x1]: [f32; 4], centers: bool) -> Self {
+        let ends = |a: f32, b: f32| {
             let [low, high] = if centers { [a - b * 0.5, a + b * 0.5] } else { [a, b] };
             if !centers && high < low { [high, low] } else { [low, high] }
         };
-        let [first, second] = [ends(0), ends(1)];
+        let [first, second] = [ends(y, y1), ends(x, x1)];
         Self { low: [first[0], second[0]], high: [first[1], second[1]] }
     }
 
@@ -93,11 +96,12 @@ impl Area {
 
     /// Intersection over union.
     fn overlap(&self, other: &Self) -> f32 {
-        let shared = [0, 1].map(|axis| {
+        let shared = |axis: usize| {
             let high = if other.high[axis] < self.high[axis] { other.high[axis] } else { self.high[axis] };
             let low = if other.low[axis] > self.low[axis] { other.low[axis] } else { self.low[axis] };
             high - low
-        });
+        };
+        let shared = [shared(0), shared(1)];
         let (intersection, own, others) = (shared[0] * shared[1], self.size(), other.size());
         let union = (own + others) - intersection;
         let is_some = [shared[0], shared[1], own, others, union].into_iter().all(|size| size > 0.0);
@@ -118,11 +122,11 @@ impl<'a> Candidates<'a> {
         let mut count = 0;
         for (index, &score) in scores.iter().enumerate() {
             if score > threshold || all && score == threshold {
-                order[count] = index as u32;
+                stretch_mut(order, count, 1).fill(index as u32);
                 count += 1;
             }
         }
-        let mut candidates = Self { scores, heap: &mut order[..count] };
+        let mut candidates = Self { scores, heap: stretch_mut(order, 0, count) };
         (0..count / 2).rev().for_each(|parent| candidates.sink(parent, count));
         candidates
     }
@@ -130,11 +134,17 @@ impl<'a> Candidates<'a> {
     /// The greatest that is left.
     fn next(&mut self) -> Option<usize> {
         let last = self.heap.len().checked_sub(1)?;
-        self.heap.swap(0, last);
+        self.swap(0, last);
         self.sink(0, last);
-        let (rest, taken) = core::mem::take(&mut self.heap).split_at_mut(last);
+        let (taken, rest) = core::mem::take(&mut self.heap).split_last_mut()?;
         self.heap = rest;
-        Some(taken[0] as usize)
+        Some(*taken as usize)
+    }
+
+    fn swap(&mut self, a: usize, b: usize) {
+        let [of_a, of_b] = [a, b].map(|place| at(self.heap, place));
+        stretch_mut(self.heap, a, 1).fill(of_b);
+        stretch_mut(self.heap, b, 1).fill(of_a);
     }
 
     /// Moves what is at `parent` below all of the first `count` that go before it.
@@ -148,14 +158,14 @@ impl<'a> Candidates<'a> {
             if !self.is_before(child, parent) {
                 return;
             }
-            self.heap.swap(child, parent);
+            self.swap(child, parent);
             parent = child;
         }
     }
 
     fn is_before(&self, a: usize, b: usize) -> bool {
-        let [a, b] = [self.heap[a], self.heap[b]];
-        let (of_a, of_b) = (self.scores[a as usize], self.scores[b as usize]);
+        let [a, b] = [a, b].map(|place| at(self.heap, place));
+        let [of_a, of_b] = [a, b].map(|index| at(self.scores, index as usize));
         of_a > of_b || of_a == of_b && a < b
     }
 }

@@ -161,11 +161,9 @@ impl Layer<'_> {
                 if self.columns.whole && self.columns.pointwise {
                     edgepack_dsp_unpack(self.point(group, position), self.columns.values / QUAD, to);
                 } else if self.columns.whole {
-                    let mut lanes = Lanes { to };
-                    self.gather(group, position, &mut lanes);
+                    self.gather(group, position, &mut Sink::Lanes(to));
                 } else {
-                    let mut bytes = Bytes { to: self.bytes };
-                    self.gather(group, position, &mut bytes);
+                    self.gather(group, position, &mut Sink::Bytes(self.bytes));
                     edgepack_dsp_unpack(self.bytes, self.columns.values.div_ceil(QUAD), to);
                 }
             }
@@ -182,7 +180,7 @@ impl Layer<'_> {
             let from = if self.columns.pointwise {
                 self.point(group, position)
             } else {
-                self.gather(group, position, &mut Bytes { to: self.bytes });
+                self.gather(group, position, &mut Sink::Bytes(self.bytes));
                 self.bytes
             };
             self.channels(&SINGLE, group, first, from);
@@ -207,7 +205,7 @@ impl Layer<'_> {
     /// # Safety
     /// The pixel and the group exist; `sink` has room for K values.
     #[inline(never)]
-    unsafe fn gather(&self, group: usize, position: [usize; 3], sink: &mut impl Sink) {
+    unsafe fn gather(&self, group: usize, position: [usize; 3], sink: &mut Sink) {
         let shape = self.shape;
         let channels = shape.group_in_channels();
         let [image, oy, ox] = position;
@@ -308,83 +306,80 @@ impl Layer<'_> {
     }
 }
 
-/// What takes the values that a pixel reads, in their order.
-trait Sink {
+/// What takes the values that a pixel reads, in their order: the next place.
+enum Sink {
+    /// Words of 16-bit lanes, of which every other two belong to the pixel. Taps are whole words.
+    Lanes(*mut u32),
+    /// Bytes, one after the other.
+    Bytes(*mut i8),
+}
+
+impl Sink {
     /// # Safety
-    /// `from` has `count` values, and the sink has room for them.
-    unsafe fn copy(&mut self, from: *const i8, count: usize);
+    /// `from` has `count` values, and the sink has room for them, which is not where they are.
+    #[inline(never)]
+    unsafe fn copy(&mut self, from: *const i8, count: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self {
+                Self::Lanes(to) => {
+                    edgepack_dsp_unpack(from, count / QUAD, *to);
+                    *to = to.add(count);
+                }
+                Self::Bytes(to) => {
+                    copy_bytes(from, *to, count);
+                    *to = to.add(count);
+                }
+            }
+        }
+    }
 
     /// # Safety
     /// The sink has room for `count` values.
-    unsafe fn pad(&mut self, value: i8, count: usize);
-}
-
-/// Words of 16-bit lanes, of which every other two belong to the pixel.
-struct Lanes {
-    to: *mut u32,
-}
-
-impl Sink for Lanes {
-    #[inline(always)]
-    unsafe fn copy(&mut self, from: *const i8, count: usize) {
-        // SAFETY: the caller's promise; taps are whole words.
-        unsafe {
-            edgepack_dsp_unpack(from, count / QUAD, self.to);
-            self.to = self.to.add(count);
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn pad(&mut self, value: i8, count: usize) {
-        let lanes = u32::from(value as u16) * 0x0001_0001;
-        for _ in 0..count / QUAD {
-            // SAFETY: the caller's promise.
-            unsafe {
-                self.to.cast::<[u32; 2]>().write([lanes; 2]);
-                self.to = self.to.add(QUAD);
-            }
-        }
-    }
-}
-
-/// Bytes, one after the other.
-struct Bytes {
-    to: *mut i8,
-}
-
-impl Sink for Bytes {
-    #[inline(always)]
-    unsafe fn copy(&mut self, from: *const i8, count: usize) {
-        // SAFETY: the caller's promise; the scratch memory is not the input.
-        unsafe {
-            // A call of memcpy costs more than the few bytes that come here.
-            let (mut at, to) = (0, self.to);
-            let word =
-                |at| to.add(at).cast::<u32>().write_unaligned(from.add(at).cast::<u32>().read_unaligned());
-            while at + QUAD <= count {
-                word(at);
-                at += QUAD;
-            }
-            if at < count && count > QUAD {
-                // The last word ends with the stretch: some bytes are copied twice.
-                word(count - QUAD);
-            } else {
-                while at < count {
-                    *to.add(at) = *from.add(at);
-                    at += 1;
-                }
-            }
-            self.to = to.add(count);
-        }
-    }
-
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn pad(&mut self, value: i8, count: usize) {
         // SAFETY: the caller's promise.
         unsafe {
-            for _ in 0..count {
-                *self.to = value;
-                self.to = self.to.add(1);
+            match self {
+                Self::Lanes(to) => {
+                    let lanes = u32::from(value as u16) * 0x0001_0001;
+                    for _ in 0..count / QUAD {
+                        to.cast::<[u32; 2]>().write([lanes; 2]);
+                        *to = to.add(QUAD);
+                    }
+                }
+                Self::Bytes(to) => {
+                    for _ in 0..count {
+                        **to = value;
+                        *to = to.add(1);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A call of memcpy costs more than the few bytes that come here.
+///
+/// # Safety
+/// `from` and `to` have `count` bytes, which are not the same.
+#[inline(always)]
+unsafe fn copy_bytes(from: *const i8, to: *mut i8, count: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let word = |at| to.add(at).cast::<u32>().write_unaligned(from.add(at).cast::<u32>().read_unaligned());
+        let mut at = 0;
+        while at + QUAD <= count {
+            word(at);
+            at += QUAD;
+        }
+        if at < count && count > QUAD {
+            // The last word ends with the stretch: some bytes are copied twice.
+            word(count - QUAD);
+        } else {
+            while at < count {
+                *to.add(at) = *from.add(at);
+                at += 1;
             }
         }
     }

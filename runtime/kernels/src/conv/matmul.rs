@@ -19,7 +19,7 @@ mod tests;
 use super::pack::{self, Layout, PANEL_ALIGN};
 use super::{ArgsError, Output};
 use crate::isa::{IsaSet, IsaToken};
-use crate::parts::{cut_front, share};
+use crate::parts::{at, cut_front, share, stretch};
 
 /// Sizes, and distances in elements from one index to the next. All sizes are at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +175,7 @@ impl MatMulRow {
 
     /// Bytes of scratch memory for one run: the same on every architecture.
     pub fn scratch_bytes(&self, shape: &MatMulShape) -> usize {
-        self.layout.map_or(0, |layout| {
+        self.layout.filter(|_| super::HAS_LAYOUTS).map_or(0, |layout| {
             let scratch = scratch(layout, self.tile_rows, shape);
             scratch.panels + scratch.pointers + scratch.rows
         })
@@ -353,17 +353,28 @@ pub fn reference(args: &mut MatMulArgs<'_>) {
     let (lhs_row, [.., rhs_row, rhs_column]) = (shape.lhs_strides[2], shape.rhs_strides);
     for [lhs, rhs, output] in shape.matrices() {
         for m in 0..shape.m {
+            let left = stretch(args.lhs, lhs + m * lhs_row, shape.k);
             for n in 0..shape.n {
-                let mut acc = 0_i32;
-                for k in 0..shape.k {
-                    let x = args.lhs[lhs + m * lhs_row + k] as i32 - args.lhs_zero_point as i32;
-                    let w = args.rhs[rhs + k * rhs_row + n * rhs_column].max(-127) as i32;
-                    acc = acc.wrapping_add(x * w);
+                let right = args.rhs.get(rhs + n * rhs_column..).unwrap_or(&[]);
+                let (mut acc, mut place) = (0_i32, 0_usize);
+                for &x in left {
+                    let x = x as i32 - args.lhs_zero_point as i32;
+                    acc = acc.wrapping_add(x * at(right, place).max(-127) as i32);
+                    // Behind the last row it is not used.
+                    place = place.wrapping_add(rhs_row);
                 }
-                let at = output + m * shape.output_strides[2] + n;
+                let place = output + m * shape.output_strides[2] + n;
                 match &mut args.output {
-                    Output::I8(out, range) => out[at] = range.requantize(acc, args.multiplier),
-                    Output::F32(out) => out[at] = acc as f32 * args.multiplier,
+                    Output::I8(out, range) => {
+                        if let Some(out) = out.get_mut(place) {
+                            *out = range.requantize(acc, args.multiplier);
+                        }
+                    }
+                    Output::F32(out) => {
+                        if let Some(out) = out.get_mut(place) {
+                            *out = acc as f32 * args.multiplier;
+                        }
+                    }
                 }
             }
         }

@@ -24,22 +24,27 @@ pub(super) unsafe fn depthwise_row(args: &mut ConvArgs<'_>) {
 
 /// A convolution with weights `[out_channels, kh, kw, in_channels / groups]`.
 pub fn conv(args: &mut ConvArgs<'_>, weights: &Weights<'_>) {
+    let in_channels = args.shape.group_in_channels();
+    convolve(args, weights, [args.shape.taps() * in_channels, in_channels]);
+}
+
+/// A depthwise convolution with weights `[kh, kw, C]`.
+pub fn depthwise(args: &mut ConvArgs<'_>, weights: &Weights<'_>) {
+    convolve(args, weights, [1, args.shape.in_channels]);
+}
+
+/// Any convolution: weights of a tap lie beside each other, those of channels and of taps so far apart.
+fn convolve(args: &mut ConvArgs<'_>, weights: &Weights<'_>, [channel_step, tap_step]: [usize; 2]) {
     let shape = args.shape;
     let (in_channels, out_channels) = (shape.group_in_channels(), shape.group_out_channels());
-    let per_channel = shape.taps() * in_channels;
     for_each_pixel(&shape, |image, oy, ox, pixel| {
-        for channel in 0..shape.out_channels {
+        for (channel, (&bias, &multiplier)) in weights.bias.iter().zip(weights.multiplier).enumerate() {
             let group = channel.checked_div(out_channels).unwrap_or(0);
-            let (Some(&bias), Some(&multiplier)) =
-                (weights.bias.get(channel), weights.multiplier.get(channel))
-            else {
-                return;
-            };
             let mut acc = bias;
             for ky in 0..shape.kernel_h {
                 for kx in 0..shape.kernel_w {
-                    let tap = (ky * shape.kernel_w + kx) * in_channels;
-                    let w = stretch(weights.weights, channel * per_channel + tap, in_channels);
+                    let tap = channel * channel_step + (ky * shape.kernel_w + kx) * tap_step;
+                    let w = stretch(weights.weights, tap, in_channels);
                     let dot = match (shape.input_row(oy, ky), shape.input_column(ox, kx)) {
                         (Some(y), Some(x)) => {
                             let at = ((image * shape.in_h + y) * shape.in_w + x) * shape.in_channels
@@ -54,32 +59,6 @@ pub fn conv(args: &mut ConvArgs<'_>, weights: &Weights<'_>) {
             }
             let at = pixel * shape.out_channels + channel;
             store(&mut args.output, args.residual, at, acc, multiplier);
-        }
-    });
-}
-
-/// A depthwise convolution with weights `[kh, kw, C]`.
-pub fn depthwise(args: &mut ConvArgs<'_>, weights: &Weights<'_>) {
-    let shape = args.shape;
-    let channels = shape.in_channels;
-    for_each_pixel(&shape, |image, oy, ox, pixel| {
-        for (channel, (&bias, &multiplier)) in weights.bias.iter().zip(weights.multiplier).enumerate() {
-            let mut acc = bias;
-            for ky in 0..shape.kernel_h {
-                for kx in 0..shape.kernel_w {
-                    let x = match (shape.input_row(oy, ky), shape.input_column(ox, kx)) {
-                        (Some(y), Some(x)) => {
-                            let at = ((image * shape.in_h + y) * shape.in_w + x) * channels + channel;
-                            args.input.get(at).copied().unwrap_or(0)
-                        }
-                        _ => args.input_zero_point,
-                    };
-                    let at = (ky * shape.kernel_w + kx) * channels + channel;
-                    let w = weights.weights.get(at).copied().unwrap_or(0);
-                    acc = acc.wrapping_add(x as i32 * w as i32);
-                }
-            }
-            store(&mut args.output, args.residual, pixel * channels + channel, acc, multiplier);
         }
     });
 }
