@@ -38,9 +38,9 @@ pub(super) struct PreprocessingArgs {
     /// Order of the model's channels
     #[arg(long, value_name = "rgb|bgr", default_value = "rgb", value_parser = parse_channels)]
     channels: Channels,
-    /// Front-end for recordings and sensors, which the package then has: mlperf-kws, log-mel-80, kaldi-fbank-80, mfcc-13,
-    /// accelerometer (`edgepack signal` shows them), or a TOML file. Samples may be .wav files then; arrays are
-    /// features already
+    /// Front-end for recordings and sensors, which the package then has: mlperf-kws, mlperf-ad, log-mel-80,
+    /// kaldi-fbank-80, mfcc-13, accelerometer (`edgepack signal` shows them), or a TOML file. Samples may be .wav files
+    /// then; arrays are features already
     #[arg(long, value_name = "NAME|FILE.toml")]
     signal: Option<String>,
 }

@@ -18,7 +18,7 @@ pub struct Reconstruction<M> {
 }
 
 impl<M> Reconstruction<M> {
-    /// Of a model whose first output has as many f32 as its input.
+    /// Of a model whose first output has as many values as its input, f32 or int8.
     pub fn new(model: M) -> Self {
         Self { model, error: [0.0] }
     }
@@ -35,13 +35,16 @@ impl<M: Inference> Inference for Reconstruction<M> {
     /// f32 `[1]`: the mean squared error of a sample of f32.
     fn infer(&mut self, sample: InputData<'_>) -> Result<OutputData<'_>, Self::Error> {
         let InputData::F32(given) = sample else { return Err(ReconstructionError::Type) };
-        let OutputData::F32(back) = self.model.infer(sample).map_err(ReconstructionError::Model)? else {
-            return Err(ReconstructionError::Type);
+        let output = self.model.infer(sample).map_err(ReconstructionError::Model)?;
+        let back = match output {
+            OutputData::F32(values) => values.len(),
+            OutputData::I8(values, _) => values.len(),
+            _ => return Err(ReconstructionError::Type),
         };
-        if given.len() != back.len() {
-            return Err(ReconstructionError::Length { given: given.len(), back: back.len() });
+        if given.len() != back {
+            return Err(ReconstructionError::Length { given: given.len(), back });
         }
-        let squares = given.iter().zip(back).map(|(x, y)| (x - y) * (x - y));
+        let squares = given.iter().zip(output.values()).map(|(x, y)| (x - y) * (x - y));
         self.error = [squares.fold(0.0, |sum, square| sum + square) / given.len() as f32];
         Ok(OutputData::F32(&self.error))
     }
@@ -54,7 +57,7 @@ impl<M: Inference> Inference for Reconstruction<M> {
 pub enum ReconstructionError<E> {
     /// What the model says.
     Model(E),
-    /// The sample, or what the model gives back, is not f32.
+    /// The sample is not f32, or what the model gives back is neither that nor int8.
     Type,
     /// The model gives back another number of values: it is no autoencoder.
     Length {
@@ -69,7 +72,7 @@ impl<E: fmt::Display> fmt::Display for ReconstructionError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Model(error) => error.fmt(f),
-            Self::Type => f.write_str("samples and the model's first output are to be f32"),
+            Self::Type => f.write_str("samples are to be f32, and the model's first output f32 or int8"),
             Self::Length { given, back } => {
                 write!(f, "the model gives {back} values back for {given}: it is no autoencoder")
             }

@@ -37,6 +37,23 @@ fn the_score_is_the_mean_squared_error() {
     assert_eq!(detector.infer(InputData::F32(&sample)), Ok(OutputData::F32(&[4194304.0])));
 }
 
+/// Gives 1, -0.5 and 0, in int8.
+struct Int8;
+
+impl Inference for Int8 {
+    type Error = &'static str;
+
+    fn infer(&mut self, _: InputData<'_>) -> Result<OutputData<'_>, &'static str> {
+        Ok(OutputData::I8(&[12, 9, 10], Quant { scale: 0.5, zero_point: 10 }))
+    }
+}
+
+#[test]
+fn outputs_of_int8_are_what_they_stand_for() {
+    let error = Reconstruction::new(Int8).infer(InputData::F32(&[1.0, 1.0, 1.5])).map(|o| o.values().next());
+    assert_eq!(error, Ok(Some(1.5)));
+}
+
 #[test]
 fn what_is_no_autoencoder_is_an_error() {
     let mut detector = Reconstruction::new(Cut([0.0; 4]));

@@ -33,8 +33,7 @@ mod board {
     const FEATURES: usize = model::INPUTS[0].elems();
 
     static mut ARENA: model::Arena = model::Arena::ZEROED;
-    // `edgepack inspect` tells how many the package's front-end needs.
-    static mut MEMORY: [f32; 4096] = [0.0; 4096];
+    static mut MEMORY: [f32; model::SIGNAL_MEMORY_ELEMS] = [0.0; model::SIGNAL_MEMORY_ELEMS];
     static mut WINDOW: [f32; FEATURES] = [0.0; FEATURES];
 
     pub fn main() -> ! {

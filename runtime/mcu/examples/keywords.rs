@@ -32,8 +32,7 @@ mod board {
     const FEATURES: usize = model::INPUTS[0].elems();
 
     static mut ARENA: model::Arena = model::Arena::ZEROED;
-    // `edgepack inspect` tells how many the package's front-end needs.
-    static mut MEMORY: [f32; 3072] = [0.0; 3072];
+    static mut MEMORY: [f32; model::SIGNAL_MEMORY_ELEMS] = [0.0; model::SIGNAL_MEMORY_ELEMS];
 
     pub fn main() -> ! {
         let (arena, memory) = (&raw mut ARENA, &raw mut MEMORY);
